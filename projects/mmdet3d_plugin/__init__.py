@@ -1,0 +1,1 @@
+"""FocalDistiller: knowledge distillation for 3D object detection in bird's-eye view (BEV)."""

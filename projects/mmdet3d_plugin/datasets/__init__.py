@@ -1,0 +1,7 @@
+"""Datasets, their transforms and converters, and the synthetic world."""
+
+from projects.mmdet3d_plugin import compat
+from projects.mmdet3d_plugin.registry import import_submodules
+
+compat.apply()
+import_submodules(__name__)

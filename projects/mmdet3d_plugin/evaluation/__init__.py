@@ -1,0 +1,7 @@
+"""Detection metrics: nuScenes NDS and mAP."""
+
+from projects.mmdet3d_plugin import compat
+from projects.mmdet3d_plugin.registry import import_submodules
+
+compat.apply()
+import_submodules(__name__)

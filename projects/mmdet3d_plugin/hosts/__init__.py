@@ -1,0 +1,7 @@
+"""Detectors that can be taught. They know nothing of distillation."""
+
+from projects.mmdet3d_plugin import compat
+from projects.mmdet3d_plugin.registry import import_submodules
+
+compat.apply()
+import_submodules(__name__)

@@ -1,0 +1,1 @@
+"""Operators, each behind one Python door."""
