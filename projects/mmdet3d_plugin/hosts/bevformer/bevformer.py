@@ -148,7 +148,9 @@ class BEVFormer(Base3DDetector):
 
     def aug_test(self, *_: Any, **__: Any) -> None:
         """Test-time augmentation is not defined for a temporal detector."""
-        raise NotImplementedError('BEVFormer has no test-time augmentation: use a test pipeline with one view.')
+        raise NotImplementedError(
+            'BEVFormer has no test-time augmentation: use a test pipeline with one view.'
+        )
 
 
 @contextmanager
