@@ -79,7 +79,7 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
 
 
 def test_a_wrong_resume_path_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match='epoch_7.pth: there is no such checkpoint; nothing was started'):
+    with pytest.raises(UserError, match=r'epoch_7\.pth: there is no such checkpoint; nothing was started'):
         run(tmp_path, 2, dict(resume='epoch_7.pth'))
 
 
@@ -226,5 +226,5 @@ def test_command_line(tmp_path: Path) -> None:
     )
     assert (tmp_path / 'there/epoch_1.pth').is_file()
     assert (tmp_path / 'there/config.py').is_file()
-    with pytest.raises(SystemExit, match='error: --resume nowhere.pth'):
+    with pytest.raises(SystemExit, match=r'error: --resume nowhere\.pth'):
         main([str(config), '--resume', 'nowhere.pth'])
