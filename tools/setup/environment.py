@@ -158,6 +158,9 @@ class Environment:
                 'the .venv that is here is of another Python, or was not finished: making it anew'
             )
             shutil.rmtree(self.venv)
+        self._create_venv()
+
+    def _create_venv(self) -> None:
         base = getattr(sys, '_base_executable', None) or sys.executable
         made = subprocess.run([base, '-m', 'venv', str(self.venv)], capture_output=True, text=True)
         if made.returncode:
