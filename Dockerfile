@@ -1,5 +1,5 @@
 # CPU:  docker build -t focaldistiller .
-# GPU:  docker build -t focaldistiller:cuda --build-arg BASE=nvidia/cuda:13.0.2-devel-ubuntu24.04 \
+# GPU:  docker build -t focaldistiller:cuda --build-arg BASE=nvidia/cuda:13.0.0-devel-ubuntu24.04 \
 #                    --build-arg FORCE_CUDA=1 --build-arg TORCH_CUDA_ARCH_LIST="8.0;9.0" .
 #       docker run --gpus all --shm-size 16g -it -v /data/nuscenes:/focaldistiller/data/nuscenes focaldistiller:cuda
 ARG BASE=python:3.11-slim-bookworm

@@ -1,5 +1,7 @@
 """The tree is clean by the rules in pyproject.toml."""
 
+import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +38,23 @@ def test_pre_commit_runs_the_same_ruff() -> None:
     hooks = {hook['id']: hook for repo in config['repos'] for hook in repo['hooks']}
     assert hooks['ruff-check']['entry'].startswith('.venv/bin/python -m ruff check')
     assert hooks['ruff-format']['entry'].startswith('.venv/bin/python -m ruff format')
+
+
+def function_lengths() -> list[int]:
+    """Lines of every function of the project, docstrings left out, configs (which are data) too."""
+    lengths = []
+    for path in [*ROOT.glob('projects/**/*.py'), *ROOT.glob('tools/**/*.py')]:
+        if path.is_relative_to(ROOT / 'projects' / 'configs'):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                doc = ast.get_docstring(node, clean=False)
+                lengths.append(node.end_lineno - node.lineno + 1 - (doc.count('\n') + 1 if doc else 0))
+    return sorted(lengths)
+
+
+def test_functions_stay_short() -> None:
+    """Half of all functions fit into 15 lines, nine of ten into 50: the bar of CONTRIBUTING.md."""
+    lengths = function_lengths()
+    assert statistics.median(lengths) <= 15
+    assert lengths[int(0.9 * (len(lengths) - 1))] <= 50
