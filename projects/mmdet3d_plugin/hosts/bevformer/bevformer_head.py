@@ -70,7 +70,12 @@ class BEVFormerHead(nn.Module):
         self.transformer = build_transformer({**transformer, 'pc_range': pc_range})
         dims = self.transformer.embed_dims
         self.positional_encoding = build_positional_encoding(
-            dict(type='LearnedPositionalEncoding', num_feats=dims // 2, row_num_embed=bev_h, col_num_embed=bev_w)
+            dict(
+                type='LearnedPositionalEncoding',
+                num_feats=dims // 2,
+                row_num_embed=bev_h,
+                col_num_embed=bev_w,
+            )
         )
         self.bev_embedding = nn.Embedding(bev_h * bev_w, dims)
         self.query_embedding = nn.Embedding(num_query, dims * 2)
@@ -102,7 +107,9 @@ class BEVFormerHead(nn.Module):
         weight = self.bev_embedding.weight
         mask = weight.new_zeros(len(img_metas), self.bev_h, self.bev_w)
         bev_pos = self.positional_encoding(mask).flatten(2).transpose(1, 2)
-        return self.transformer.encode(feats, img_metas, weight, bev_pos, self.bev_shape, prev_bev, prev_exists)
+        return self.transformer.encode(
+            feats, img_metas, weight, bev_pos, self.bev_shape, prev_bev, prev_exists
+        )
 
     def decode(self, bev: Tensor) -> dict[str, Tensor]:
         """Read class scores and boxes off the BEV feature (B, H * W, C).
@@ -151,7 +158,10 @@ class BEVFormerHead(nn.Module):
                 scores[layer].flatten(0, 1), labels[layer], avg_factor=num_pos
             )
             losses[f'{prefix}loss_bbox'] = self.loss_bbox(
-                codes[layer].flatten(0, 1), targets[layer], weights[layer] * self.code_weights, avg_factor=num_pos
+                codes[layer].flatten(0, 1),
+                targets[layer],
+                weights[layer] * self.code_weights,
+                avg_factor=num_pos,
             )
         return losses
 
@@ -166,9 +176,7 @@ class BEVFormerHead(nn.Module):
         low, high = codes.new_tensor(self.pc_range).view(2, 3)
         center = torch.cat([codes[..., :2], codes[..., 4:5]], dim=-1) + reference
         center = center.sigmoid() * (high - low) + low
-        return torch.cat(
-            [center[..., :2], codes[..., 2:4], center[..., 2:], codes[..., 5:]], dim=-1
-        )
+        return torch.cat([center[..., :2], codes[..., 2:4], center[..., 2:], codes[..., 5:]], dim=-1)
 
     def _targets(
         self, scores: Tensor, codes: Tensor, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]
@@ -189,7 +197,9 @@ class BEVFormerHead(nn.Module):
             gt_labels = gt_labels.to(scores.device)
             gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).to(scores.device)
             gt_codes = encode_boxes(gravity.float(), self.box_convention)
-            for layer, (query, gt) in enumerate(self.assigner(scores[:, i], codes[:, i], gt_labels, gt_codes)):
+            for layer, (query, gt) in enumerate(
+                self.assigner(scores[:, i], codes[:, i], gt_labels, gt_codes)
+            ):
                 labels[layer, i, query] = gt_labels[gt]
                 targets[layer, i, query] = gt_codes[gt]
                 weights[layer, i, query] = gt_codes[gt].isfinite().all(1, keepdim=True).to(weights.dtype)

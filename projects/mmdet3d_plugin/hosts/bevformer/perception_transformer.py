@@ -54,7 +54,9 @@ class PerceptionTransformer(nn.Module):
         super().__init__()
         unknown = set(legacy) - set(LEGACY_QUIRKS)
         if unknown:
-            raise ValueError(f'PerceptionTransformer: legacy={sorted(unknown)} is not among {sorted(LEGACY_QUIRKS)}.')
+            raise ValueError(
+                f'PerceptionTransformer: legacy={sorted(unknown)} is not among {sorted(LEGACY_QUIRKS)}.'
+            )
         self.embed_dims, self.num_cams, self.pc_range = embed_dims, num_cams, pc_range
         self.rotate_center = (100.0, 100.0) if 'rotate_center' in legacy else None
         self.rotate_mode = 'nearest' if 'nearest' in legacy else 'bilinear'
@@ -116,12 +118,18 @@ class PerceptionTransformer(nn.Module):
         previous = None
         if prev_bev is not None:
             if prev_exists is None:
-                prev_exists = torch.tensor([bool(m['prev_bev_exists']) for m in img_metas], device=query.device)
+                prev_exists = torch.tensor(
+                    [bool(m['prev_bev_exists']) for m in img_metas], device=query.device
+                )
             previous = self._align(prev_bev, prev_exists, can_bus, bev_shape)
         return self.encoder(query, bev_pos, bev_shape, cameras, previous)
 
     def decode(
-        self, bev: Tensor, query_embedding: Tensor, bev_shape: tuple[int, int], reg_branches: Sequence[nn.Module]
+        self,
+        bev: Tensor,
+        query_embedding: Tensor,
+        bev_shape: tuple[int, int],
+        reg_branches: Sequence[nn.Module],
     ) -> tuple[Tensor, Tensor]:
         """BEV feature (B, H * W, C) and query embedding (Q, 2 C) to what :class:`DetectionDecoder` returns."""
         query_pos, query = query_embedding.expand(len(bev), -1, -1).split(self.embed_dims, dim=-1)
