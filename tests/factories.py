@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from mmdet.models import DETECTORS
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import nn
 
 from projects.mmdet3d_plugin import hosts  # noqa: F401  registers the hosts

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from projects.mmdet3d_plugin.box_codec import check_convention, check_heading, convert_boxes
+from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, check_convention, check_heading, convert_boxes
 
 CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_FRONT_LEFT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_BACK_RIGHT')
 Info = dict[str, Any]
@@ -68,7 +68,7 @@ def load_infos(path: Path, convention: str) -> InfoFile:
     infos = sorted(
         (_normalise(info, convention, path) for info in content['infos']), key=_scene_order(content['infos'])
     )
-    _check_boxes(path, infos)
+    _check_boxes(path, convention, infos)
     return dict(metadata=metadata, infos=infos)
 
 
@@ -120,11 +120,16 @@ def _relative(path: str) -> str:
     return path
 
 
-def _check_boxes(path: Path, infos: list[Info]) -> None:
+def _check_boxes(path: Path, convention: str, infos: list[Info]) -> None:
+    """Refuse a file whose boxes, read in ``convention`` and now in v1.0, do not point where they move."""
     labelled = [np.hstack([info['gt_boxes'], info['gt_velocity']]) for info in infos if 'gt_boxes' in info]
     if not labelled:
         return
     try:
         check_heading(np.concatenate(labelled), 'v1.0')
     except ValueError as error:
-        raise ValueError(f'{path}: wrong info_convention, its boxes do not point where they move') from error
+        other = BOX_CONVENTIONS[1 - BOX_CONVENTIONS.index(convention)]
+        raise ValueError(
+            f'{path} does not hold {convention!r} boxes: they do not point where they move; set '
+            f'info_convention={other!r}'
+        ) from error

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmcv.parallel import DataContainer
-from mmdet.datasets.builder import DATASETS
+from mmdet.datasets.builder import DATASETS, PIPELINES
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
+from mmdet3d.datasets.builder import PIPELINES as MMDET3D_PIPELINES
 from mmdet3d.datasets.pipelines import Compose
 from nuscenes.eval.common.utils import quaternion_yaw
 from pyquaternion import Quaternion
@@ -32,6 +33,15 @@ class NuScenesTemporalDataset(Dataset):
 
     In training T - 1 of the T frames before the current one are drawn at random, so that the network meets
     different speeds. Before the start of a scene the earliest frame stands in, with ``prev_bev_exists=False``.
+    In testing T is 1, and the metas refer to the frame before it in the scene.
+
+    A collated batch has ``img`` (B, T, num_cams, 3, H, W) and ``img_metas``, for each sample a list of T dicts.
+    Metas beside those of calibration and shape:
+
+    - ``can_bus`` (18,): ego position (3) and yaw in degrees (last) as differences to the frame before, zero without
+      one; orientation wxyz (4), acceleration, rotation rate and velocity (3 each), absolute yaw in radians.
+    - ``prev_bev_exists``: whether there is a frame before, in this queue or, in testing, in this scene;
+      ``prev_token``: its sample token, '' without one.
 
     Args:
         data_root: folder in the layout of nuScenes.
@@ -65,7 +75,7 @@ class NuScenesTemporalDataset(Dataset):
         self.infos: list[Info] = content['infos']
         self.metadata: dict[str, Any] = content['metadata']
         self.CLASSES = _check_classes(classes)
-        self.pipeline = Compose(pipeline)
+        self.pipeline = _build_pipeline(pipeline)
         self.queue_length = _check_queue(queue_length, test_mode)
         self.pc_range = list(point_cloud_range)
         self.test_mode = test_mode
@@ -135,7 +145,7 @@ class NuScenesTemporalDataset(Dataset):
             pc_range=list(self.pc_range),
             bbox3d_fields=[],
         )
-        if not self.test_mode:
+        if 'gt_boxes' in info:
             frame['ann_info'] = self.get_ann_info(index)
         return frame
 
@@ -176,15 +186,20 @@ class NuScenesTemporalDataset(Dataset):
 
     def _with_targets(self, index: int, rng: np.random.Generator) -> int:
         """``index``, or a random other sample when it has nothing to learn from."""
-        for candidate in (index, *rng.permutation(len(self))):
-            info = self.infos[candidate]
-            centers = info['gt_boxes'][self._target_mask(info), :2]
-            if ((centers > self.pc_range[:2]) & (centers < self.pc_range[3:5])).all(1).any():
+        if self._has_targets(index):
+            return index
+        for candidate in rng.permutation(len(self)):
+            if self._has_targets(candidate):
                 return int(candidate)
         raise ValueError(
             f'no sample of {self.ann_file} has a box of {self.CLASSES} within {self.pc_range}; set '
             'filter_empty=False to train on it all the same'
         )
+
+    def _has_targets(self, index: int) -> bool:
+        info = self.infos[index]
+        centers = info['gt_boxes'][self._target_mask(info), :2]
+        return bool(((centers > self.pc_range[:2]) & (centers < self.pc_range[3:5])).all(1).any())
 
     def _draw_queue(self, index: int, rng: np.random.Generator) -> list[int]:
         """Indices of T frames of one scene, ascending, the last is ``index``."""
@@ -196,30 +211,32 @@ class NuScenesTemporalDataset(Dataset):
         """Load the frames and join them."""
         frames: list[dict[str, Any]] = []
         previous = self._previous(indices[0]) if self.test_mode else None
-        for i, index in enumerate(indices):
-            if i and index == indices[i - 1]:  # the stand-in before a scene's start: nothing new to load
-                frames.append(
-                    {key: copy.deepcopy(v) if 'metas' in key else v for key, v in frames[-1].items()}
-                )
-                continue
-            frame = self.get_frame(index)
-            motion = self._motion(frame, previous)
-            frame['rng'] = rng
-            loaded = self.pipeline(frame)
-            for key, value in loaded.items():
-                if key.endswith('img_metas'):
-                    value.data.update(copy.deepcopy(motion))
-            frames.append(loaded)
+        for index in indices:
+            if frames and index == previous:  # stands in before the scene's start: nothing new to load
+                frames.append(_repeat(frames[-1]))
+            else:
+                frames.append(self._load(index, previous, rng))
             previous = index
         return _join(frames)
+
+    def _load(self, index: int, previous: int | None, rng: np.random.Generator) -> dict[str, Any]:
+        """Run the pipeline on one frame and tie it to the one before it."""
+        frame = self.get_frame(index)
+        frame['rng'] = rng
+        motion = self._motion(frame['can_bus'], previous)
+        loaded = self.pipeline(frame)
+        for key in loaded:
+            if key.endswith('img_metas'):
+                loaded[key].data.update(copy.deepcopy(motion))
+        return loaded
 
     def _previous(self, index: int) -> int | None:
         """Index of the frame before ``index`` in its scene, or None."""
         return index - 1 if index > self._scene_start[index] else None
 
-    def _motion(self, frame: dict[str, Any], previous: int | None) -> dict[str, Any]:
+    def _motion(self, can_bus: np.ndarray, previous: int | None) -> dict[str, Any]:
         """The metas that tie a frame to the one before it: ``can_bus`` with deltas, and who that was."""
-        can_bus = frame['can_bus'].copy()
+        can_bus = can_bus.copy()
         if previous is None:
             can_bus[:3], can_bus[-1] = 0, 0
             return dict(can_bus=can_bus, prev_bev_exists=False, prev_token='')
@@ -291,6 +308,22 @@ def _check_queue(queue_length: int, test_mode: bool) -> int:
     return queue_length
 
 
+def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
+    """Compose the transforms; an unknown name is answered with the nearest known ones."""
+    known = {**PIPELINES.module_dict, **MMDET3D_PIPELINES.module_dict}
+    for transform in transforms:
+        name = transform.get('type') if isinstance(transform, dict) else None
+        if isinstance(name, str) and name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
+            raise ValueError(f'there is no transform {name!r}; did you mean {" or ".join(near)}?')
+    return Compose(transforms)
+
+
+def _repeat(frame: dict[str, Any]) -> dict[str, Any]:
+    """The frame once more: tensors shared, metas of its own."""
+    return {key: copy.deepcopy(value) if key.endswith('img_metas') else value for key, value in frame.items()}
+
+
 def _join(frames: list[dict[str, Any]]) -> dict[str, Any]:
     """Stack the frames of a queue: images along T, metas in a list, the rest from the last frame."""
     out = dict(frames[-1])
@@ -298,6 +331,7 @@ def _join(frames: list[dict[str, Any]]) -> dict[str, Any]:
         if key.endswith('img_metas'):
             out[key] = DataContainer([frame[key].data for frame in frames], cpu_only=True)
         elif key.endswith('img'):
-            images = torch.stack([frame[key].data for frame in frames])
+            images = [frame[key].data for frame in frames]
+            images = torch.stack(images) if len(images) > 1 else images[0][None]  # a view: no copy in testing
             out[key] = DataContainer(images, stack=True, pad_dims=None)
     return out

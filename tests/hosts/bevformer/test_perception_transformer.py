@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from mmdet.models import DETECTORS
 
-from tests.factories import frame_batch, pint_bevformer
+from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import PreviousBEV
+from tests.factories import frame_batch, pint_bevformer, pint_bevformer_config
 
 
 def bev_with(legacy: list[str]) -> torch.Tensor:
@@ -23,8 +25,6 @@ def test_each_quirk_changes_the_bev_feature(quirk: str) -> None:
 
 def test_legacy_shift_moves_both_maps() -> None:
     encoder = pint_bevformer().pts_bbox_head.transformer.encoder
-    from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import PreviousBEV
-
     shift = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
     previous = PreviousBEV(torch.zeros(2, 4, 8), torch.tensor([True, False]), shift)
     query = torch.zeros(2, 4, 8)
@@ -39,11 +39,7 @@ def test_legacy_shift_moves_both_maps() -> None:
 
 
 def test_unknown_quirk_is_named() -> None:
-    with pytest.raises(ValueError, match="legacy=\\['shfit'\\]"):
-        from tests.factories import pint_bevformer_config
-
-        config = pint_bevformer_config()
-        config['pts_bbox_head']['transformer']['legacy'] = ['shfit']
-        from mmdet.models import DETECTORS
-
+    config = pint_bevformer_config()
+    config['pts_bbox_head']['transformer']['legacy'] = ['shfit']
+    with pytest.raises(ValueError, match=r"legacy=\['shfit'\]"):
         DETECTORS.build(config)

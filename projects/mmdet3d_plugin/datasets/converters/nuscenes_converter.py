@@ -88,7 +88,7 @@ def check_layout(root: Path, version: str) -> None:
             raise FileNotFoundError(
                 f'table {path} is missing; unpack the metadata archive of {version} again'
             )
-    for record in json.loads((root / version / 'map.json').read_text()):
+    for record in _read_table(root / version / 'map.json'):
         if not (root / record['filename']).is_file():
             raise FileNotFoundError(
                 f'map image {root / record["filename"]} is missing and the devkit insists on it; unpack the '
@@ -100,24 +100,28 @@ def open_tables(root: Path, version: str) -> NuScenes:
     """The devkit's database, without its prints; a broken table is named."""
     try:
         return NuScenes(version=version, dataroot=str(root), verbose=False)
+    except json.JSONDecodeError:
+        for name in TABLES:
+            _read_table(root / version / f'{name}.json')
+        raise
+    except KeyError as error:
+        raise _dangling(root / version, error) from error
+
+
+def _read_table(path: Path) -> list[Record]:
+    try:
+        return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(
-            f'{_broken_table(root / version)} is not valid JSON; unpack the metadata again'
-        ) from error
-    except KeyError as error:
-        raise ValueError(
-            f'the tables in {root / version} refer to a record that is not there: {error}'
+            f'table {path} is not valid JSON ({error}); unpack the metadata archive again'
         ) from error
 
 
-def _broken_table(folder: Path) -> Path:
-    for name in TABLES:
-        path = folder / f'{name}.json'
-        try:
-            json.loads(path.read_text())
-        except json.JSONDecodeError:
-            return path
-    return folder
+def _dangling(folder: Path, error: KeyError) -> ValueError:
+    return ValueError(
+        f'the tables in {folder} refer to a record {error} that none of them holds; they are incomplete, unpack the '
+        'metadata archive again'
+    )
 
 
 class NuScenesConverter:
@@ -147,7 +151,10 @@ class NuScenesConverter:
         infos: list[Info] = []
         with tqdm(total=total, desc=split, unit='sample', disable=not progress or not total) as bar:
             for scene in scenes:
-                infos.extend(self.scene_infos(scene))
+                try:
+                    infos.extend(self.scene_infos(scene))
+                except KeyError as error:
+                    raise _dangling(self.root / self.nusc.version, error) from error
                 bar.update(scene['nbr_samples'])
         return infos
 

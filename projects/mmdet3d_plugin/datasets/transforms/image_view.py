@@ -83,11 +83,12 @@ class ImageView:
 
     def _normalise(self, image: np.ndarray, out: np.ndarray) -> None:
         """(h, w, 3) BGR -> out (3, h, w), in place."""
-        planes = cv2.split(image)
-        for c, plane in enumerate(planes[::-1] if self.to_rgb else planes):
-            np.subtract(plane, np.float32(self.mean[c]), out=out[c])
-            if self.std[c] != 1:
-                out[c] /= np.float32(self.std[c])
+        channels = [out[2], out[1], out[0]] if self.to_rgb else [out[0], out[1], out[2]]
+        cv2.split(np.asarray(image, np.float32), channels)
+        for channel, mean, std in zip(out, self.mean, self.std, strict=True):
+            channel -= np.float32(mean)
+            if std != 1:
+                channel /= np.float32(std)
 
     def __repr__(self) -> str:
         return (

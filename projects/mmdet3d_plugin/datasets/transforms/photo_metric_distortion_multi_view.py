@@ -7,6 +7,7 @@ import numpy as np
 from mmdet.datasets.builder import PIPELINES
 
 _Range = tuple[float, float]
+_Triple = tuple[float, float, float]
 
 
 @PIPELINES.register_module()
@@ -41,37 +42,23 @@ class PhotoMetricDistortionMultiView:
         """Replace ``results['images']`` by jittered float32 copies, drawn from ``results['rng']``."""
         rng = results['rng']
         shared = self._draw(rng) if self.shared_across_cameras else None
-        results['images'] = [self._distort(image, shared or self._draw(rng)) for image in results['images']]
+        results['images'] = [distort(image, **(shared or self._draw(rng))) for image in results['images']]
         return results
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Parameters for one image; None stands for a step that is skipped."""
+        """Parameters for one image; a step that a coin leaves out has its neutral value."""
 
-        def maybe(low: float, high: float) -> float | None:
-            return rng.uniform(low, high) if rng.random() < 0.5 else None
+        def maybe(neutral: float, low: float, high: float) -> float:
+            return rng.uniform(low, high) if rng.random() < 0.5 else neutral
 
         return dict(
-            brightness=maybe(-self.brightness_delta, self.brightness_delta),
+            brightness=maybe(0.0, -self.brightness_delta, self.brightness_delta),
             contrast_first=rng.random() < 0.5,
-            contrast=maybe(*self.contrast_range),
-            saturation=maybe(*self.saturation_range),
-            hue=maybe(-self.hue_delta, self.hue_delta),
-            channels=rng.permutation(3) if rng.random() < 0.5 else None,
+            contrast=maybe(1.0, *self.contrast_range),
+            saturation=maybe(1.0, *self.saturation_range),
+            hue=maybe(0.0, -self.hue_delta, self.hue_delta),
+            channels=rng.permutation(3) if rng.random() < 0.5 else np.arange(3),
         )
-
-    @staticmethod
-    def _distort(image: np.ndarray, jitter: dict[str, Any]) -> np.ndarray:
-        """(H, W, 3) BGR -> (H, W, 3) float32, values no longer bound to [0, 255]."""
-        out = image.astype(np.float32)  # always a copy
-        if jitter['brightness'] is not None:
-            out += np.float32(jitter['brightness'])
-        if jitter['contrast_first'] and jitter['contrast'] is not None:
-            out *= np.float32(jitter['contrast'])
-        if jitter['saturation'] is not None or jitter['hue'] is not None:
-            out = _shift_colour(out, jitter['saturation'], jitter['hue'])
-        if not jitter['contrast_first'] and jitter['contrast'] is not None:
-            out *= np.float32(jitter['contrast'])
-        return out if jitter['channels'] is None else np.ascontiguousarray(out[..., jitter['channels']])
 
     def __repr__(self) -> str:
         return (
@@ -81,13 +68,40 @@ class PhotoMetricDistortionMultiView:
         )
 
 
-def _shift_colour(image: np.ndarray, saturation: float | None, hue: float | None) -> np.ndarray:
-    """Scale saturation and turn hue of a float32 BGR image (H, W, 3)."""
-    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    if saturation is not None:
-        hsv[..., 1] *= np.float32(saturation)
-    if hue is not None:
-        hsv[..., 0] += np.float32(hue)
-        hsv[..., 0][hsv[..., 0] > 360] -= 360
-        hsv[..., 0][hsv[..., 0] < 0] += 360
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+def distort(
+    image: np.ndarray,
+    brightness: float,
+    contrast_first: bool,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    channels: np.ndarray,
+) -> np.ndarray:
+    """Jitter one image: every step is an affine map of colours, in BGR or in HSV.
+
+    Args:
+        image: (H, W, 3) BGR, uint8 or float32; not changed.
+        brightness: added to the pixel values.
+        contrast_first: contrast before the step in HSV, else after it.
+        contrast: factor on the pixel values.
+        saturation: factor on S.
+        hue: degrees added to H.
+        channels: order of the output channels.
+
+    Returns:
+        (H, W, 3) float32; values may leave [0, 255].
+    """
+    early, late = (contrast, 1.0) if contrast_first else (1.0, contrast)
+    out = _affine(image.astype(np.float32), (early,) * 3, (early * brightness,) * 3)
+    if saturation != 1 or hue != 0:
+        hsv = _affine(cv2.cvtColor(out, cv2.COLOR_BGR2HSV), (1.0, saturation, 1.0), (hue, 0.0, 0.0))
+        out = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # takes hues outside [0, 360) as the same turn
+    return _affine(out, (late,) * 3, (0.0, 0.0, 0.0), channels)
+
+
+def _affine(
+    image: np.ndarray, gain: _Triple, offset: _Triple, order: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """``image * gain + offset`` per channel, channels then taken in ``order``."""
+    matrix = np.column_stack([np.diag(gain), offset])[order]
+    return image if np.array_equal(matrix, np.eye(3, 4)) else cv2.transform(image, matrix)

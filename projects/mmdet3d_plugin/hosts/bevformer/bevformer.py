@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmdet3d.models.detectors.base import Base3DDetector
 from mmdet.models import DETECTORS, build_backbone, build_head, build_neck
+from mmdet3d.models.detectors.base import Base3DDetector
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory

@@ -69,7 +69,7 @@ def visible_pairs(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> Visib
     Arguments as in :func:`project_to_cameras`. Visibility is decided per sample.
     """
     uv, inside = project_to_cameras(points, lidar2img, img_shape)
-    b, num_cams, q = inside.shape[:3]
+    num_cams, q = inside.shape[1:3]
     visible = inside.any(-1)
     sample, camera, query = visible.nonzero(as_tuple=True)
     return VisiblePairs(
