@@ -149,7 +149,12 @@ def test_meta_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     run(tmp_path, 3, checkpoint_config=dict(interval=1, max_keep_ckpts=2))
-    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_2.pth', 'epoch_3.pth']
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == [
+        'epoch_2.pth',
+        'epoch_3.pth',
+        'latest.pth',
+    ]
+    assert (tmp_path / 'latest.pth').resolve().name == 'epoch_3.pth'
 
 
 def test_the_best_checkpoint_is_kept_also_over_a_resume(

@@ -10,7 +10,7 @@ from mmcv.runner import HOOKS, Hook
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from projects.mmdet3d_plugin.engine.checkpoint import read_checkpoint
+from projects.mmdet3d_plugin.engine.checkpoint import link_latest, read_checkpoint
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import broadcast_object
@@ -130,6 +130,7 @@ class SaveHook(Hook):
         runner.save_checkpoint(work_dir / name, mid_epoch=mid_epoch)
         if not runner.launch.is_main:
             return
+        link_latest(work_dir / name)
         runner.logger.info('saved %s', work_dir / name)
         if self.max_keep_ckpts > 0:
             kind = name.split('_')[0]

@@ -15,6 +15,7 @@ from projects.mmdet3d_plugin.engine.checkpoint import (
     load_weights,
     plain_state,
     read_checkpoint,
+    unwrap,
     write_checkpoint,
 )
 from projects.mmdet3d_plugin.engine.errors import UserError
@@ -53,8 +54,11 @@ class TrainRunner(EpochBasedRunner):
         self.mode = 'train'
         self.data_loader = data_loader
         self._max_iters = self._max_epochs * len(data_loader)
+        if hasattr(unwrap(self.model), 'set_epoch'):  # a distiller's terms may be scheduled
+            unwrap(self.model).set_epoch(self.epoch)
         self.call_hook('before_train_epoch')
-        for self._inner_iter, batch in self._batches(data_loader):
+        for number, batch in self._batches(data_loader):
+            self._inner_iter = number
             self.data_batch = batch
             self.call_hook('before_train_iter')
             self.run_iter(batch, train_mode=True, **kwargs)
