@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mmcv.utils import get_logger as mmcv_logger
 from tqdm import tqdm
 
 PACKAGES = ('torch', 'torchvision', 'mmcv-full', 'mmdet', 'mmdet3d', 'nuscenes-devkit', 'numpy')
@@ -26,6 +27,8 @@ def start_logging(is_main: bool = True, log_file: Path | None = None) -> logging
     logger = get_logger()
     logger.setLevel(logging.INFO if is_main else logging.ERROR)
     logger.propagate = False
+    # mmcv reports the initialisation of every single parameter at INFO: a thousand lines per model.
+    mmcv_logger('mmcv').setLevel(logging.WARNING)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
