@@ -55,3 +55,5 @@ model = dict(
         loss_bbox=dict(type='L1Loss', loss_weight=0.25),
     ),
 )
+
+load_from = 'ckpts/r101_dcn_fcos3d_pretrain.pth'

@@ -13,3 +13,22 @@ model = dict(
         transformer=dict(encoder=dict(num_layers=3), legacy=['shift', 'nearest']),
     ),
 )
+
+image_view = dict(
+    type='ImageView', scale=0.5, mean=[103.530, 116.280, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False
+)
+train_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(type='PhotoMetricDistortionMultiView'),
+    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
+    dict(type='ObjectRangeFilter', point_cloud_range={{_base_.point_cloud_range}}),
+    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
+    image_view,
+    dict(type='FormatFrame'),
+]
+test_pipeline = [dict(type='LoadMultiViewImages'), image_view, dict(type='FormatFrame')]
+data = dict(
+    train=dict(pipeline=train_pipeline),
+    val=dict(pipeline=test_pipeline),
+    test=dict(pipeline=test_pipeline),
+)

@@ -23,3 +23,23 @@ model = dict(
         transformer=dict(encoder=dict(num_layers=3, num_levels=1)),
     ),
 )
+
+image_view = dict(
+    type='ImageView', scale=0.5, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+)
+train_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(type='PhotoMetricDistortionMultiView'),
+    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
+    dict(type='ObjectRangeFilter', point_cloud_range={{_base_.point_cloud_range}}),
+    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
+    image_view,
+    dict(type='FormatFrame'),
+]
+test_pipeline = [dict(type='LoadMultiViewImages'), image_view, dict(type='FormatFrame')]
+data = dict(
+    train=dict(pipeline=train_pipeline, queue_length=3),
+    val=dict(pipeline=test_pipeline),
+    test=dict(pipeline=test_pipeline),
+)
+load_from = None
