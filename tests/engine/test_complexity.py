@@ -34,9 +34,9 @@ def cost_of(name: str) -> Complexity:
 
 
 def test_rig_sees_all_around() -> None:
-    intrinsics, cam2lidar = nuscenes_rig((800, 450))
+    intrinsics, cam2lidar = nuscenes_rig()
     assert intrinsics.shape == (6, 3, 3)
-    np.testing.assert_allclose(intrinsics[0, 0, 0], 1266.42 / 2)
+    np.testing.assert_allclose(intrinsics[0, 0, 0], 1266.42)
     # optical axes in the LiDAR frame (x right, y forward): front, front right, front left, back, ...
     bearing = np.rad2deg(np.arctan2(cam2lidar[:, 0, 2], cam2lidar[:, 1, 2]))
     np.testing.assert_allclose(bearing, [0, 56, -55, -180, -109, 110], atol=1.0)
@@ -91,7 +91,7 @@ def small_model_options() -> dict:
         'model.pts_bbox_head.bev_h': 20,
         'model.pts_bbox_head.bev_w': 20,
         'model.pts_bbox_head.num_query': 50,
-        'camera_size': [160, 96],
+        'data.test.pipeline.1.scale': 0.05,
     }
 
 

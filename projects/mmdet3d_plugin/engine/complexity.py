@@ -201,14 +201,11 @@ def _parameters_by_part(model: nn.Module) -> tuple[Counter, Counter]:
 def rig_batch(cfg: Config) -> tuple[Tensor, list[list[dict]]]:
     """One frame as the config's test pipeline would make it from the cameras of a nuScenes car, with blank images.
 
-    The images have the size ``cfg.camera_size`` (width, height), by default 1600x900, before the pipeline's view.
-
     Returns:
         img (1, 1, num_cams, 3, H, W), zeros, and its metas.
     """
-    size = tuple(cfg.get('camera_size', IMAGE_SIZE))
-    intrinsics, cam2lidar = nuscenes_rig(size)
-    blank = np.zeros((size[1], size[0], 3), np.uint8)
+    intrinsics, cam2lidar = nuscenes_rig()
+    blank = np.zeros((*IMAGE_SIZE[::-1], 3), np.uint8)
     frame = dict(images=[blank] * len(intrinsics), cam_intrinsic=intrinsics, cam2lidar=cam2lidar)
     view = main_view(cfg)(frame)['views']['']
     shape = (*view['img_shape'], 3)
