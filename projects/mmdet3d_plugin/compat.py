@@ -1,13 +1,23 @@
 """The few lines that let mmcv-full 1.7 and mmdet3d 1.0.0rc6 live on torch 2.11; each names its reason."""
 
 import functools
+import warnings
+from typing import Any
+
+import torch
 
 
 @functools.cache
 def apply() -> None:
     """Make mmdet3d importable and mmcv's runner usable. Safe to call any number of times."""
+    # mmcv announces at every import that version 2 will appear in 2023; we know, and pin 1.7.2.
+    warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV will release', category=UserWarning)
     _add_numpy_aliases()
     _import_mmdet3d()
+    _trust_numpy_numbers()
+    _checkpoint_without_reentry()
+    _mend_copy_streams()
+    _mend_distributed_wrapper()
 
 
 def _add_numpy_aliases() -> None:
@@ -29,3 +39,84 @@ def _import_mmdet3d() -> None:
         import mmdet3d  # noqa: F401
     finally:
         mmcv.__version__ = real
+
+
+def _trust_numpy_numbers() -> None:
+    """mmcv's evaluation hooks store best scores as ``np.float64``, which ``weights_only=True`` refuses.
+
+    Only plain numbers and arrays are added: they cannot run code when they are unpickled.
+    """
+    import numpy as np
+
+    makers = {'scalar': np.float64(0).__reduce__()[0], '_reconstruct': np.zeros(0).__reduce__()[0]}
+    # Files name them by where they lived: numpy.core until numpy 1.26, numpy._core since 2.0.
+    named = [
+        (f, f'numpy.{core}.multiarray.{name}') for name, f in makers.items() for core in ('core', '_core')
+    ]
+    kinds = (np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.uint32, np.bool_)
+    dtypes = {type(np.dtype(kind)) for kind in kinds}
+    torch.serialization.add_safe_globals([*named, np.dtype, np.ndarray, *dtypes])
+
+
+def _checkpoint_without_reentry() -> None:
+    """mmdet's ``with_cp=True`` relies on a default that torch has announced to drop.
+
+    The old re-entrant form marks a parameter ready twice under ``find_unused_parameters=True`` and gives no
+    gradient when its input needs none; the other form does neither.
+    """
+    import torch.utils.checkpoint as module
+
+    original = module.checkpoint
+
+    @functools.wraps(original)
+    def checkpoint(function: Any, *args: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+        return original(function, *args, use_reentrant=bool(use_reentrant), **kwargs)
+
+    module.checkpoint = checkpoint
+
+
+def _mend_copy_streams() -> None:
+    """mmcv asks torch for a copy stream by device number; torch >= 2.1 wants a ``torch.device``."""
+    from mmcv.parallel import _functions
+
+    original = _functions._get_stream
+
+    def get_stream(device: int | torch.device) -> Any:
+        return original(torch.device('cuda', device) if isinstance(device, int) else device)
+
+    _functions._get_stream = get_stream
+
+
+def _mend_distributed_wrapper() -> None:
+    """mmcv's ``MMDistributedDataParallel`` was written against torch 1.x internals.
+
+    Its ``forward`` reads ``_use_replicated_tensor_module`` (gone: every distributed evaluation fails) and on
+    CPU neither ``forward`` nor ``train_step`` unwraps ``DataContainer``. All three calls now go through
+    torch's own ``forward``, because only that arms the all-reduce of gradients: calling
+    ``module.train_step`` alone leaves every process with its own gradients, without any error.
+    """
+    from mmcv.parallel import MMDistributedDataParallel as Wrapper
+    from torch.nn.parallel import DistributedDataParallel
+
+    def forward(self: Wrapper, *inputs: Any, **kwargs: Any) -> Any:
+        return _call_distributed(self, 'forward', inputs, kwargs)
+
+    def train_step(self: Wrapper, *inputs: Any, **kwargs: Any) -> Any:
+        return _call_distributed(self, 'train_step', inputs, kwargs)
+
+    def val_step(self: Wrapper, *inputs: Any, **kwargs: Any) -> Any:
+        return _call_distributed(self, 'val_step', inputs, kwargs)
+
+    def run_ddp_forward(self: Wrapper, *inputs: Any, **kwargs: Any) -> Any:
+        inputs, kwargs = self.scatter(inputs, kwargs, self.device_ids or [-1])
+        # mmcv calls modules, not ``module.forward``, so that forward hooks (taps) fire.
+        method = self.module if self._method == 'forward' else getattr(self.module, self._method)
+        with self._inside_ddp_forward():
+            return method(*inputs[0], **kwargs[0])
+
+    def _call_distributed(self: Wrapper, method: str, inputs: tuple, kwargs: dict) -> Any:
+        self._method = method
+        return DistributedDataParallel.forward(self, *inputs, **kwargs)
+
+    Wrapper.forward, Wrapper.train_step, Wrapper.val_step = forward, train_step, val_step
+    Wrapper._run_ddp_forward = run_ddp_forward

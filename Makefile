@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` and `make test`. Both begin with `make setup`, which is a no-op when done.
+
+# The first Python that fits; PYTHON=python3.12 make setup overrides.
+FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+ifndef PYTHON
+PYTHON := $(shell for python in .venv/bin/python python3 python3.11 python3.12; do \
+	"$$python" -c '$(FITS)' 2>/dev/null && { echo "$$python"; break; }; done)
+endif
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: help setup test demo lint format clean
+
+help:
+	@echo 'make demo    set up, train and distil on a synthetic world, print the table and the report'
+	@echo 'make test    set up and run the test suite'
+	@echo 'make setup   build .venv (a no-op when it is up to date)'
+	@echo 'make lint    ruff, as the test suite runs it;  make format  mend what ruff can mend'
+	@echo 'make clean   remove .venv, compiled operators and caches; data, ckpts and work_dirs stay'
+
+setup:
+	@test -n '$(PYTHON)' || { echo 'set-up: no Python 3.11 or 3.12 found. On Debian 12: sudo apt-get install' \
+		'python3 python3-venv python3-dev g++; or name yours: PYTHON=/path/to/python3.11 make setup' >&2; exit 1; }
+	@'$(PYTHON)' -c '$(FITS)' || { echo 'set-up: $(PYTHON) is not Python 3.11 or 3.12: name one that is, for' \
+		'example PYTHON=python3.11 make setup' >&2; exit 1; }
+	@'$(PYTHON)' -m tools.setup
+
+test: setup
+	@$(VENV_PYTHON) -m pytest
+
+demo: setup
+	@$(VENV_PYTHON) tools/demo.py
+
+lint: setup
+	@$(VENV_PYTHON) -m ruff check
+	@$(VENV_PYTHON) -m ruff format --check
+
+format: setup
+	@$(VENV_PYTHON) -m ruff check --fix
+	@$(VENV_PYTHON) -m ruff format
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache build ./*.egg-info
+	find projects tools tests -name __pycache__ -prune -exec rm -rf {} +
+	find projects -name '*.so' -delete

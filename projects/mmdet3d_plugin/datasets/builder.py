@@ -1,0 +1,56 @@
+"""Data loaders for training and testing, in one process or many."""
+
+from functools import partial
+
+from mmcv.parallel import collate
+from torch.utils.data import DataLoader
+
+from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
+from projects.mmdet3d_plugin.datasets.samplers import SceneSampler, TrainSampler
+
+
+def build_dataloader(
+    dataset: NuScenesTemporalDataset,
+    samples_per_gpu: int = 1,
+    workers_per_gpu: int = 2,
+    train: bool = True,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader:
+    """Make the loader of one process.
+
+    Args:
+        dataset: anything with a length; for testing it also has ``scene_tokens``.
+        samples_per_gpu: batch size B.
+        workers_per_gpu: loading processes; 0 loads in this one.
+        train: shuffle; else whole scenes in order.
+        seed: equal in all processes; with the epoch it fixes order, queues and jitter.
+        rank: of this process.
+        world_size: number of processes.
+
+    Returns:
+        Batches of DataContainers, ``img`` (B, T, num_cams, 3, H, W). Call ``loader.sampler.set_epoch`` before each
+        training epoch (mmcv's DistSamplerSeedHook does, also with one process).
+    """
+    if train:
+        sampler = TrainSampler(dataset, seed, rank, world_size)
+    else:
+        sampler = SceneSampler(dataset.scene_tokens, rank, world_size)
+    return DataLoader(
+        dataset,
+        batch_size=samples_per_gpu,
+        sampler=sampler,
+        num_workers=workers_per_gpu,
+        collate_fn=partial(collate, samples_per_gpu=samples_per_gpu),
+        persistent_workers=train and workers_per_gpu > 0,
+        worker_init_fn=_quiet_worker,
+        drop_last=False,
+    )
+
+
+def _quiet_worker(_: int) -> None:
+    """OpenCV's own threads would compete with the workers for the cores."""
+    import cv2
+
+    cv2.setNumThreads(0)

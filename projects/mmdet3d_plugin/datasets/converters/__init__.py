@@ -1,0 +1,1 @@
+"""From the files of public datasets to the info files of this project."""

@@ -1,0 +1,108 @@
+"""The sensor rig of the ego vehicle: six cameras and a LiDAR, laid out as on the nuScenes cars."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# channel: (x, y, z in metres on the ego vehicle; yaw in degrees; focal length in pixels of a 1600x900 image;
+# trigger time relative to the LiDAR's, microseconds)
+_CAMERAS = {
+    'CAM_FRONT': (1.70, 0.00, 1.51, 0.0, 1266.0, -35_000),
+    'CAM_FRONT_RIGHT': (1.55, -0.49, 1.50, -56.0, 1261.0, -27_000),
+    'CAM_FRONT_LEFT': (1.53, 0.49, 1.51, 55.0, 1272.0, -43_000),
+    'CAM_BACK': (0.03, 0.00, 1.58, 180.0, 809.0, -10_000),
+    'CAM_BACK_LEFT': (1.04, 0.48, 1.59, 108.5, 1257.0, -1_000),
+    'CAM_BACK_RIGHT': (1.01, -0.48, 1.56, -110.5, 1259.0, -20_000),
+}
+CAMERA_CHANNELS = tuple(_CAMERAS)
+LIDAR_CHANNEL = 'LIDAR_TOP'
+_REFERENCE_SIZE = (1600, 900)
+_PRINCIPAL_POINT = (812.0, 491.0)
+
+# Axes of an optical frame (x right, y down, z ahead) in a body frame (x ahead, y left, z up).
+_OPTICAL_TO_BODY = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera on the ego vehicle.
+
+    Attributes:
+        channel: nuScenes channel, such as CAM_FRONT.
+        intrinsic: (3, 3) pixels, pixel centres at whole numbers.
+        cam2ego: (4, 4) optical frame (x right, y down, z ahead) to ego frame.
+        width: image width, pixels.
+        height: image height, pixels.
+        delay_us: trigger time after the keyframe's LiDAR time, microseconds (negative: before).
+    """
+
+    channel: str
+    intrinsic: np.ndarray
+    cam2ego: np.ndarray
+    width: int
+    height: int
+    delay_us: int
+
+
+@dataclass(frozen=True)
+class Rig:
+    """All sensors of one vehicle.
+
+    Attributes:
+        cameras: the six cameras, in nuScenes order.
+        lidar2ego: (4, 4) LiDAR frame (x right, y ahead, z up) to ego frame.
+    """
+
+    cameras: tuple[Camera, ...]
+    lidar2ego: np.ndarray
+
+
+def make_rig(width: int, height: int, rng: np.random.Generator | None = None) -> Rig:
+    """Build a rig whose cameras fill images of the asked size with the nuScenes fields of view.
+
+    Args:
+        width: image width, pixels.
+        height: image height, pixels.
+        rng: when given, every mounting differs a little, as from one car to the next.
+
+    Returns:
+        The rig.
+    """
+    cameras = tuple(_make_camera(channel, width, height, rng) for channel in _CAMERAS)
+    lidar2ego = np.eye(4)
+    lidar2ego[:3, :3] = _small_rotation(rng) @ _rotation_z(np.deg2rad(-90.0))
+    lidar2ego[:3, 3] = np.array([0.94, 0.0, 1.84]) + _jitter(rng, 0.01, 3)
+    return Rig(cameras, lidar2ego)
+
+
+def _make_camera(channel: str, width: int, height: int, rng: np.random.Generator | None) -> Camera:
+    x, y, z, yaw, focal, delay_us = _CAMERAS[channel]
+    cam2ego = np.eye(4)
+    cam2ego[:3, :3] = _small_rotation(rng) @ _rotation_z(np.deg2rad(yaw)) @ _OPTICAL_TO_BODY
+    cam2ego[:3, 3] = np.array([x, y, z]) + _jitter(rng, 0.01, 3)
+    focal *= 1 + float(_jitter(rng, 0.004, 1)[0])
+    centre = np.array(_PRINCIPAL_POINT) + _jitter(rng, 6.0, 2)
+    scale = np.array([width, height]) / np.array(_REFERENCE_SIZE)
+    intrinsic = np.array(
+        [[focal * scale[0], 0, centre[0] * scale[0]], [0, focal * scale[1], centre[1] * scale[1]], [0, 0, 1]]
+    )
+    return Camera(channel, intrinsic, cam2ego, width, height, delay_us)
+
+
+def _jitter(rng: np.random.Generator | None, scale: float, count: int) -> np.ndarray:
+    """Bounded random offsets (count,), zero without a generator."""
+    return np.zeros(count) if rng is None else rng.uniform(-scale, scale, count)
+
+
+def _rotation_z(angle: float) -> np.ndarray:
+    """Rotation (3, 3) about z by ``angle`` radians."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=np.float64)
+
+
+def _small_rotation(rng: np.random.Generator | None) -> np.ndarray:
+    """Rotation (3, 3) by at most 0.4 degrees about each axis."""
+    roll, pitch, yaw = _jitter(rng, np.deg2rad(0.4), 3)
+    about_x = np.array([[1, 0, 0], [0, np.cos(roll), -np.sin(roll)], [0, np.sin(roll), np.cos(roll)]])
+    about_y = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
+    return _rotation_z(yaw) @ about_y @ about_x

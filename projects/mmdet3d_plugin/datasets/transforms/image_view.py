@@ -1,0 +1,110 @@
+"""From decoded images to what one network sees."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from mmdet.datasets.builder import PIPELINES
+
+
+@PIPELINES.register_module()
+class ImageView:
+    """Resize, normalise and pad the decoded images for one network; intrinsics follow.
+
+    Adds ``results['views'][name]``: ``img`` (num_cams, 3, H, W) float32, ``cam_intrinsic`` (num_cams, 3, 3) and
+    ``lidar2img`` (num_cams, 4, 4) in pixels of this view, ``img_shape`` (H, W) with and ``valid_shape`` (h, w)
+    without the padding at the right and at the bottom.
+
+    Args:
+        name: '' for the main view, which becomes ``img``; else e.g. 'teacher', which becomes ``teacher_img``.
+        scale: factor on both sides. Give ``scale`` or ``size``; with neither the images keep their size.
+        size: (width, height) wanted.
+        mean: of the three channels, in the order after ``to_rgb``.
+        std: of the three channels, in the order after ``to_rgb``.
+        to_rgb: swap from BGR to RGB.
+        pad_divisor: sides are padded with zeros to multiples of this.
+    """
+
+    def __init__(
+        self,
+        name: str = '',
+        scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        mean: Sequence[float] = (103.530, 116.280, 123.675),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        to_rgb: bool = False,
+        pad_divisor: int = 32,
+    ) -> None:
+        if scale is not None and size is not None:
+            raise ValueError(f'ImageView takes scale or size, not both (scale={scale}, size={size})')
+        self.name = name
+        self.scale = scale
+        self.size = tuple(size) if size is not None else None
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.to_rgb = to_rgb
+        self.pad_divisor = pad_divisor
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Make the view out of ``results['images']``, which stay as they are."""
+        images = results['images']
+        width, height = self._target_size(images)
+        img = np.zeros((len(images), 3, self._padded(height), self._padded(width)), np.float32)
+        intrinsics = np.array(results['cam_intrinsic'], dtype=np.float64)
+        for image, out, intrinsic in zip(images, img, intrinsics, strict=True):
+            # Pixel centres are taken at integer coordinates on both sides, as the published models do.
+            intrinsic[0] *= width / image.shape[1]
+            intrinsic[1] *= height / image.shape[0]
+            self._normalise(_resize(image, width, height), out[:, :height, :width])
+        results.setdefault('views', {})[self.name] = dict(
+            img=img,
+            cam_intrinsic=intrinsics,
+            lidar2img=project_matrices(intrinsics, results['cam2lidar']),
+            img_shape=img.shape[-2:],
+            valid_shape=(height, width),
+        )
+        return results
+
+    def _target_size(self, images: list[np.ndarray]) -> tuple[int, int]:
+        """(width, height) of the view, equal for all cameras."""
+        if self.size is not None:
+            return self.size
+        sizes = {(image.shape[1], image.shape[0]) for image in images}
+        if len(sizes) > 1:
+            raise ValueError(f'cameras differ in size {sorted(sizes)}; give ImageView a size=(width, height)')
+        width, height = sizes.pop()
+        scale = 1.0 if self.scale is None else self.scale
+        return int(width * scale), int(height * scale)
+
+    def _padded(self, side: int) -> int:
+        return math.ceil(side / self.pad_divisor) * self.pad_divisor
+
+    def _normalise(self, image: np.ndarray, out: np.ndarray) -> None:
+        """(h, w, 3) BGR -> out (3, h, w), in place."""
+        channels = [out[2], out[1], out[0]] if self.to_rgb else [out[0], out[1], out[2]]
+        cv2.split(np.asarray(image, np.float32), channels)
+        for channel, mean, std in zip(out, self.mean, self.std, strict=True):
+            channel -= np.float32(mean)
+            if std != 1:
+                channel /= np.float32(std)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(name={self.name!r}, scale={self.scale}, size={self.size}, mean={self.mean}, '
+            f'std={self.std}, to_rgb={self.to_rgb}, pad_divisor={self.pad_divisor})'
+        )
+
+
+def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def project_matrices(intrinsics: np.ndarray, cam2lidar: np.ndarray) -> np.ndarray:
+    """LiDAR-to-pixel matrices (num_cams, 4, 4) of intrinsics (num_cams, 3, 3) and poses (num_cams, 4, 4)."""
+    cam2img = np.tile(np.eye(4), (len(intrinsics), 1, 1))
+    cam2img[:, :3, :3] = intrinsics
+    return cam2img @ np.linalg.inv(cam2lidar)

@@ -1,0 +1,51 @@
+"""Reading the images of a frame."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from mmdet.datasets.builder import PIPELINES
+
+
+@PIPELINES.register_module()
+class LoadMultiViewImages:
+    """Decode the images of all cameras, once, for every view made of them.
+
+    Adds ``results['images']``: list of num_cams arrays (H, W, 3), BGR, float32 or uint8. The steps after it never
+    write into these arrays.
+
+    Args:
+        to_float32: decode to float32; not needed before :class:`ImageView`, which computes in float32 anyway.
+    """
+
+    def __init__(self, to_float32: bool = False) -> None:
+        self.to_float32 = to_float32
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Read ``results['img_filename']``; sizes must be those of the info file where it knows them."""
+        sizes = results.get('img_size') or [None] * len(results['img_filename'])
+        images = [_read(path, size) for path, size in zip(results['img_filename'], sizes, strict=True)]
+        results['images'] = [image.astype(np.float32) for image in images] if self.to_float32 else images
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(to_float32={self.to_float32})'
+
+
+def _read(path: str, size: tuple[int, int] | None) -> np.ndarray:
+    try:
+        encoded = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise FileNotFoundError(
+            f'image {path} cannot be read ({error.strerror}); check data_root (--data-root) or make the info files '
+            'again with tools/create_data.py'
+        ) from error
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if image is None:
+        raise ValueError(f'image {path} is not a readable picture ({encoded.size} bytes); copy it again')
+    if size is not None and (image.shape[1], image.shape[0]) != tuple(size):
+        raise ValueError(
+            f'image {path} is {image.shape[1]}x{image.shape[0]}, but the info file says {size[0]}x{size[1]} and the '
+            'intrinsics belong to that size; restore the image, or the tables, and make the info files again'
+        )
+    return image

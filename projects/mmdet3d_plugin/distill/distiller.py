@@ -1,0 +1,181 @@
+"""Train a student under a teacher."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmcv import Config
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part
+from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
+from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.taps import Recorder
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, classes_of
+from projects.mmdet3d_plugin.distill.term import build_terms
+from projects.mmdet3d_plugin.distill.views import split_views
+
+logger = logging.getLogger('focaldistiller')
+
+
+class Distiller(nn.Module):
+    """A detector that learns from the ground truth and from an expert.
+
+    Args:
+        student: the apprentice; all that is kept after training.
+        teacher: the expert; not a part of this module.
+        terms: what is taught, as configs, see :func:`build_terms`.
+        initialize: how the student starts from the teacher, as configs.
+        classes: the student's class names, compared with the teacher's.
+        debug: check in every step that every term reaches the student.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: FrozenTeacher,
+        terms: Sequence[Mapping],
+        initialize: Sequence[Mapping] = (),
+        classes: Sequence[str] | None = None,
+        debug: bool = False,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self.adapter = adapter_for(student)
+        self.distill = build_terms(terms, lambda on: self.adapter.taps(student, on), teacher.taps)
+        self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
+        self.debug = debug
+        self.epoch = 0
+        self._require_agreement(classes)
+        self._register_state_dict_hook(save_plain_names)
+        self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
+
+    def forward(self, return_loss: bool = True, **batch: Any) -> Any:
+        """Losses of a training batch, or the student's detections."""
+        return self.forward_train(**batch) if return_loss else self.forward_test(**batch)
+
+    def forward_train(self, **batch: Any) -> dict[str, Any]:
+        """One step of the figure: the expert looks, the apprentice looks, the terms compare.
+
+        Args:
+            batch: a collated batch; ``teacher_*`` keys are the teacher's view of it.
+
+        Returns:
+            The student's losses and one ``loss_kd_<term>`` per term.
+        """
+        knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
+        own, _ = split_views(batch, 'same')
+        own = self.adapter.prepare(self.student, own)
+        with Recorder(self.student, self._taps('student')) as recorder:
+            losses = self.adapter.losses(self.student, own)
+        step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
+        return _merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.distill})
+
+    def forward_test(self, **batch: Any) -> Any:
+        """The student's detections."""
+        return self.student.forward_test(**split_views(batch, 'same')[0])
+
+    def train_step(self, data: Mapping[str, Any], optimizer: Any = None) -> dict[str, Any]:
+        """mmcv's contract: total loss, values for the log, number of samples."""
+        total, log_vars = self.student._parse_losses(self(**data))
+        return {'loss': total, 'log_vars': log_vars, 'num_samples': len(data['img_metas'])}
+
+    def init_weights(self) -> None:
+        """Initialise the student, then let it start from the teacher where the recipe says so."""
+        self.student.init_weights()
+        for initializer in self.initializers:
+            initializer(self.student, self.adapter, self.teacher)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the schedules of the terms how many epochs are finished."""
+        self.epoch = epoch
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint should remember: the teacher's file and hash, the terms."""
+        return {'teacher': self.teacher.meta(), 'terms': list(self.distill)}
+
+    def _taps(self, side: str) -> list[Any]:
+        return [getattr(term, side) for term in self.distill.values()]
+
+    def _device(self) -> torch.device:
+        return next(self.student.parameters()).device
+
+    def _teach(self, name: str, step: Step) -> Tensor:
+        """One term's loss, with its guards."""
+        term = self.distill[name]
+        pupil = term.student.read(step.student[term.student.path])
+        if torch.is_grad_enabled() and not _needs_grad(pupil):
+            raise DistillError(
+                f'the term {name!r} cannot teach: no gradient flows from {term.student.path!r} into the student '
+                '(a frozen stage, or a module inside re-entrant gradient checkpointing)'
+            )
+        try:
+            loss = term(step)
+        except ValueError as error:
+            raise DistillError(f'the term {name!r}: {error}') from error
+        if self.debug and torch.is_grad_enabled():
+            _require_gradient(name, loss, step.student[term.student.path])
+        return loss
+
+    def _require_agreement(self, classes: Sequence[str] | None) -> None:
+        """Same classes in the same order, same box convention; otherwise heads and masks would be permuted."""
+        theirs = self.teacher.classes
+        if classes is None or theirs is None:
+            logger.warning(
+                'class names of teacher and student cannot be compared: a config does not list them'
+            )
+        elif list(classes) != list(theirs):
+            odd = sorted(set(classes) ^ set(theirs))
+            reason = f'{odd} are known to one only' if odd else 'the order differs'
+            raise DistillError(
+                f'teacher and student must have the same class names in the same order: {reason}'
+            )
+        mine = self.adapter.box_convention(self.student)
+        other = self.teacher.adapter.box_convention(self.teacher.model)
+        if mine is not None and other is not None and mine != other:
+            raise DistillError(
+                f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
+            )
+
+
+def _needs_grad(value: Any) -> bool:
+    return value.requires_grad if isinstance(value, Tensor) else True
+
+
+def _require_gradient(name: str, loss: Tensor, feature: Any) -> None:
+    """Raise when a term that is not zero sends no gradient to the tensor it taps."""
+    if not isinstance(feature, Tensor) or loss.detach() == 0:
+        return
+    (grad,) = torch.autograd.grad(loss, feature, retain_graph=True, allow_unused=True)
+    if grad is None or not grad.any():
+        raise DistillError(
+            f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
+        )
+
+
+def _merge(losses: dict[str, Any], more: dict[str, Tensor]) -> dict[str, Any]:
+    doubled = sorted(set(losses) & set(more))
+    if doubled:
+        raise DistillError(
+            f"the loss {doubled[0]!r} exists in the student already; give the term another 'name'"
+        )
+    return {**losses, **more}
+
+
+def build_distiller(cfg: Config) -> Distiller:
+    """Build the distiller of a recipe.
+
+    Args:
+        cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
+    """
+    from mmdet3d.models import build_model
+
+    if cfg.get('distiller') is None:
+        raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
+    recipe = {key: value for key, value in cfg.distiller.items() if key != 'type'}
+    teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'")
+    student = build_model(cfg.model, train_cfg=cfg.get('train_cfg'), test_cfg=cfg.get('test_cfg'))
+    return Distiller(student, teacher, classes=classes_of(cfg), **recipe)

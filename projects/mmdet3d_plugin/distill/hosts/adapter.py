@@ -1,0 +1,85 @@
+"""The base of all adapters: everything the distiller may ask a host."""
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
+from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
+
+Batch = dict[str, Any]
+
+
+class HostAdapter:
+    """Translates between the distiller and one family of detectors. It has no state; hosts know nothing of it.
+
+    Register a subclass under the host's class name: ``@ADAPTERS.register_module(name='MyDetector')``.
+    """
+
+    head: ClassVar[str] = ''
+    """Dotted path of the detection head, which ``InheritHead`` copies; '' where that makes no sense."""
+
+    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+        """Do what comes before the frame that is distilled (earlier frames), outside the taps.
+
+        Returns:
+            The batch of the current frame.
+        """
+        return batch
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
+        """Run the student on a prepared batch; return its own detection losses."""
+        return model.forward_train(**batch)
+
+    def infer(self, model: nn.Module, batch: Batch) -> Any:
+        """Run the teacher on a prepared batch, without ground truth; return its raw predictions."""
+        raise NotImplementedError(f'{type(self).__name__} cannot run a teacher yet: implement infer()')
+
+    def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
+        """Short names of this host's features, such as 'pv', 'bev' and 'queries'."""
+        return {}
+
+    def taps(self, model: nn.Module, on: str) -> list[Tap]:
+        """Where to listen for a short name or a module path with ``{0..3}``, checked against the model.
+
+        Args:
+            model: the host.
+            on: a key of :meth:`aliases`, or a dotted path, optionally with ``:input``.
+        """
+        known = self.aliases(model)
+        taps = known.get(on) or [Tap(path, channels=_channels(model, path)) for path in expand_braces(on)]
+        for tap in taps:
+            try:
+                find_module(model, tap.path)
+            except DistillError as error:
+                short = f' (short names: {", ".join(known)})' if known else ''
+                raise DistillError(f'{error}{short}') from None
+        return taps
+
+    def box_convention(self, model: nn.Module) -> str | None:
+        """Convention of the host's boxes ('v1.0' or 'legacy'), None where it has no say."""
+        return None
+
+    def grids(self, model: nn.Module) -> dict[str, tuple[int, ...]]:
+        """Embeddings that lie on a grid and can be resized: state key -> grid shape, rows in the same order."""
+        return {}
+
+
+def _channels(model: nn.Module, path: str) -> int | None:
+    """Channels that a module returns, where it says so."""
+    module = dict(model.named_modules()).get(path)
+    for attribute in ('out_channels', 'out_features', 'num_features'):
+        if isinstance(getattr(module, attribute, None), int):
+            return getattr(module, attribute)
+    return None
+
+
+def adapter_for(model: nn.Module) -> HostAdapter:
+    """The adapter registered for a host's class or for one of its bases."""
+    for kind in type(model).__mro__:
+        if kind.__name__ in ADAPTERS.module_dict:
+            return ADAPTERS.module_dict[kind.__name__]()
+    raise DistillError(
+        f'no adapter for the host {type(model).__name__}; hosts that have one: '
+        f'{", ".join(sorted(ADAPTERS.module_dict))}. Add one file to distill/hosts/'
+    )

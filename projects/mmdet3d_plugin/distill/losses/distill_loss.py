@@ -1,0 +1,44 @@
+"""What every distillation loss promises to a term."""
+
+from torch import Tensor, nn
+
+
+class DistillLoss(nn.Module):
+    """Base of the losses that compare a student's feature with the teacher's.
+
+    ``forward`` returns an unweighted scalar that is exactly 0, with a live graph, when there is nothing to compare.
+    A loss may own trainable parts; they are saved under ``distill.<term>.loss``.
+    """
+
+    takes_region: bool = False
+    """Whether ``forward`` uses the region. A recipe that gives a region to a loss without this is an error."""
+
+    reads_step: bool = False
+    """Whether ``forward`` wants the whole :class:`Step` as keyword ``step`` (ground truth, metas, predictions)."""
+
+    def forward(self, student: Tensor, teacher: Tensor, region: Tensor | None = None) -> Tensor:
+        """Compare two features.
+
+        Args:
+            student: (N, C, H, W), after the connector; gradients flow here.
+            teacher: (N, C, H, W), constant.
+            region: (N, 1, H, W) weights >= 0 saying where to compare, or None for everywhere.
+
+        Returns:
+            Scalar.
+        """
+        raise NotImplementedError
+
+
+def check_same_shape(student: Tensor, teacher: Tensor) -> None:
+    """Raise unless two features can be compared cell by cell.
+
+    Args:
+        student: (N, C, H, W).
+        teacher: (N, C, H, W).
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f'the student gives {tuple(student.shape)} and the teacher {tuple(teacher.shape)}; '
+            "give the term a connector, for example connector='resize_conv'"
+        )

@@ -1,0 +1,77 @@
+"""The drawers that distillation parts live in, and the one way to build a part from a config."""
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmcv.utils import Registry
+
+LOSSES = Registry('distillation loss')
+CONNECTORS = Registry('connector')
+REGIONS = Registry('region')
+INITIALIZERS = Registry('initializer')
+TEACHERS = Registry('teacher')
+ADAPTERS = Registry('host adapter')
+
+
+class DistillError(ValueError):
+    """A recipe or a host that cannot work, told in one sentence with the mend."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Name the candidates that look most like a misspelt name.
+
+    Returns:
+        A clause such as ``did you mean 'bev', 'pv'?``, or ``known: ...`` when nothing is close.
+    """
+    known = sorted(set(known))
+    close = difflib.get_close_matches(name, known, n=count, cutoff=0.4)
+    if close:
+        return 'did you mean ' + ', '.join(map(repr, close)) + '?'
+    return 'known: ' + (', '.join(known) or 'none')
+
+
+def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: Any) -> Any:
+    """Build one part of a recipe, with errors that say which part and how to mend it.
+
+    Args:
+        registry: the drawer to look in.
+        cfg: ``dict(type=..., **arguments)``, or just the type; ``'resize_conv'`` also finds ``ResizeConv``.
+        where: the part's place in the recipe, for messages, such as ``"the connector of term 'bev_l2'"``.
+        context: values that the part may take if its signature names them and the config does not.
+    """
+    arguments = {'type': cfg} if isinstance(cfg, str) else dict(cfg)
+    if 'type' not in arguments:
+        raise DistillError(f"{where} has no 'type'; {nearest('', registry.module_dict)}")
+    kind = find_type(registry, arguments.pop('type'), where)
+    accepted = _named_arguments(kind)
+    for key in arguments:
+        if key not in accepted:
+            raise DistillError(f'{where}: {kind.__name__} takes no {key!r}; {nearest(key, accepted)}')
+    filled = {key: value for key, value in context.items() if key in accepted} | arguments
+    for key, parameter in accepted.items():
+        if parameter.default is parameter.empty and key not in filled:
+            raise DistillError(f'{where}: {kind.__name__} needs {key!r}; give it in the config')
+    return kind(**filled)
+
+
+def _named_arguments(kind: type) -> dict[str, inspect.Parameter]:
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {key: p for key, p in inspect.signature(kind).parameters.items() if p.kind not in catch_all}
+
+
+def find_type(registry: Registry, name: Any, where: str) -> type:
+    """Look a type up by its name or its snake_case short form."""
+    if inspect.isclass(name):
+        return name
+    exact = registry.module_dict.get(name)
+    if exact is not None:
+        return exact
+    short = {key.lower(): kind for key, kind in registry.module_dict.items()}
+    kind = short.get(str(name).replace('_', '').lower())
+    if kind is None:
+        raise DistillError(
+            f'{where}: unknown {registry.name} {name!r}; {nearest(str(name), registry.module_dict)}'
+        )
+    return kind

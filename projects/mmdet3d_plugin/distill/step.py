@@ -1,0 +1,28 @@
+"""What one training step lets the terms see."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Step:
+    """Everything a term, a region or a loss may look at. It lives for one training step.
+
+    Args:
+        batch: the student's batch of the current frame: ``img_metas``, ``gt_bboxes_3d``, ``gt_labels_3d``, ...
+        student: what the taps of the student recorded, by module path.
+        teacher: what the taps of the teacher recorded, by module path.
+        expert: the teacher's raw predictions, as its host returns them.
+        epoch: epochs finished so far.
+    """
+
+    batch: dict[str, Any]
+    student: dict[str, Any]
+    teacher: dict[str, Any]
+    expert: Any = None
+    epoch: int = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples B in the batch."""
+        return len(self.batch['img_metas'])

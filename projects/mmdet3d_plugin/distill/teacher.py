@@ -1,0 +1,204 @@
+"""Where knowledge comes from: a frozen detector that no checkpoint, optimizer or ``train()`` ever sees."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv import Config
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
+from projects.mmdet3d_plugin.distill.state_names import student_only
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
+from projects.mmdet3d_plugin.distill.views import VIEWS, innermost_dataset, split_views
+
+logger = logging.getLogger('focaldistiller')
+
+
+@TEACHERS.register_module()
+class FrozenTeacher:
+    """A trained detector from a config and a checkpoint, in ``eval()`` and without gradient for ever.
+
+    It is not an ``nn.Module``, so that it cannot become part of one: a distiller that holds it has neither its
+    weights in ``state_dict()`` nor its parameters in ``parameters()``, and ``train()`` does not reach it.
+
+    Args:
+        config: file of the teacher's config, or the config itself.
+        checkpoint: file of its weights. None is an error unless ``random_weights`` says that this is meant.
+        view: what it sees: 'native' (its own resize of the original image), 'upsampled' (the student's image
+            enlarged, as published), or 'same' (the student's tensors).
+        allow: patterns of weight names that may be missing, unexpected or of another shape in the checkpoint.
+        random_weights: build without weights, for measuring speed and memory.
+        guard_every: compare weights and buffers with what was loaded every so many steps.
+    """
+
+    def __init__(
+        self,
+        config: str | Mapping,
+        checkpoint: str | None = None,
+        view: str = 'native',
+        allow: Sequence[str] = (),
+        random_weights: bool = False,
+        guard_every: int = 100,
+    ) -> None:
+        if view not in VIEWS:
+            raise DistillError(f"the teacher's view must be one of {VIEWS}, got {view!r}")
+        if (checkpoint is None) != random_weights:
+            raise DistillError("a teacher needs either a 'checkpoint' or random_weights=True")
+        self.cfg = read_config(config)
+        self.view = view
+        self.checkpoint = checkpoint
+        self.sha256 = None if checkpoint is None else hash_file(checkpoint)
+        self.model = _build_model(self.cfg)
+        self.adapter = adapter_for(self.model)
+        self.classes = classes_of(self.cfg)
+        if checkpoint is not None:
+            load_strictly(self.model, checkpoint, allow)
+        self.model.eval().requires_grad_(False)
+        self._guard_every, self._steps = guard_every, 0
+        self._loaded = _snapshot(self.model)
+
+    @torch.no_grad()
+    def observe(
+        self, batch: Mapping[str, Any], taps: Sequence[Tap], device: torch.device
+    ) -> tuple[dict[str, Any], Any]:
+        """Look at a batch and report.
+
+        Args:
+            batch: a collated batch with the teacher's view, see :func:`split_views`.
+            taps: where to listen.
+            device: where the student lives; the teacher follows it.
+
+        Returns:
+            What the taps recorded by module path, and the raw predictions.
+        """
+        self._follow(device)
+        _, own = split_views(batch, self.view)
+        current = self.adapter.prepare(self.model, own)
+        self._require_eval()
+        with Recorder(self.model, taps) as recorder:
+            predictions = self.adapter.infer(self.model, current)
+        self._require_eval()
+        if self._steps % self._guard_every == 0:
+            self.require_unchanged()
+        self._steps += 1
+        return recorder.pop(), predictions
+
+    def taps(self, on: str) -> list[Tap]:
+        """Where to listen for a short name or a module path of the teacher."""
+        return self.adapter.taps(self.model, on)
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint should remember about the teacher."""
+        return {
+            'checkpoint': self.checkpoint and Path(self.checkpoint).name,
+            'sha256': self.sha256,
+            'view': self.view,
+        }
+
+    def require_unchanged(self) -> None:
+        """Raise when a weight or a buffer differs from what was loaded."""
+        now = _snapshot(self.model)
+        moved = [name for name, value in self._loaded.items() if not _same(value, now.get(name))]
+        moved += [name for name in now if name not in self._loaded]
+        if moved:
+            raise DistillError(
+                f"the teacher's {moved[0]!r} ({len(moved)} in all) changed; a frozen teacher never does"
+            )
+
+    def _require_eval(self) -> None:
+        for name, module in self.model.named_modules():
+            if module.training:
+                raise DistillError(
+                    f"the teacher's {name or type(module).__name__!r} is in training mode: its host called train(); "
+                    'restore the previous mode there instead'
+                )
+
+    def _follow(self, device: torch.device) -> None:
+        first = next(self.model.parameters(), None)
+        if first is not None and first.device != device:
+            self.model.to(device)
+            self._loaded = _snapshot(self.model)
+
+
+def _build_model(cfg: Config) -> nn.Module:
+    """Build a detector from a config's ``model``."""
+    from mmdet3d.models import build_model
+
+    if 'model' not in cfg:
+        raise DistillError("the teacher's config has no 'model'")
+    return build_model(cfg.model, train_cfg=cfg.get('train_cfg'), test_cfg=cfg.get('test_cfg'))
+
+
+def read_config(config: str | Mapping) -> Config:
+    """Read a config file (relative to the working directory), or take a config as it is."""
+    if not isinstance(config, str):
+        return config if isinstance(config, Config) else Config(dict(config))
+    if not Path(config).is_file():
+        raise DistillError(
+            f"the teacher's config {config!r} does not exist; paths count from the repository's root"
+        )
+    return Config.fromfile(config)
+
+
+def classes_of(cfg: Config) -> list[str] | None:
+    """The class names of a config, in the order of its labels; None when it does not say."""
+    names = cfg.get('class_names')
+    if names is None and cfg.get('data') is not None and cfg.data.get('train') is not None:
+        names = innermost_dataset(cfg.data.train).get('classes')
+    return None if names is None else list(names)
+
+
+def hash_file(path: str) -> str:
+    """SHA-256 of a file; a missing one is a clear error."""
+    if not Path(path).is_file():
+        raise DistillError(f"the teacher's checkpoint {path!r} does not exist; train it or download it first")
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def load_strictly(model: nn.Module, checkpoint: str, allow: Sequence[str] = ()) -> None:
+    """Load weights; a missing, unexpected or mismatched name that no pattern allows is an error.
+
+    Args:
+        model: takes the weights.
+        checkpoint: file with a state dict, bare or under ``state_dict``; a distilled student's serves too.
+        allow: patterns such as ``'img_neck.*'``.
+    """
+    content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    given = student_only(content.get('state_dict', content))
+    wanted = model.state_dict()
+    fitting = {
+        key: value for key, value in given.items() if key in wanted and value.shape == wanted[key].shape
+    }
+    faults = {
+        'missing': [key for key in wanted if key not in given],
+        'unexpected': [key for key in given if key not in wanted],
+        'of another shape': [key for key in given if key in wanted and key not in fitting],
+    }
+    for fault, keys in faults.items():
+        bad = [key for key in keys if not any(fnmatch(key, pattern) for pattern in allow)]
+        if bad:
+            raise DistillError(
+                f'{len(bad)} weights of {checkpoint} are {fault}, first {bad[0]!r}: the checkpoint belongs to '
+                "another config; if that is meant, name them in 'allow'"
+            )
+    model.load_state_dict(fitting, strict=False)
+    logger.info('teacher: %d of %d weights loaded from %s', len(fitting), len(wanted), checkpoint)
+
+
+def _snapshot(model: nn.Module) -> dict[str, Tensor | tuple[int, int]]:
+    """Buffers by value (they are small), parameters by address and edit counter (they are large)."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    return buffers | {name: (p.data_ptr(), p._version) for name, p in model.named_parameters()}
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        return old.shape == new.shape and torch.equal(old, new)
+    return type(old) is type(new) and old == new

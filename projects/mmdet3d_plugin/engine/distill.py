@@ -1,0 +1,69 @@
+"""Train the student of a recipe under its teacher."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmcv import Config
+from torch import nn
+
+from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine.checkpoint import file_hash
+from projects.mmdet3d_plugin.engine.config import load_config
+from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.runner import TrainRunner
+from projects.mmdet3d_plugin.engine.train import TrainOptions, options_of, train
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of tools/distillation.py."""
+    arguments = cli.make_train_parser('Distil: train the student of a recipe under its teacher.').parse_args(
+        argv
+    )
+    cli.run(_distill_from, arguments)
+
+
+def _distill_from(arguments: argparse.Namespace) -> None:
+    """Distil as parsed arguments say."""
+    launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
+    distill(cfg, options_of(arguments), launch)
+
+
+def distill(cfg: Config, options: TrainOptions | None = None, launch: Launch | None = None) -> TrainRunner:
+    """Train the student of a recipe under its teacher.
+
+    Args:
+        cfg: a recipe, as :func:`load_config` returns it: the student's config and a ``distiller``.
+        options: choices of this run.
+        launch: the place of this process, one plain process by default.
+
+    Returns:
+        the runner after the last epoch.
+    """
+    if not cfg.get('distiller'):
+        raise UserError(
+            f'{cfg.filename} has no distiller: recipes are in projects/configs/distiller; '
+            'a detector alone is trained by tools/train.py'
+        )
+    return train(cfg, options, launch, make_distiller, teacher_notes(cfg))
+
+
+def make_distiller(cfg: Config) -> nn.Module:
+    """Build the distiller of a recipe: the student with initial weights, the teacher with its own."""
+    from projects.mmdet3d_plugin.distill.distiller import build_distiller
+
+    return build_distiller(cfg)
+
+
+def teacher_notes(cfg: Config) -> dict[str, str]:
+    """Which teacher it was, for the meta of checkpoints: the file's name and its SHA-256."""
+    checkpoint = cfg.distiller.get('teacher', {}).get('checkpoint')
+    if not checkpoint:
+        return {}
+    if not Path(checkpoint).is_file():
+        raise UserError(
+            f'there is no teacher checkpoint {checkpoint}: train the teacher first or set its path'
+        )
+    return dict(teacher=Path(checkpoint).name, teacher_sha256=file_hash(checkpoint))

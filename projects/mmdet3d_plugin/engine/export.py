@@ -1,0 +1,48 @@
+"""Strip a checkpoint to what testing needs."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine.checkpoint import normalise_keys, read_checkpoint, write_checkpoint
+from projects.mmdet3d_plugin.engine.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of tools/export_student.py."""
+    parser = argparse.ArgumentParser(
+        description='Keep only the student of a checkpoint: no training-only parts, no optimizer, no random state.'
+    )
+    parser.add_argument('checkpoint', help='a checkpoint of a distiller (ours or upstream) or of a detector')
+    parser.add_argument('out', help='the file to write')
+    parser.add_argument('--force', action='store_true', help='overwrite the file if it exists')
+    cli.run(_export_from, parser.parse_args(argv))
+
+
+def _export_from(arguments: argparse.Namespace) -> None:
+    """Export as parsed arguments say, and print what came out."""
+    if Path(arguments.out).exists() and not arguments.force:
+        raise UserError(f'{arguments.out} exists: choose another name or say --force')
+    notices = export_student(arguments.checkpoint, arguments.out)
+    size = Path(arguments.out).stat().st_size / 2**20
+    print('\n'.join([*notices, f'wrote {arguments.out}, {size:.1f} MiB']))
+
+
+def export_student(checkpoint: str | Path, out: str | Path) -> list[str]:
+    """Write the student's weights, under plain names, with the meta of the checkpoint.
+
+    Args:
+        checkpoint: a checkpoint of a distiller or of a detector.
+        out: the file to write.
+
+    Returns:
+        notices about what was left out.
+    """
+    content = read_checkpoint(checkpoint)
+    state, notices = normalise_keys(content['state_dict'], own=())
+    extras = sorted(set(content) - {'meta', 'state_dict'})
+    if extras:
+        notices.append(f'left out {", ".join(extras)}')
+    write_checkpoint(out, dict(meta=content['meta'], state_dict=state))
+    return notices

@@ -1,0 +1,101 @@
+"""Run a detector over a data loader and bring the results of every process together in order."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from projects.mmdet3d_plugin.engine.amp import Precision
+from projects.mmdet3d_plugin.engine.checkpoint import unwrap
+from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
+from projects.mmdet3d_plugin.engine.parallel import unpack_batch
+from projects.mmdet3d_plugin.engine.progress import track
+
+
+@torch.no_grad()
+def run_inference(
+    model: nn.Module,
+    data_loader: DataLoader,
+    launch: Launch,
+    precision: Precision | None = None,
+) -> list[dict[str, Any]] | None:
+    """Detect in every sample of a loader, with as many processes as there are.
+
+    Args:
+        model: a detector, or a distiller (its student answers); a parallel wrapper around it is looked through.
+        data_loader: loader whose sampler yields this process's indices in temporal order.
+        launch: the place of this process.
+        precision: how the forward pass computes, fp32 by default.
+
+    Returns:
+        on rank 0 one result dict per sample in the dataset's order, None elsewhere.
+    """
+    detector = unwrap(model)
+    precision = precision or Precision()
+    # What a temporal host remembers of the last frame lives here and dies here, not on the module.
+    extra = dict(memory=detector.new_memory()) if hasattr(detector, 'new_memory') else {}
+    results: list[dict[str, Any]] = []
+    with evaluating(detector):
+        for batch in track(data_loader, len(data_loader), 'evaluating', launch.is_main):
+            with precision.autocast():
+                found = detector(return_loss=False, **unpack_batch(batch, launch), **extra)
+            results.extend(to_cpu(result) for result in found)
+    return gather_results(
+        list(zip(sample_indices(data_loader), results, strict=True)), len(data_loader.dataset)
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a block, and afterwards every module back into the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def sample_indices(data_loader: DataLoader) -> list[int]:
+    """Indices that a loader serves, in its order."""
+    if data_loader.batch_sampler is None:
+        return list(data_loader.sampler)
+    return [index for batch in data_loader.batch_sampler for index in batch]
+
+
+def gather_results(indexed: list[tuple[int, Any]], total: int) -> list[Any] | None:
+    """Bring (index, result) pairs of all processes to rank 0.
+
+    Args:
+        indexed: this process's pairs.
+        total: how many samples there are.
+
+    Returns:
+        results in the order of indices on rank 0, None elsewhere.
+    """
+    parts = gather_objects(indexed)
+    if parts is None:
+        return None
+    by_index = {index: result for part in parts for index, result in part}
+    absent = sorted(set(range(total)) - set(by_index))
+    if absent or len(by_index) != total:
+        raise RuntimeError(
+            f'{len(by_index)} results for {total} samples; first samples without a result: {absent[:5]}: '
+            'the sampler of the test loader does not cover the dataset'
+        )
+    return [by_index[index] for index in range(total)]
+
+
+def to_cpu(result: Any) -> Any:
+    """Move boxes and tensors of a result to the CPU, through dicts, lists and tuples."""
+    if isinstance(result, dict):
+        return {key: to_cpu(value) for key, value in result.items()}
+    if isinstance(result, (list, tuple)):
+        return type(result)(to_cpu(item) for item in result)
+    if isinstance(result, torch.Tensor):
+        return result.detach().cpu()
+    return result.to('cpu') if hasattr(result, 'to') else result

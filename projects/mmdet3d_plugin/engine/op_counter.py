@@ -1,0 +1,194 @@
+"""Count multiply-accumulates and live memory while a model runs on shapes alone."""
+
+import sys
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from mmcv.ops import modulated_deform_conv
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.flop_counter import flop_registry
+
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
+
+# Per bilinear sample and channel: four corners, and the weight of the sample.
+SAMPLING_MACS = 5
+
+
+class LiveBytes:
+    """Bytes of the tensors that are alive, and their peak; views cost nothing.
+
+    Attributes:
+        now: bytes alive.
+        peak: the most that were ever alive.
+    """
+
+    def __init__(self) -> None:
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def see(self, tensor: Tensor) -> None:
+        """Take note of a tensor; its bytes are given back when its storage dies."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, key, storage.nbytes())
+
+    def _free(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+class OpCounter(TorchDispatchMode):
+    """Counts what a model computes while sparing it the work.
+
+    Arithmetic with weights is skipped: the result is zeros of the right shape. Arithmetic without them is really done,
+    so that what depends on geometry (which camera sees which query) comes out right. Parts of the model that
+    are on the ``meta`` device have no values at all and cost nothing.
+
+    Args:
+        model: what is going to run; its parameters and buffers open the memory account.
+
+    Attributes:
+        macs: part -> operation -> multiply-accumulates. The part is what :meth:`inside` said.
+        memory: bytes of weights and activations.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.macs: dict[str, Counter] = defaultdict(Counter)
+        self.memory = LiveBytes()
+        self._parts: list[str] = ['other']
+        self._weights = {p.untyped_storage()._cdata for p in model.parameters()}
+        for tensor in [*model.parameters(), *model.buffers()]:
+            self.memory.see(tensor)
+
+    @property
+    def part(self) -> str:
+        """The part that runs."""
+        return self._parts[-1]
+
+    def count(self, operation: str, macs: int) -> None:
+        """Add to the account of the part that runs."""
+        self.macs[self.part][operation] += macs
+
+    def watch(self, part: str, module: nn.Module) -> Callable[[], None]:
+        """Book what happens during a module's forward under ``part``; the return value ends it."""
+        # always_call keeps the stack balanced when the forward raises
+        before = module.register_forward_pre_hook(lambda *_: self._parts.append(part))
+        after = module.register_forward_hook(lambda *_: self._leave(), always_call=True)
+        return lambda: (before.remove(), after.remove())
+
+    def _leave(self) -> None:
+        self._parts.pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Count one operation, and skip it if it is heavy."""
+        kwargs = kwargs or {}
+        packet = func._overloadpacket
+        if packet not in flop_registry:
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is NotImplemented:
+                out = func(*args, **kwargs)
+        else:
+            out = self._shape_only(func, args, kwargs) if self._has_weight(args) else func(*args, **kwargs)
+            # torch counts a multiply-accumulate as two operations
+            self.count(packet.__name__, flop_registry[packet](*args, **kwargs, out_val=out) // 2)
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self.memory.see(tensor)
+        return out
+
+    def _has_weight(self, args: tuple) -> bool:
+        """Whether an operand is, or is a view of, one of the model's parameters."""
+        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+        return any(tensor.untyped_storage()._cdata in self._weights for tensor in tensors)
+
+    @staticmethod
+    def _shape_only(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Zeros in the shape of the result, on the device of the first tensor."""
+        device = next(leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)).device
+        args, kwargs = tree_map_only(Tensor, lambda t: t.to('meta'), (args, kwargs))
+        out = func(*args, **kwargs)
+        return tree_map_only(Tensor, lambda t: torch.zeros_like(t, device=device), out)
+
+    def deformable_attention(
+        self,
+        value: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        sampling_offsets: Tensor,
+        attention_logits: Tensor,
+        reference_points: Tensor,
+    ) -> Tensor:
+        """Stands in for :func:`ms_deform_attn_fused`; arguments and return as there."""
+        b, _, m, d = value.shape
+        self.count('deformable attention', SAMPLING_MACS * d * (sampling_offsets.numel() // 2))
+        return value.new_zeros(b, sampling_offsets.shape[1], m * d)
+
+    def deformable_convolution(
+        self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
+    ) -> Tensor:
+        """Stands in for mmcv's ``modulated_deform_conv2d``.
+
+        Args:
+            x: (B, C, H, W).
+            offset: (B, 2 * G * K, h, w), G groups of K kernel positions.
+            mask: (B, G * K, h, w).
+            weight: (D, C / groups, kh, kw).
+            args: the rest, of no influence on the size.
+
+        Returns:
+            (B, D, h, w).
+        """
+        out = x.new_zeros(x.shape[0], weight.shape[0], *offset.shape[-2:])
+        per_output = weight[0].numel()
+        self.count('deformable convolution', out.numel() * per_output)
+        samples = x.shape[0] * x.shape[1] * weight[0, 0].numel() * out[0, 0].numel()
+        self.count('deformable convolution, sampling', SAMPLING_MACS * samples)
+        return out
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count everything that runs inside."""
+        with ExitStack() as stack:
+            stack.enter_context(_replaced(ms_deform_attn_fused, self.deformable_attention))
+            stack.enter_context(
+                _replaced(modulated_deform_conv.modulated_deform_conv2d, self.deformable_convolution)
+            )
+            # the one backend of attention that is made of counted operations on every device
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self)
+            yield
+
+
+@contextmanager
+def _replaced(function: Callable, stand_in: Callable) -> Iterator[None]:
+    """Put ``stand_in`` in place of a function in every module that has imported it."""
+    places = [
+        (module, name)
+        for module in list(sys.modules.values())
+        if getattr(module, '__name__', '').startswith(('projects.', 'mmcv.ops'))
+        for name, value in vars(module).items()
+        if value is function
+    ]
+    for module, name in places:
+        setattr(module, name, stand_in)
+    try:
+        yield
+    finally:
+        for module, name in places:
+            setattr(module, name, function)

@@ -1,0 +1,67 @@
+"""Random state: seeding, taking a picture of every generator, and putting it back."""
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed Python, numpy and torch (every device).
+
+    Args:
+        seed: any non-negative integer.
+        deterministic: also ask torch for deterministic kernels; where none exists torch warns.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # cuBLAS asks for it
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def capture_rng() -> dict[str, Any]:
+    """Take the state of every random generator of this process.
+
+    Returns:
+        plain containers and tensors only, so that ``torch.load(weights_only=True)`` reads them back.
+    """
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return dict(
+        python=random.getstate(),
+        numpy=(name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    )
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """Put every generator of this process back into a state taken by :func:`capture_rng`."""
+    version, keys, gauss = state['python']
+    random.setstate((version, tuple(keys), gauss))
+    name, keys, position, has_gauss, cached = state['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())
+
+
+@contextlib.contextmanager
+def untouched_rng() -> Iterator[None]:
+    """Run a block without leaving a trace in the random generators.
+
+    Evaluation between two epochs draws numbers (a data loader draws its base seed); without this, training
+    would go differently with and without validation, and a resumed run could not equal a straight one.
+    """
+    state = capture_rng()
+    try:
+        yield
+    finally:
+        restore_rng(state)

@@ -1,0 +1,126 @@
+"""Evaluate a checkpoint."""
+
+import argparse
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmcv import Config
+
+from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine.amp import Precision
+from projects.mmdet3d_plugin.engine.build import build_loader, build_model, build_split, classes_of
+from projects.mmdet3d_plugin.engine.checkpoint import load_weights, read_checkpoint
+from projects.mmdet3d_plugin.engine.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.inference import run_inference
+from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.logs import get_logger, start_logging
+from projects.mmdet3d_plugin.engine.tables import print_metrics
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of tools/test.py and tools/testStu.py."""
+    parser = cli.make_parser(
+        'Evaluate a checkpoint.', 'config of the detector, or a recipe: then its student'
+    )
+    parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
+    parser.add_argument('--eval', nargs='+', choices=('bbox',), help='what to evaluate')
+    parser.add_argument('--out', metavar='FILE.pkl', help='keep the raw results')
+    parser.add_argument('--out-dir', help='where metrics.json and the submission file go')
+    arguments = parser.parse_args(argv)
+    if not (arguments.eval or arguments.out):
+        parser.error('say what to do with the results: --eval bbox, or --out results.pkl')
+    cli.run(_test_from, arguments)
+
+
+def _test_from(arguments: argparse.Namespace) -> None:
+    """Evaluate as parsed arguments say."""
+    launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    start_logging(launch.is_main)
+    cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
+    evaluate_checkpoint(
+        cfg,
+        arguments.checkpoint,
+        out_dir=arguments.out_dir,
+        out=arguments.out,
+        evaluate=bool(arguments.eval),
+        amp=arguments.amp,
+        launch=launch,
+    )
+
+
+def evaluate_checkpoint(
+    cfg: Config,
+    checkpoint: str | Path,
+    out_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    evaluate: bool = True,
+    split: str = 'test',
+    amp: str | None = None,
+    launch: Launch | None = None,
+    quiet: bool = False,
+) -> dict[str, float]:
+    """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
+
+    Args:
+        cfg: as :func:`load_config` returns it.
+        checkpoint: weights; they must fit the model exactly.
+        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's.
+        out: gets the raw results as a pickle.
+        evaluate: whether to compute metrics.
+        split: which of ``cfg.data`` to evaluate on.
+        amp: 'bf16', 'fp16' or None.
+        launch: the place of this process, one plain process by default.
+        quiet: do not print the table.
+
+    Returns:
+        the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
+    """
+    launch = launch or start('none')
+    content = read_checkpoint(checkpoint)
+    dataset = build_split(cfg, split, test_mode=True)
+    check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
+    model = build_model(cfg.model)
+    report = load_weights(model, content)
+    get_logger().info('loaded %s: %s', checkpoint, report)
+    model = model.to(launch.device)
+    loader = build_loader(cfg, dataset, False, launch)
+    results = run_inference(model, loader, launch, Precision(amp, launch.device.type))
+    if results is None:
+        return {}
+    if out:
+        _write_results(Path(out), results)
+    if not evaluate:
+        return {}
+    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
+    (folder / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
+    if not quiet:
+        print_metrics(metrics, f'{Path(checkpoint).name} on {split} ({len(results)} samples)')
+        get_logger().info('wrote %s', folder / 'metrics.json')
+    return metrics
+
+
+def check_classes(trained: list[str] | None, wanted: list[str] | None, source: str) -> None:
+    """Refuse a checkpoint whose labels mean other classes than the dataset's.
+
+    Args:
+        trained: class names in the checkpoint, None when it does not say.
+        wanted: class names of the dataset, None when it does not say.
+        source: the checkpoint's name, for the message.
+    """
+    if trained is None or wanted is None or list(trained) == list(wanted):
+        return
+    raise UserError(f'{source} was trained for classes {list(trained)}, the dataset has {list(wanted)}')
+
+
+def _write_results(path: Path, results: list[dict[str, Any]]) -> None:
+    """Pickle raw results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'wb') as file:
+        pickle.dump(results, file)
+    get_logger().info('wrote %s', path)

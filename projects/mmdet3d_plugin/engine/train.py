@@ -1,0 +1,239 @@
+"""Train a model of a config."""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv import Config
+from mmcv.runner import build_optimizer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine.amp import Precision
+from projects.mmdet3d_plugin.engine.build import build_loader, build_model, build_split, classes_of
+from projects.mmdet3d_plugin.engine.checkpoint import find_latest, initialize_weights
+from projects.mmdet3d_plugin.engine.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
+from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.logs import get_logger, start_logging, versions
+from projects.mmdet3d_plugin.engine.parallel import wrap_model
+from projects.mmdet3d_plugin.engine.rng import seed_everything
+from projects.mmdet3d_plugin.engine.runner import TrainRunner
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a person may choose per run, beside the config.
+
+    Attributes:
+        work_dir: where logs and checkpoints go; ``work_dirs/<config>`` by default.
+        resume: a checkpoint to continue from, or 'auto' for the newest in ``work_dir``.
+        seed: random seed; the config's, else 0, by default.
+        amp: 'bf16', 'fp16' or None; the config's ``amp`` by default.
+        validate: whether to evaluate between epochs, as ``cfg.evaluation`` says.
+        deterministic: whether to ask torch for deterministic kernels.
+    """
+
+    work_dir: str | Path | None = None
+    resume: str | Path | None = None
+    seed: int | None = None
+    amp: str | None = None
+    validate: bool = True
+    deterministic: bool = False
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of tools/train.py."""
+    arguments = cli.make_train_parser('Train a detector, alone.').parse_args(argv)
+    cli.run(_train_from, arguments)
+
+
+def _train_from(arguments: argparse.Namespace) -> None:
+    """Train as parsed arguments say."""
+    launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
+    train(cfg, options_of(arguments), launch)
+
+
+def options_of(arguments: argparse.Namespace) -> TrainOptions:
+    """Options of a parsed command line made by :func:`cli.make_train_parser`."""
+    return TrainOptions(
+        work_dir=arguments.work_dir,
+        resume=arguments.resume,
+        seed=arguments.seed,
+        amp=arguments.amp,
+        validate=not arguments.no_validate,
+        deterministic=arguments.deterministic,
+    )
+
+
+def train(
+    cfg: Config,
+    options: TrainOptions | None = None,
+    launch: Launch | None = None,
+    make_model: Callable[[Config], nn.Module] | None = None,
+    notes: dict[str, Any] | None = None,
+) -> TrainRunner:
+    """Train a model from a config.
+
+    Args:
+        cfg: as :func:`load_config` returns it.
+        options: choices of this run.
+        launch: the place of this process, one plain process by default.
+        make_model: builds the model with initial weights; ``cfg.model`` by default.
+        notes: what else to write into the meta of checkpoints.
+
+    Returns:
+        the runner after the last epoch; its ``work_dir`` holds the checkpoints.
+    """
+    options = options or TrainOptions()
+    launch = launch or start('none')
+    work_dir = work_dir_of(cfg, options.work_dir)
+    seed = cfg.get('seed', 0) if options.seed is None else options.seed
+    _open_work_dir(cfg, work_dir, launch)
+    resume = _resume_path(options.resume, work_dir)
+    seed_everything(seed, options.deterministic)  # the same on every process, for the same initial weights
+    model = (make_model or make_detector)(cfg)
+    if cfg.get('load_from') and not resume:
+        initialize_weights(model, cfg.load_from)
+    seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
+    dataset = build_split(cfg, 'train', test_mode=False)
+    loader = build_loader(cfg, dataset, True, launch, seed)
+    meta = _meta(cfg, seed, dataset, notes)
+    runner = _build_runner(cfg, model, options, launch, work_dir, meta)
+    _register_hooks(runner, cfg, options, launch)
+    if resume:
+        runner.resume(resume)
+    runner.run(loader)
+    return runner
+
+
+def make_detector(cfg: Config) -> nn.Module:
+    """Build ``cfg.model`` with initial weights."""
+    if cfg.get('distiller'):
+        get_logger().warning(
+            'this config is a recipe: its student is trained alone here; tools/distillation.py distils'
+        )
+    model = build_model(cfg.model)
+    if hasattr(model, 'init_weights'):
+        model.init_weights()
+    return model
+
+
+def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
+    """Start logging into the run's folder and leave the full config there."""
+    stamp = time.strftime('%Y%m%d_%H%M%S')
+    logger = start_logging(launch.is_main, work_dir / f'{stamp}.log')
+    if not launch.is_main:
+        return
+    (work_dir / 'config.py').write_text(cfg.pretty_text)
+    place = 'one process' if launch.world_size == 1 else f'{launch.world_size} processes'
+    logger.info('%s on %s, config %s', place, launch.device.type, cfg.filename)
+    logger.info('versions: %s', ', '.join(f'{name} {number}' for name, number in versions().items()))
+
+
+def _resume_path(resume: str | Path | None, work_dir: Path) -> Path | None:
+    """Resolve ``--resume``: a wrong path is an error, and 'auto' says what it found."""
+    if resume is None:
+        return None
+    if str(resume) != 'auto':
+        if not Path(resume).is_file():
+            raise UserError(f'--resume {resume}: there is no such checkpoint; nothing was started')
+        return Path(resume)
+    found = find_latest(work_dir)
+    if found is None:
+        get_logger().info('--resume auto: no checkpoint in %s, starting from the beginning', work_dir)
+    return found
+
+
+def _meta(cfg: Config, seed: int, dataset: Any, notes: dict[str, Any] | None) -> dict[str, Any]:
+    """What every checkpoint says about where it comes from; plain values only."""
+    return dict(
+        config=cfg.pretty_text,
+        exp_name=Path(cfg.filename or 'config').name,
+        seed=seed,
+        versions=versions(),
+        CLASSES=classes_of(dataset),
+        **(notes or {}),
+    )
+
+
+def _build_runner(
+    cfg: Config, model: nn.Module, options: TrainOptions, launch: Launch, work_dir: Path, meta: dict[str, Any]
+) -> TrainRunner:
+    """Wrap the model, build its optimizer, and put both into a runner."""
+    if cfg.get('fp16') is not None:
+        raise UserError(
+            "the config's fp16=... belongs to mmcv's old mixed precision: say amp='fp16' or --amp fp16"
+        )
+    torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark', False)) and not options.deterministic
+    wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
+    return TrainRunner(
+        launch=launch,
+        precision=Precision(options.amp or cfg.get('amp'), launch.device.type),
+        model=wrapped,
+        optimizer=build_optimizer(wrapped, copy.deepcopy(cfg.optimizer)),
+        work_dir=str(work_dir),
+        logger=get_logger(),
+        meta=meta,
+        max_epochs=_max_epochs(cfg),
+    )
+
+
+def _max_epochs(cfg: Config) -> int:
+    """Number of epochs, from ``cfg.runner`` or ``cfg.total_epochs`` as upstream's configs have them."""
+    runner = cfg.get('runner') or {}
+    if 'max_iters' in runner:
+        raise UserError(
+            'runner.max_iters is not supported: training is counted in epochs, say runner.max_epochs'
+        )
+    epochs = runner.get('max_epochs', cfg.get('total_epochs'))
+    if epochs is None:
+        raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
+    return epochs
+
+
+def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:
+    """Attach learning rate, optimizer, checkpoints, evaluation, logs and the config's own hooks."""
+    runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
+    runner.register_hook(_optimize_hook(cfg), priority='ABOVE_NORMAL')
+    runner.register_hook(SaveHook(**_without_type(cfg.get('checkpoint_config') or {})), priority='NORMAL')
+    runner.register_timer_hook(dict(type='IterTimerHook'))
+    if options.validate and cfg.get('evaluation'):
+        runner.register_hook(_evaluate_hook(cfg, launch), priority='LOW')
+    if launch.is_main:
+        runner.register_hook(ProgressHook(), priority='LOW')
+    runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
+    runner.register_custom_hooks(copy.deepcopy(cfg.get('custom_hooks')))
+
+
+def _optimize_hook(cfg: Config) -> OptimizeHook:
+    """The optimizer hook from ``cfg.optimizer_config``."""
+    settings = dict(cfg.get('optimizer_config') or {})
+    kind = settings.pop('type', 'OptimizeHook')
+    if kind not in ('OptimizeHook', 'OptimizerHook', 'GradientCumulativeOptimizerHook'):
+        raise UserError(
+            f'optimizer_config.type={kind}: leave it out; for mixed precision say --amp bf16 or fp16'
+        )
+    return OptimizeHook(**settings)
+
+
+def _evaluate_hook(cfg: Config, launch: Launch) -> EvaluateHook:
+    """The evaluation hook from ``cfg.evaluation``, with a loader of the validation split."""
+    settings = _without_type(cfg.evaluation)
+    settings.pop('pipeline', None)  # upstream repeats the test pipeline here; data.val has it
+    settings.pop('metric', None)  # there is one, bbox
+    loader: DataLoader = build_loader(cfg, build_split(cfg, 'val', test_mode=True), False, launch)
+    return EvaluateHook(loader, **settings)
+
+
+def _without_type(settings: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a config without its ``type``."""
+    return {key: copy.deepcopy(value) for key, value in settings.items() if key != 'type'}

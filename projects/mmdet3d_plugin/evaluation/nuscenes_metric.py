@@ -1,0 +1,224 @@
+"""Predictions -> nuScenes submission file -> NDS, mAP and friends, computed by the devkit."""
+
+import contextlib
+import io
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nuscenes import NuScenes
+from nuscenes.eval.common.config import config_factory
+from nuscenes.eval.common.loaders import (
+    add_center_dist,
+    filter_eval_boxes,
+    load_gt_of_sample_tokens,
+    load_prediction_of_sample_tokens,
+)
+from nuscenes.eval.detection.data_classes import DetectionBox, DetectionConfig, DetectionMetrics
+from nuscenes.eval.detection.evaluate import DetectionEval
+from nuscenes.utils.splits import create_splits_scenes
+from pyquaternion import Quaternion
+
+Info = dict[str, Any]  # one sample of an info file
+
+ERROR_NAMES = {
+    'trans_err': 'mATE',
+    'scale_err': 'mASE',
+    'orient_err': 'mAOE',
+    'vel_err': 'mAVE',
+    'attr_err': 'mAAE',
+}
+# (moving, standing) attribute of each class: what detectors without an attribute head answer
+ATTRIBUTES = {
+    'car': ('vehicle.moving', 'vehicle.parked'),
+    'truck': ('vehicle.moving', 'vehicle.parked'),
+    'construction_vehicle': ('vehicle.moving', 'vehicle.parked'),
+    'bus': ('vehicle.moving', 'vehicle.stopped'),
+    'trailer': ('vehicle.moving', 'vehicle.parked'),
+    'motorcycle': ('cycle.with_rider', 'cycle.without_rider'),
+    'bicycle': ('cycle.with_rider', 'cycle.without_rider'),
+    'pedestrian': ('pedestrian.moving', 'pedestrian.standing'),
+    'barrier': ('', ''),
+    'traffic_cone': ('', ''),
+}
+_MOVING_SPEED = 0.2  # m/s
+_MAX_BOXES = 500  # the devkit refuses more per sample
+
+
+def format_results(
+    results: Sequence[dict[str, Any]], infos: Sequence[Info], classes: Sequence[str], out_dir: str | Path
+) -> Path:
+    """Write predictions as a nuScenes submission file.
+
+    Args:
+        results: per sample ``boxes_3d`` LiDARInstance3DBoxes (n, 9) in the LiDAR frame, ``scores_3d`` (n,) and
+            ``labels_3d`` (n,), in the order of ``infos``.
+        infos: samples of the info file.
+        classes: name of each label.
+        out_dir: made when it is not there.
+
+    Returns:
+        Path of ``results_nusc.json``.
+    """
+    if len(results) != len(infos):
+        raise ValueError(
+            f'{len(results)} predictions for {len(infos)} samples: evaluation needs one per sample'
+        )
+    boxes = {i['token']: sample_boxes(r, i, classes) for r, i in zip(results, infos, strict=True)}
+    meta = dict(use_camera=True, use_lidar=False, use_radar=False, use_map=False, use_external=False)
+    path = Path(out_dir) / 'results_nusc.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(meta=meta, results=boxes)))
+    return path
+
+
+def sample_boxes(result: dict[str, Any], info: Info, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Predictions of one sample, from the LiDAR frame to the devkit's global frame."""
+    scores = np.asarray(result['scores_3d'], dtype=np.float64)
+    best = np.argsort(-scores, kind='stable')[:_MAX_BOXES]
+    labels = np.asarray(result['labels_3d'])[best]
+    centers = np.asarray(result['boxes_3d'].gravity_center, dtype=np.float64)[best]
+    boxes = np.asarray(result['boxes_3d'].tensor, dtype=np.float64)[best]
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise ValueError(f'predictions for sample {info["token"]} are not finite: the network has diverged')
+    rotation, translation = _lidar2global(info)
+    matrix = rotation.rotation_matrix
+    centers = centers @ matrix.T + translation
+    velocity = np.pad(boxes[:, 7:9], ((0, 0), (0, 1))) @ matrix.T
+    out = []
+    for i, label in enumerate(labels):
+        name = classes[int(label)]
+        heading = rotation * Quaternion(axis=(0, 0, 1), radians=boxes[i, 6])
+        out.append(
+            dict(
+                sample_token=info['token'],
+                translation=centers[i].tolist(),
+                size=boxes[i, [4, 3, 5]].tolist(),  # the devkit's order is width, length, height
+                rotation=heading.elements.tolist(),
+                velocity=velocity[i, :2].tolist(),
+                detection_name=name,
+                detection_score=float(scores[best[i]]),
+                attribute_name=ATTRIBUTES[name][int(np.hypot(*velocity[i, :2]) <= _MOVING_SPEED)],
+            )
+        )
+    return out
+
+
+def evaluate_nuscenes(
+    result_path: str | Path, data_root: str | Path, version: str, split: str, out_dir: str | Path
+) -> dict[str, float]:
+    """Score a submission file with the devkit's detection evaluation.
+
+    The samples of the file are scored. When they are not the whole split, a warning says so.
+
+    Args:
+        result_path: file of :func:`format_results`.
+        data_root: folder in the layout of nuScenes.
+        version: of the tables, e.g. ``'v1.0-trainval'``.
+        split: official split the samples belong to, e.g. ``'val'`` or ``'mini_train'``.
+        out_dir: ``metrics_summary.json`` goes here.
+
+    Returns:
+        ``NDS``, ``mAP``, ``mATE``, ``mASE``, ``mAOE``, ``mAVE``, ``mAAE`` and ``AP/<class>``, in [0, 1] and up.
+    """
+    tokens = list(json.loads(Path(result_path).read_text())['results'])
+    if not tokens:
+        raise ValueError(
+            f'nothing to evaluate: {result_path} holds no samples (is the split {split!r} empty?)'
+        )
+    nusc = NuScenes(version=version, dataroot=str(data_root), verbose=False)
+    _check_tokens(nusc, tokens, split)
+    with _quiet():
+        evaluation = _TokenEval(nusc, _detection_config(), result_path, split, out_dir, tokens)
+        metrics, _ = evaluation.evaluate()
+    (Path(out_dir) / 'metrics_summary.json').write_text(json.dumps(metrics.serialize(), indent=2))
+    _warn_about_convention(metrics)
+    return _summary(metrics)
+
+
+class _TokenEval(DetectionEval):
+    """The devkit's evaluation on given samples; its own constructor insists on whole splits."""
+
+    def __init__(
+        self,
+        nusc: NuScenes,
+        config: DetectionConfig,
+        result_path: str | Path,
+        split: str,
+        out_dir: str | Path,
+        tokens: list[str],
+    ) -> None:
+        self.nusc, self.cfg, self.eval_set = nusc, config, split
+        self.result_path, self.output_dir, self.verbose = str(result_path), str(out_dir), False
+        predictions, self.meta = load_prediction_of_sample_tokens(
+            self.result_path, config.max_boxes_per_sample, DetectionBox, tokens
+        )
+        truth = load_gt_of_sample_tokens(nusc, tokens, DetectionBox)
+        self.pred_boxes = filter_eval_boxes(nusc, add_center_dist(nusc, predictions), config.class_range)
+        self.gt_boxes = filter_eval_boxes(nusc, add_center_dist(nusc, truth), config.class_range)
+        self.sample_tokens = self.gt_boxes.sample_tokens
+
+
+def _detection_config() -> DetectionConfig:
+    config = config_factory('detection_cvpr_2019')
+    config.class_names = list(config.class_names)  # dict_keys cannot be pickled, nor sent to another process
+    return config
+
+
+def _check_tokens(nusc: NuScenes, tokens: list[str], split: str) -> None:
+    """Every predicted sample must be in the tables; say when they are not the whole split."""
+    known = {sample['token'] for sample in nusc.sample}
+    unknown = [token for token in tokens if token not in known]
+    if unknown:
+        raise ValueError(
+            f'{len(unknown)} predicted samples (first {unknown[0]}) are not in {nusc.table_root}; the info file '
+            'belongs to another data root or version, make it again with tools/create_data.py'
+        )
+    names = set(create_splits_scenes().get(split, ()))
+    scenes = {scene['token'] for scene in nusc.scene if scene['name'] in names}
+    whole = sum(sample['scene_token'] in scenes for sample in nusc.sample)
+    if len(tokens) != whole:
+        warnings.warn(
+            f'{len(tokens)} of the {whole} samples of split {split!r} are scored: no official result'
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Swallow the devkit's prints and progress bars; exceptions pass."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _summary(metrics: DetectionMetrics) -> dict[str, float]:
+    out = {'NDS': float(metrics.nd_score), 'mAP': float(metrics.mean_ap)}
+    out.update({ERROR_NAMES[key]: float(value) for key, value in metrics.tp_errors.items()})
+    out.update({f'AP/{name}': float(value) for name, value in metrics.mean_dist_aps.items()})
+    return out
+
+
+def _warn_about_convention(metrics: DetectionMetrics) -> None:
+    """Width and length swapped and headings a quarter turn off are the mark of a wrong box convention."""
+    # A class that was never found counts as error 1 and says nothing about boxes.
+    found = [name for name, ap in metrics.mean_dist_aps.items() if ap > 0]
+    scale, orientation = (
+        np.ma.masked_invalid([metrics.get_label_tp(name, key) for name in found]).mean()
+        for key in ('scale_err', 'orient_err')
+    )
+    if found and scale > 0.5 and orientation > 1.0:
+        warnings.warn(
+            f'mASE {scale:.2f} and mAOE {orientation:.2f} over the classes found: boxes of the wrong convention look '
+            'like this; check info_convention and box_convention (legacy or v1.0)'
+        )
+
+
+def _lidar2global(info: Info) -> tuple[Quaternion, np.ndarray]:
+    """Rotation and translation from the LiDAR frame to the global frame."""
+    lidar, ego = Quaternion(info['lidar2ego_rotation']), Quaternion(info['ego2global_rotation'])
+    translation = ego.rotate(np.array(info['lidar2ego_translation'])) + np.array(
+        info['ego2global_translation']
+    )
+    return ego * lidar, translation

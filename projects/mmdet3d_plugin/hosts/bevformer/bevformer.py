@@ -1,0 +1,172 @@
+"""BEVFormer: Learning Bird's-Eye-View Representation from Multi-Camera Images (ECCV 2022)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmdet.models import DETECTORS, build_backbone, build_head, build_neck
+from mmdet3d.models.detectors.base import Base3DDetector
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
+from projects.mmdet3d_plugin.hosts.bevformer.grid_mask import GridMask
+
+
+@DETECTORS.register_module()
+class BEVFormer(Base3DDetector):
+    """Camera detector with a temporal BEV feature.
+
+    Args:
+        img_backbone: config of an image backbone.
+        img_neck: config of a neck with L outputs.
+        pts_bbox_head: config of :class:`BEVFormerHead`.
+        use_grid_mask: hide a random grid of the images while training.
+        init_cfg: initialisation, see mmcv.
+        train_cfg: unused, accepted for mmdet's builder.
+        test_cfg: unused, accepted for mmdet's builder.
+    """
+
+    def __init__(
+        self,
+        img_backbone: dict[str, Any],
+        img_neck: dict[str, Any],
+        pts_bbox_head: dict[str, Any],
+        use_grid_mask: bool = True,
+        init_cfg: dict[str, Any] | None = None,
+        train_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.img_backbone = build_backbone(img_backbone)
+        self.img_neck = build_neck(img_neck)
+        self.pts_bbox_head = build_head(pts_bbox_head)
+        self.grid_mask = GridMask() if use_grid_mask else None
+
+    def extract_feat(self, img: Tensor) -> list[Tensor]:
+        """Image features.
+
+        Args:
+            img: (B, num_cams, 3, H, W).
+
+        Returns:
+            L tensors (B, num_cams, C, h, w).
+        """
+        batch, flat = img.shape[:2], img.flatten(0, 1)
+        if self.grid_mask is not None:
+            flat = self.grid_mask(flat)
+        return [feat.unflatten(0, batch) for feat in self.img_neck(self.img_backbone(flat))]
+
+    @torch.no_grad()
+    def history_bev(self, img: Tensor, img_metas: list[list[dict]]) -> Tensor | None:
+        """BEV feature of the frame before the present one.
+
+        Runs in ``eval()`` whatever the present mode, and leaves every module in the mode it was in.
+
+        Args:
+            img: (B, T - 1, num_cams, 3, H, W), oldest first.
+            img_metas: B lists of T - 1 dicts.
+
+        Returns:
+            (B, bev_h * bev_w, C), or None without a history.
+        """
+        if img.shape[1] == 0:
+            return None
+        with _eval_mode(self):
+            feats = self.extract_feat(img.flatten(0, 1))
+            feats = [feat.unflatten(0, img.shape[:2]) for feat in feats]
+            bev = None
+            for t in range(img.shape[1]):
+                frame = [feat[:, t] for feat in feats]
+                bev = self.pts_bbox_head.encode(frame, [metas[t] for metas in img_metas], bev)
+        return bev
+
+    def predict_raw(
+        self,
+        img: Tensor,
+        img_metas: list[list[dict]],
+        prev_bev: Tensor | None = None,
+        prev_exists: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Raw head outputs of the last frame of a queue.
+
+        Args:
+            img: (B, T, num_cams, 3, H, W).
+            img_metas: B lists of T dicts.
+            prev_bev: (B, bev_h * bev_w, C) of the frame before; computed from the queue if not given.
+            prev_exists: (B,), bool; by default what the metas say.
+
+        Returns:
+            See :meth:`BEVFormerHead.decode`.
+        """
+        if prev_bev is None and img.shape[1] > 1:
+            prev_bev = self.history_bev(img[:, :-1], [metas[:-1] for metas in img_metas])
+        feats = self.extract_feat(img[:, -1])
+        return self.pts_bbox_head(feats, [metas[-1] for metas in img_metas], prev_bev, prev_exists)
+
+    def forward_train(
+        self,
+        img: Tensor,
+        img_metas: list[list[dict]],
+        gt_bboxes_3d: list[Any],
+        gt_labels_3d: list[Tensor],
+        prev_bev: Tensor | None = None,
+        **_: Any,
+    ) -> dict[str, Tensor]:
+        """Detection losses of the last frame; arguments as in :meth:`predict_raw` and ``BEVFormerHead.loss``."""
+        outs = self.predict_raw(img, img_metas, prev_bev)
+        return self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outs)
+
+    def new_memory(self) -> BEVMemory:
+        """An empty memory, to be passed to :meth:`forward_test` frame after frame."""
+        return BEVMemory()
+
+    def forward_test(
+        self, img: Tensor, img_metas: list[list[dict]], memory: BEVMemory | None = None, **_: Any
+    ) -> list[dict[str, Any]]:
+        """Detect objects in one frame of each stream.
+
+        Args:
+            img: (B, T, num_cams, 3, H, W); with T > 1 the earlier frames serve as history.
+            img_metas: B lists of T dicts.
+            memory: what was remembered of the streams; without one, the frame stands alone.
+
+        Returns:
+            Per sample ``boxes_3d`` (``LiDARInstance3DBoxes``, (n, 9)), ``scores_3d`` (n,), ``labels_3d`` (n,).
+        """
+        present = [metas[-1] for metas in img_metas]
+        prev_bev, prev_exists = memory.recall(present) if memory is not None else (None, None)
+        outs = self.predict_raw(img, img_metas, prev_bev, prev_exists)
+        if memory is not None:
+            memory.store(outs['bev_embed'], present)
+        detections = self.pts_bbox_head.get_bboxes(outs)
+        return [_to_result(*det, meta) for det, meta in zip(detections, present, strict=True)]
+
+    def simple_test(self, img: Tensor, img_metas: list[list[dict]], **kwargs: Any) -> list[dict[str, Any]]:
+        """mmdet's name for :meth:`forward_test`."""
+        return self.forward_test(img, img_metas, **kwargs)
+
+    def aug_test(self, *_: Any, **__: Any) -> None:
+        """Test-time augmentation is not defined for a temporal detector."""
+        raise NotImplementedError(
+            'BEVFormer has no test-time augmentation: use a test pipeline with one view.'
+        )
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put every sub-module in ``eval()`` for a while, then give each one back its own mode."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def _to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:
+    """Boxes (n, 9) with gravity centres to mmdet3d's result dict on the CPU."""
+    box_type = meta['box_type_3d']
+    wrapped = box_type(boxes.cpu(), box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5))
+    return dict(boxes_3d=wrapped, scores_3d=scores.cpu(), labels_3d=labels.cpu())

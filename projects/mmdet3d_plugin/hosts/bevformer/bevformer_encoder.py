@@ -1,0 +1,196 @@
+"""The BEV encoder (BEVFormer, section 3.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmcv.cnn.bricks.transformer import FFN
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
+    VisiblePairs,
+    pillar_points,
+    plane_points,
+    visible_pairs,
+)
+from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
+from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
+
+
+@dataclass
+class PreviousBEV:
+    """The BEV feature of the previous frame, already turned into the present ego heading.
+
+    Attributes:
+        bev: (B, H * W, C).
+        exists: (B,), bool, False where a sample has no previous frame.
+        shift: (B, 2), ego translation (x, y) as a fraction of the map.
+    """
+
+    bev: Tensor
+    exists: Tensor
+    shift: Tensor
+
+
+@dataclass
+class CameraFeatures:
+    """Image features of one frame, as spatial cross-attention reads them.
+
+    Attributes:
+        value: (B * num_cams, S, C), all levels flattened and concatenated.
+        spatial_shapes: L pairs ``(h, w)``.
+        lidar2img: (B, num_cams, 4, 4), LiDAR frame (metres) to pixels of the padded image.
+        img_shape: (B, num_cams, 2), (width, height) of the padded images.
+    """
+
+    value: Tensor
+    spatial_shapes: Sequence[tuple[int, int]]
+    lidar2img: Tensor
+    img_shape: Tensor
+
+
+class BEVFormerLayer(nn.Module):
+    """Temporal self-attention, spatial cross-attention and a feed-forward network, each followed by a norm.
+
+    Args:
+        embed_dims: C.
+        num_heads: M, of both attentions.
+        num_levels: L, feature levels per camera.
+        num_points: points per head and level on the cameras.
+        temporal_points: points per head and frame on the BEV maps.
+        feedforward_dims: hidden width of the feed-forward network.
+        dropout: of all three parts.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        num_levels: int,
+        num_points: int,
+        temporal_points: int,
+        feedforward_dims: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        temporal = TemporalSelfAttention(embed_dims, num_heads, temporal_points, dropout)
+        spatial = SpatialCrossAttention(
+            embed_dims, dropout, num_heads=num_heads, num_levels=num_levels, num_points=num_points
+        )
+        self.attentions = nn.ModuleList([temporal, spatial])
+        self.ffns = nn.ModuleList([FFN(embed_dims, feedforward_dims, ffn_drop=dropout)])
+        self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
+
+    def forward(
+        self,
+        query: Tensor,
+        bev_pos: Tensor,
+        bev_query: Tensor,
+        previous: PreviousBEV | None,
+        plane: Tensor,
+        bev_shape: tuple[int, int],
+        cameras: CameraFeatures,
+        pairs: VisiblePairs,
+    ) -> Tensor:
+        """Refine the BEV queries (B, Q, C) once; ``bev_query`` is what entered the first layer."""
+        before, present = query, query
+        if previous is not None:
+            exists = previous.exists[:, None, None]
+            before = torch.where(exists, previous.bev, query)
+            present = torch.where(exists, bev_query, query)
+        query = self.attentions[0](query, bev_pos, before, present, plane, bev_shape)
+        query = self.norms[0](query)
+        query = self.attentions[1](query, cameras.value, cameras.spatial_shapes, pairs)
+        query = self.norms[1](query)
+        return self.norms[2](self.ffns[0](query))
+
+
+class BEVFormerEncoder(nn.Module):
+    """Turn camera features and the previous BEV feature into the present BEV feature.
+
+    Args:
+        embed_dims: C.
+        num_layers: number of :class:`BEVFormerLayer`.
+        pc_range: [x0, y0, z0, x1, y1, z1], metres, LiDAR frame.
+        num_points_in_pillar: D, anchors above each BEV cell.
+        legacy_shift: shift the reference points of *both* BEV maps by the ego motion, not only those of the
+            previous one. The published weights were trained so.
+        with_cp: gradient checkpointing per layer.
+        layer: further arguments of :class:`BEVFormerLayer`.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_layers: int,
+        pc_range: list[float],
+        num_points_in_pillar: int = 4,
+        legacy_shift: bool = False,
+        with_cp: bool = False,
+        *,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 8,
+        temporal_points: int = 4,
+        feedforward_dims: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if num_points % num_points_in_pillar:
+            raise ValueError(
+                f'BEVFormerEncoder: num_points={num_points} must be a multiple of '
+                f'num_points_in_pillar={num_points_in_pillar}, since the points are shared out among the anchors.'
+            )
+        self.pc_range, self.num_points_in_pillar = pc_range, num_points_in_pillar
+        self.legacy_shift, self.with_cp = legacy_shift, with_cp
+        self.layers = nn.ModuleList(
+            BEVFormerLayer(
+                embed_dims, num_heads, num_levels, num_points, temporal_points, feedforward_dims, dropout
+            )
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self,
+        bev_query: Tensor,
+        bev_pos: Tensor,
+        bev_shape: tuple[int, int],
+        cameras: CameraFeatures,
+        previous: PreviousBEV | None = None,
+    ) -> Tensor:
+        """Encode one frame.
+
+        Args:
+            bev_query: (B, H * W, C).
+            bev_pos: (B, H * W, C).
+            bev_shape: (H, W).
+            cameras: image features and calibration.
+            previous: the previous BEV feature, if any sample has one.
+
+        Returns:
+            (B, H * W, C).
+        """
+        points = pillar_points(*bev_shape, self.num_points_in_pillar, self.pc_range, bev_query.device)
+        pairs = visible_pairs(points, cameras.lidar2img, cameras.img_shape)
+        plane = self._plane_points(bev_query, bev_shape, previous)
+        query = bev_query
+        for layer in self.layers:
+            args = (query, bev_pos, bev_query, previous, plane, bev_shape, cameras, pairs)
+            if self.with_cp and torch.is_grad_enabled():
+                query = checkpoint(layer, *args, use_reentrant=False)
+            else:
+                query = layer(*args)
+        return query
+
+    def _plane_points(
+        self, bev_query: Tensor, bev_shape: tuple[int, int], previous: PreviousBEV | None
+    ) -> Tensor:
+        """(B, 2, H * W, 2), reference points on the previous and on the present map."""
+        b = len(bev_query)
+        points = plane_points(*bev_shape, bev_query.device).expand(b, 2, -1, -1)
+        if previous is None:
+            return points
+        shift = previous.shift * previous.exists[:, None]
+        present_shift = shift if self.legacy_shift else torch.zeros_like(shift)
+        return points + torch.stack([shift, present_shift], dim=1)[:, :, None]

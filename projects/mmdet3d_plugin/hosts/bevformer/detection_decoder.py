@@ -1,0 +1,170 @@
+"""The DETR decoder with box refinement that reads boxes off the BEV feature (BEVFormer, section 3.5)."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn.bricks.transformer import FFN
+from mmdet.models.utils.transformer import inverse_sigmoid
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
+
+
+class QuerySelfAttention(nn.Module):
+    """Object queries attend to one another.
+
+    Args:
+        embed_dims: C.
+        num_heads: M.
+        dropout: on the attention weights and on the output.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, query_pos: Tensor) -> Tensor:
+        """(B, Q, C) queries and positions -> (B, Q, C), with the residual added."""
+        with_pos = query + query_pos
+        out, _ = self.attn(with_pos, with_pos, query, need_weights=False)
+        return query + self.dropout(out)
+
+
+class BEVCrossAttention(nn.Module):
+    """Object queries sample the BEV feature around their reference points.
+
+    Args:
+        embed_dims: C.
+        num_heads: M.
+        num_points: P.
+        dropout: on the output.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, num_points: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.num_points = num_heads, num_points
+        self.sampling_offsets = nn.Linear(embed_dims, num_heads * num_points * 2)
+        self.attention_weights = nn.Linear(embed_dims, num_heads * num_points)
+        self.value_proj = nn.Linear(embed_dims, embed_dims)
+        self.output_proj = nn.Linear(embed_dims, embed_dims)
+        self.dropout = nn.Dropout(dropout)
+
+    def init_weights(self) -> None:
+        """Reset to the initial values of Deformable DETR."""
+        init_deformable(self.sampling_offsets, self.attention_weights, self.num_heads, 1, self.num_points)
+        init_projection(self.value_proj, self.output_proj)
+
+    def forward(
+        self, query: Tensor, query_pos: Tensor, bev: Tensor, reference: Tensor, bev_shape: tuple[int, int]
+    ) -> Tensor:
+        """Look at the BEV map.
+
+        Args:
+            query: (B, Q, C).
+            query_pos: (B, Q, C).
+            bev: (B, H * W, C).
+            reference: (B, Q, 2), (x, y) in [0, 1].
+            bev_shape: (H, W).
+
+        Returns:
+            (B, Q, C), with the residual added.
+        """
+        b, q, c = query.shape
+        m, p = self.num_heads, self.num_points
+        with_pos = query + query_pos
+        out = ms_deform_attn_fused(
+            self.value_proj(bev).view(b, -1, m, c // m),
+            [bev_shape],
+            self.sampling_offsets(with_pos).view(b, q, m, 1, p, 2),
+            self.attention_weights(with_pos).view(b, q, m, p),
+            reference[:, :, None],
+        )
+        return query + self.dropout(self.output_proj(out))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, BEV cross-attention and a feed-forward network, each followed by a norm."""
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, num_points: int, feedforward_dims: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList(
+            [
+                QuerySelfAttention(embed_dims, num_heads, dropout),
+                BEVCrossAttention(embed_dims, num_heads, num_points, dropout),
+            ]
+        )
+        self.ffns = nn.ModuleList([FFN(embed_dims, feedforward_dims, ffn_drop=dropout)])
+        self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
+
+    def forward(
+        self, query: Tensor, query_pos: Tensor, bev: Tensor, reference: Tensor, bev_shape: tuple[int, int]
+    ) -> Tensor:
+        """Arguments and return as in :meth:`BEVCrossAttention.forward`."""
+        query = self.norms[0](self.attentions[0](query, query_pos))
+        query = self.norms[1](self.attentions[1](query, query_pos, bev, reference, bev_shape))
+        return self.norms[2](self.ffns[0](query))
+
+
+class DetectionDecoder(nn.Module):
+    """A stack of decoder layers; after each one its regression branch moves the reference points.
+
+    Args:
+        embed_dims: C.
+        num_layers: number of :class:`DecoderLayer`.
+        num_heads: M.
+        num_points: P, sampled points per head on the BEV map.
+        feedforward_dims: hidden width of the feed-forward network.
+        dropout: of all parts.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_points: int = 4,
+        feedforward_dims: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(embed_dims, num_heads, num_points, feedforward_dims, dropout)
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        bev: Tensor,
+        reference: Tensor,
+        bev_shape: tuple[int, int],
+        reg_branches: Sequence[nn.Module],
+    ) -> tuple[Tensor, Tensor]:
+        """Refine object queries layer by layer.
+
+        Args:
+            query: (B, Q, C).
+            query_pos: (B, Q, C).
+            bev: (B, H * W, C).
+            reference: (B, Q, 3), (x, y, z) in [0, 1] of the point cloud range.
+            bev_shape: (H, W).
+            reg_branches: one per layer, (B, Q, C) -> (B, Q, 10).
+
+        Returns:
+            (num_layers, B, Q, C) queries after each layer, and (num_layers, B, Q, 3) reference points that each
+            layer started from.
+        """
+        queries, references = [], []
+        for layer, reg_branch in zip(self.layers, reg_branches, strict=True):
+            references.append(reference)
+            query = layer(query, query_pos, bev, reference[..., :2], bev_shape)
+            queries.append(query)
+            code = reg_branch(query).float()
+            moved = torch.cat([code[..., :2], code[..., 4:5]], dim=-1) + inverse_sigmoid(reference)
+            reference = moved.sigmoid().detach()
+        return torch.stack(queries), torch.stack(references)

@@ -1,0 +1,168 @@
+"""Encoder and decoder of BEVFormer, with the embeddings that tie them to cameras, levels and ego motion."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.models.utils.builder import TRANSFORMER
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import (
+    BEVFormerEncoder,
+    CameraFeatures,
+    PreviousBEV,
+)
+from projects.mmdet3d_plugin.hosts.bevformer.detection_decoder import BEVCrossAttention, DetectionDecoder
+from projects.mmdet3d_plugin.hosts.bevformer.ego_motion import bev_shift, rotate_bev
+from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
+from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
+
+# The published checkpoints hold four level embeddings even where the neck has a single level.
+MIN_LEVEL_EMBEDS = 4
+CAN_BUS_DIMS = 18
+DEFORMABLE = (TemporalSelfAttention, SpatialCrossAttention, BEVCrossAttention)
+LEGACY_QUIRKS = {
+    'shift': 'reference points of the present BEV map are shifted by the ego motion too',
+    'rotate_center': 'the previous BEV map turns about cell (100, 100), whatever its size',
+    'nearest': 'the previous BEV map is turned by nearest-neighbour look-up, not bilinearly',
+}
+
+
+@TRANSFORMER.register_module()
+class PerceptionTransformer(nn.Module):
+    """Image features to BEV feature to object queries (BEVFormer, figure 2).
+
+    Args:
+        embed_dims: C.
+        num_cams: cameras in the rig, in the order of the dataset.
+        pc_range: [x0, y0, z0, x1, y1, z1], metres, LiDAR frame.
+        encoder: arguments of :class:`BEVFormerEncoder`.
+        decoder: arguments of :class:`DetectionDecoder`.
+        legacy: names of the quirks that the published weights were trained with, out of ``LEGACY_QUIRKS``.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_cams: int,
+        pc_range: list[float],
+        encoder: dict[str, Any],
+        decoder: dict[str, Any],
+        legacy: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        unknown = set(legacy) - set(LEGACY_QUIRKS)
+        if unknown:
+            raise ValueError(
+                f'PerceptionTransformer: legacy={sorted(unknown)} is not among {sorted(LEGACY_QUIRKS)}.'
+            )
+        self.embed_dims, self.num_cams, self.pc_range = embed_dims, num_cams, pc_range
+        self.rotate_center = (100.0, 100.0) if 'rotate_center' in legacy else None
+        self.rotate_mode = 'nearest' if 'nearest' in legacy else 'bilinear'
+        self.encoder = BEVFormerEncoder(
+            embed_dims, pc_range=pc_range, legacy_shift='shift' in legacy, **encoder
+        )
+        self.decoder = DetectionDecoder(embed_dims, **decoder)
+        num_levels = max(MIN_LEVEL_EMBEDS, encoder.get('num_levels', MIN_LEVEL_EMBEDS))
+        self.level_embeds = nn.Parameter(torch.zeros(num_levels, embed_dims))
+        self.cams_embeds = nn.Parameter(torch.zeros(num_cams, embed_dims))
+        self.reference_points = nn.Linear(embed_dims, 3)
+        self.can_bus_mlp = nn.Sequential(
+            nn.Linear(CAN_BUS_DIMS, embed_dims // 2),
+            nn.ReLU(inplace=True),
+            nn.Linear(embed_dims // 2, embed_dims),
+            nn.ReLU(inplace=True),
+        )
+        self.can_bus_mlp.add_module('norm', nn.LayerNorm(embed_dims))
+
+    def init_weights(self) -> None:
+        """Xavier everywhere, then what deformable attention and the embeddings ask for."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, DEFORMABLE):
+                module.init_weights()
+        nn.init.normal_(self.level_embeds)
+        nn.init.normal_(self.cams_embeds)
+        nn.init.zeros_(self.reference_points.bias)
+
+    def encode(
+        self,
+        feats: Sequence[Tensor],
+        img_metas: list[dict],
+        bev_queries: Tensor,
+        bev_pos: Tensor,
+        bev_shape: tuple[int, int],
+        prev_bev: Tensor | None = None,
+        prev_exists: Tensor | None = None,
+    ) -> Tensor:
+        """Image features to BEV feature.
+
+        Args:
+            feats: L tensors (B, num_cams, C, h, w).
+            img_metas: one dict per sample, see the dataset.
+            bev_queries: (H * W, C).
+            bev_pos: (B, H * W, C).
+            bev_shape: (H, W).
+            prev_bev: (B, H * W, C), the BEV feature of the previous frame; never written to.
+            prev_exists: (B,), bool; by default what the metas say.
+
+        Returns:
+            (B, H * W, C).
+        """
+        cameras = self._camera_features(feats, img_metas)
+        can_bus = torch.from_numpy(np.stack([meta['can_bus'] for meta in img_metas])).to(bev_pos.device)
+        query = bev_queries[None] + self.can_bus_mlp(can_bus.to(bev_pos.dtype))[:, None]
+        previous = None
+        if prev_bev is not None:
+            if prev_exists is None:
+                prev_exists = torch.tensor(
+                    [bool(m['prev_bev_exists']) for m in img_metas], device=query.device
+                )
+            previous = self._align(prev_bev, prev_exists, can_bus, bev_shape)
+        return self.encoder(query, bev_pos, bev_shape, cameras, previous)
+
+    def decode(
+        self,
+        bev: Tensor,
+        query_embedding: Tensor,
+        bev_shape: tuple[int, int],
+        reg_branches: Sequence[nn.Module],
+    ) -> tuple[Tensor, Tensor]:
+        """BEV feature (B, H * W, C) and query embedding (Q, 2 C) to what :class:`DetectionDecoder` returns."""
+        query_pos, query = query_embedding.expand(len(bev), -1, -1).split(self.embed_dims, dim=-1)
+        reference = self.reference_points(query_pos).float().sigmoid()
+        return self.decoder(query, query_pos, bev, reference, bev_shape, reg_branches)
+
+    def _align(
+        self, prev_bev: Tensor, exists: Tensor, can_bus: Tensor, bev_shape: tuple[int, int]
+    ) -> PreviousBEV:
+        """Turn the previous BEV feature to the present heading; where there is none, take zeros."""
+        x0, y0, _, x1, y1, _ = self.pc_range
+        grid = prev_bev.transpose(1, 2).unflatten(2, bev_shape)
+        turned = rotate_bev(grid, can_bus[:, -1], self.rotate_center, self.rotate_mode)
+        shift = bev_shift(can_bus, (x1 - x0, y1 - y0)).to(prev_bev.dtype)
+        return PreviousBEV(turned.flatten(2).transpose(1, 2), exists, shift)
+
+    def _camera_features(self, feats: Sequence[Tensor], img_metas: list[dict]) -> CameraFeatures:
+        """Add camera and level embeddings, flatten the levels, and collect the calibration."""
+        num_cams = feats[0].shape[1]
+        if num_cams != self.num_cams:
+            raise ValueError(
+                f'PerceptionTransformer: the images come from {num_cams} cameras, but num_cams={self.num_cams}.'
+            )
+        levels = [
+            feat.flatten(3).transpose(2, 3) + self.cams_embeds[:, None] + self.level_embeds[i]
+            for i, feat in enumerate(feats)
+        ]
+        device = feats[0].device
+        lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in img_metas])).float()
+        size = [[(shape[1], shape[0]) for shape in meta['img_shape']] for meta in img_metas]
+        return CameraFeatures(
+            value=torch.cat(levels, dim=2).flatten(0, 1),
+            spatial_shapes=[tuple(feat.shape[-2:]) for feat in feats],
+            lidar2img=lidar2img.to(device),
+            img_shape=torch.tensor(size, dtype=torch.float32, device=device),
+        )

@@ -1,0 +1,209 @@
+"""Predicted and true boxes on the six camera images."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
+from projects.mmdet3d_plugin.visualization.geometry import (
+    EDGES,
+    FRONT_FACE,
+    box_corners,
+    clip_polygon,
+    clip_segments,
+    project,
+)
+from projects.mmdet3d_plugin.visualization.style import INK, TRUTH, class_colours, legend_handles, new_figure
+
+# Where each camera looks decides where its image goes: the driver's view on top, the rear below,
+# with left and right as one would see them standing behind the car.
+GRID = (
+    ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT'),
+    ('CAM_BACK_LEFT', 'CAM_BACK', 'CAM_BACK_RIGHT'),
+)
+
+
+def box_outlines(
+    boxes: BoxSet, lidar2img: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Visible parts of the boxes' edges, far boxes first so that near ones are drawn over them.
+
+    Args:
+        boxes: n boxes in the LiDAR frame.
+        lidar2img: (4, 4) projection to this image.
+        width, height: image size in pixels.
+
+    Returns:
+        Pixel segments (m, 2, 2), the index of each one's box (m,), and depth of every box (n,) in metres.
+    """
+    corners = project(box_corners(boxes.boxes), lidar2img)
+    depth = corners[..., 2].mean(axis=1) if len(boxes) else np.zeros(0)
+    order = np.argsort(-depth)
+    segments, source = clip_segments(corners[order][:, EDGES].reshape(-1, 2, 3), width, height)
+    return segments, order[source // len(EDGES)], depth
+
+
+def front_faces(
+    boxes: BoxSet, lidar2img: np.ndarray, width: int, height: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Visible parts of the boxes' front faces, which show the heading.
+
+    Returns:
+        Polygons (k, 2) in pixels and the index of each one's box (m,).
+    """
+    faces = project(box_corners(boxes.boxes)[:, FRONT_FACE], lidar2img)
+    polygons = [clip_polygon(face, width, height) for face in faces]
+    seen = [index for index, polygon in enumerate(polygons) if len(polygon)]
+    return [polygons[index] for index in seen], np.array(seen, dtype=int)
+
+
+def _draw_solid(
+    ax: Axes, boxes: BoxSet, lidar2img: np.ndarray, classes: Sequence[str], size: tuple[int, int]
+) -> None:
+    """Boxes as coloured wire frames with a tinted front face."""
+    colours = class_colours(boxes.labels, classes)
+    polygons, owners = front_faces(boxes, lidar2img, *size)
+    ax.add_collection(PolyCollection(polygons, facecolors=[to_rgba(colours[i], 0.30) for i in owners]))
+    segments, owners, depth = box_outlines(boxes, lidar2img, *size)
+    widths = np.clip(26 / np.maximum(depth[owners], 1), 0.8, 1.8)
+    lines = LineCollection(segments, colors=[colours[i] for i in owners], linewidths=widths, capstyle='round')
+    ax.add_collection(lines)
+
+
+def _draw_thin(ax: Axes, boxes: BoxSet, lidar2img: np.ndarray, size: tuple[int, int]) -> None:
+    """Boxes as thin white wire frames, to be compared with the coloured predictions."""
+    segments, _, _ = box_outlines(boxes, lidar2img, *size)
+    ax.add_collection(LineCollection(segments, colors=TRUTH, linewidths=0.7, alpha=0.9))
+
+
+def draw_camera(
+    ax: Axes,
+    image: np.ndarray,
+    lidar2img: np.ndarray,
+    classes: Sequence[str],
+    predicted: BoxSet | None = None,
+    truth: BoxSet | None = None,
+    name: str = '',
+) -> None:
+    """Draw one camera.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        lidar2img: (4, 4) projection from the LiDAR frame to this image's pixels.
+        classes: names by label.
+        predicted: coloured by class. Without predictions, the true boxes take their place.
+        truth: thin and white.
+        name: written into the corner.
+    """
+    height, width = image.shape[:2]
+    # the outer half pixel belongs to the border pixels
+    ax.imshow(image, extent=(0, width, height, 0), interpolation='antialiased', aspect='auto')
+    solid, thin = (truth, None) if predicted is None else (predicted, truth)
+    if thin is not None:
+        _draw_thin(ax, thin, lidar2img, (width, height))
+    if solid is not None:
+        _draw_solid(ax, solid, lidar2img, classes, (width, height))
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    label = name.removeprefix('CAM_').replace('_', ' ').lower()
+    badge = {'facecolor': 'black', 'alpha': 0.55, 'edgecolor': 'none', 'boxstyle': 'round,pad=0.35'}
+    ax.text(
+        0.012, 0.965, label, transform=ax.transAxes, color=INK, fontsize=8, ha='left', va='top', bbox=badge
+    )
+
+
+def draw_camera_grid(
+    figure: Figure,
+    area: tuple[float, float, float, float],
+    cameras: dict[str, tuple[np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+    predicted: BoxSet | None = None,
+    truth: BoxSet | None = None,
+    gap: float = 6,
+) -> None:
+    """Fill a rectangle of a figure with the six cameras, three to a row.
+
+    Args:
+        figure: to draw on.
+        area: left, bottom, width, height in pixels of the figure.
+        cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)).
+        classes, predicted, truth: as in :func:`draw_camera`.
+        gap: pixels between images.
+    """
+    left, bottom, width, height = area
+    full_width, full_height = figure.get_size_inches() * figure.dpi
+    cell_w, cell_h = (width - 2 * gap) / 3, (height - gap) / 2
+    for row, names in enumerate(GRID):
+        for column, name in enumerate(names):
+            if name not in cameras:
+                continue
+            x = left + column * (cell_w + gap)
+            y = bottom + (1 - row) * (cell_h + gap)
+            ax = figure.add_axes((x / full_width, y / full_height, cell_w / full_width, cell_h / full_height))
+            image, lidar2img = fit_width(*cameras[name], round(cell_w))
+            draw_camera(ax, image, lidar2img, classes, predicted, truth, name)
+
+
+def fit_width(image: np.ndarray, lidar2img: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shrink an image to the width it is shown at, and its projection with it.
+
+    Args:
+        image: (H, W, 3).
+        lidar2img: (4, 4).
+        width: target in pixels; a smaller image is returned as it is.
+    """
+    if image.shape[1] <= width:
+        return image, lidar2img
+    size = (width, round(image.shape[0] * width / image.shape[1]))
+    scale = np.diag([size[0] / image.shape[1], size[1] / image.shape[0], 1, 1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale @ lidar2img
+
+
+def draw_cameras(
+    cameras: dict[str, tuple[np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+    predicted: BoxSet | None = None,
+    truth: BoxSet | None = None,
+    width: int = 1920,
+) -> Figure:
+    """The six cameras of one moment with boxes and a legend.
+
+    Args:
+        cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)).
+        classes: names by label.
+        predicted, truth: boxes in the LiDAR frame.
+        width: of the picture in pixels.
+    """
+    margin, legend_height, gap = 6, 34, 6
+    image = next(iter(cameras.values()))[0]
+    cell_width = (width - 2 * margin - 2 * gap) / 3
+    grid_height = 2 * cell_width * image.shape[0] / image.shape[1] + gap
+    figure = new_figure(width, grid_height + legend_height + 2 * margin)
+    area = (margin, margin + legend_height, width - 2 * margin, grid_height)
+    draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap)
+    add_legend(
+        figure, present_classes([predicted, truth], classes), predicted is not None and truth is not None
+    )
+    return figure
+
+
+def add_legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
+    """One row of classes along the bottom edge."""
+    figure.legend(
+        handles=legend_handles(names, with_truth),
+        loc='lower center',
+        ncols=len(names) + 1,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        handlelength=1.4,
+        handleheight=0.9,
+        columnspacing=1.6,
+        borderaxespad=0.4,
+    )

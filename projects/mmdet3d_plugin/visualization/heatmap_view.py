@@ -1,0 +1,84 @@
+"""What the teacher's BEV map attends to, and where the distiller looks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.style import FAINT_INK, INK, new_figure, style_axes
+
+CONTOUR = '#5cf2d6'
+LEVELS = (0.1, 0.4, 0.7)
+
+
+def feature_norm(feature: np.ndarray) -> np.ndarray:
+    """Length of the feature vector of every cell.
+
+    Args:
+        feature: (C, H, W), rows along y from low to high, columns along x.
+
+    Returns:
+        (H, W).
+    """
+    return np.linalg.norm(feature.astype(np.float32), axis=0)
+
+
+def draw_heatmap(
+    feature: np.ndarray,
+    heatmap: np.ndarray,
+    pc_range: Sequence[float],
+    truth: BoxSet | None = None,
+    title: str = 'teacher BEV feature norm',
+    size: int = 1000,
+) -> Figure:
+    """The norm of a BEV feature with the contours of the ground-truth heatmap over it.
+
+    Args:
+        feature: (C, H, W) BEV map of the teacher or the student.
+        heatmap: (h, w) in [0, 1], the region of the BEV loss; its grid may differ from the feature's.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres: what both maps cover.
+        truth: true boxes in the LiDAR frame.
+        title: shown above the picture.
+        size: width of the picture in pixels.
+    """
+    x0, y0, _, x1, y1, _ = pc_range
+    norm = feature_norm(feature)
+    # a few border cells with extreme norms would flatten the contrast of everything else
+    low, high = np.percentile(norm, (1, 99.5))
+    figure = new_figure(size, size * 0.93)
+    ax = figure.add_axes((0.065, 0.065, 0.828, 0.89))
+    style_axes(ax)
+    shown = ax.imshow(
+        norm,
+        origin='lower',
+        extent=(x0, x1, y0, y1),
+        cmap='magma',
+        vmin=low,
+        vmax=high,
+        interpolation='bilinear',
+    )
+    _draw_contours(ax, heatmap, (x0, y0, x1, y1))
+    if truth is not None and len(truth):
+        draw_true_boxes(ax, truth)
+    draw_ego(ax)
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect='equal')
+    ax.set_xlabel('x, metres to the right', color=FAINT_INK, fontsize=9)
+    ax.set_ylabel('y, metres forward', color=FAINT_INK, fontsize=9)
+    ax.set_title(f'{title}; contours: ground-truth heatmap', color=INK, fontsize=11)
+    bar = figure.colorbar(shown, cax=figure.add_axes((0.91, 0.065, 0.018, 0.89)))
+    bar.ax.tick_params(colors=FAINT_INK, labelsize=8, length=0)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_contours(ax: Axes, heatmap: np.ndarray, extent: tuple[float, float, float, float]) -> None:
+    """Contour lines of the heatmap (h, w), its samples placed at the centres of its cells."""
+    x0, y0, x1, y1 = extent
+    height, width = heatmap.shape
+    x = x0 + (np.arange(width) + 0.5) * (x1 - x0) / width
+    y = y0 + (np.arange(height) + 0.5) * (y1 - y0) / height
+    if heatmap.max() > LEVELS[0]:
+        ax.contour(x, y, heatmap, levels=LEVELS, colors=CONTOUR, linewidths=(0.7, 1.0, 1.3))

@@ -1,0 +1,49 @@
+"""One picture of one moment: the six cameras beside the scene from above."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from projects.mmdet3d_plugin.visualization.bev_view import draw_bev_axes
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
+from projects.mmdet3d_plugin.visualization.camera_view import add_legend, draw_camera_grid
+from projects.mmdet3d_plugin.visualization.style import new_figure
+
+
+def draw_overview(
+    cameras: dict[str, tuple[np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+    points: np.ndarray | None = None,
+    predicted: BoxSet | None = None,
+    truth: BoxSet | None = None,
+    reach: float = 51.2,
+    width: int = 2200,
+) -> Figure:
+    """Cameras on the left, bird's-eye view on the right, legend below.
+
+    Args:
+        cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)).
+        classes: names by label.
+        points: (n, 3+) LiDAR points in metres.
+        predicted, truth: boxes in the LiDAR frame.
+        reach: metres from the ego car to each border of the bird's-eye view.
+        width: of the picture in pixels.
+    """
+    margin, gap, legend_height = 6, 6, 34
+    image = next(iter(cameras.values()))[0]
+    ratio = image.shape[0] / image.shape[1]
+    # three images of aspect `ratio` in two rows beside a square of the same height
+    square = (width - 2 * margin - 3 * gap) * 2 * ratio / (3 + 2 * ratio) + gap
+    figure = new_figure(width, square + 2 * margin + legend_height)
+    full_height = square + 2 * margin + legend_height
+    grid_width = width - 2 * margin - gap - square
+    area = (margin, margin + legend_height, grid_width, square)
+    draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap)
+    left, bottom = margin + grid_width + gap, margin + legend_height
+    bev = figure.add_axes((left / width, bottom / full_height, square / width, square / full_height))
+    draw_bev_axes(bev, classes, points, predicted, truth, reach)
+    add_legend(
+        figure, present_classes([predicted, truth], classes), predicted is not None and truth is not None
+    )
+    return figure

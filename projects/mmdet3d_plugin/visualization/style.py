@@ -1,0 +1,81 @@
+"""Colours, the dark canvas and how a figure is saved: what every picture shares."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+CANVAS = '#0e1117'
+PANEL = '#161b22'
+INK = '#e6edf3'
+FAINT_INK = '#8b949e'
+TRUTH = '#ffffff'
+
+CLASS_COLOURS = {
+    'car': '#4aa8ff',
+    'truck': '#ff9f1c',
+    'construction_vehicle': '#2ec4b6',
+    'bus': '#ffd23f',
+    'trailer': '#c98b5e',
+    'barrier': '#c2e34f',
+    'motorcycle': '#ff5da2',
+    'bicycle': '#b388ff',
+    'pedestrian': '#3ddc84',
+    'traffic_cone': '#ff5a3c',
+}
+SPARE_COLOURS = ('#4aa8ff', '#3ddc84', '#b388ff', '#ff9f1c', '#ff5da2', '#ffd23f')
+
+
+def class_colour(name: str) -> str:
+    """Hex colour of a class; names outside nuScenes get a stable spare colour."""
+    return CLASS_COLOURS.get(name) or SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)]
+
+
+def class_colours(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Colours of boxes.
+
+    Args:
+        labels: (n,) class indices.
+        classes: names by index.
+    """
+    return [class_colour(classes[int(label)]) for label in labels]
+
+
+def new_figure(width: float, height: float, dpi: int = 100) -> Figure:
+    """A figure of ``width x height`` pixels on the dark canvas, free of pyplot's global state."""
+    return Figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor=CANVAS)
+
+
+def style_axes(ax: Axes) -> None:
+    """Quiet ticks and spines on the dark panel."""
+    ax.set_facecolor(PANEL)
+    ax.tick_params(colors=FAINT_INK, labelsize=8, length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def legend_handles(names: Iterable[str], with_truth: bool) -> list[Patch | Line2D]:
+    """One patch per class and, when both kinds are drawn, one line that explains the white boxes."""
+    handles: list[Patch | Line2D] = [
+        Patch(facecolor=class_colour(name), edgecolor='none', label=name.replace('_', ' ')) for name in names
+    ]
+    if with_truth:
+        handles.append(Line2D([], [], color=TRUTH, linewidth=1.4, label='ground truth'))
+    return handles
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG, JPEG or SVG by the file's suffix and make its folder.
+
+    Returns:
+        The path that was written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {'pil_kwargs': {'quality': 90}} if path.suffix in ('.jpg', '.jpeg') else {}
+    figure.savefig(path, facecolor=figure.get_facecolor(), **options)
+    return path

@@ -1,0 +1,116 @@
+"""Every picture is drawn and looked at by pixel: colours must be where the boxes are."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from projects.mmdet3d_plugin.visualization.bev_view import draw_bev
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
+from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap, feature_norm
+from projects.mmdet3d_plugin.visualization.overview import draw_overview
+from projects.mmdet3d_plugin.visualization.style import CANVAS, class_colour, save_figure
+
+CLASSES = ['car', 'pedestrian']
+NAMES = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_FRONT_LEFT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_BACK_RIGHT')
+PC_RANGE = [-51.2, -51.2, -5, 51.2, 51.2, 3]
+
+
+def rig(width: int = 160, height: int = 90) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Six grey cameras, 60 degrees apart, at the LiDAR's origin."""
+    turns = dict(zip(NAMES, (0, -60, 60, 180, 120, -120), strict=True))
+    cameras = {}
+    for name, degrees in turns.items():
+        a = np.deg2rad(degrees)
+        right, ahead = np.array([np.cos(a), np.sin(a), 0]), np.array([-np.sin(a), np.cos(a), 0])
+        extrinsic = np.eye(4)
+        extrinsic[:3, :3] = (right, (0, 0, -1), ahead)
+        intrinsic = np.array([(130, 0, 80, 0), (0, 130, 45, 0), (0, 0, 1, 0), (0, 0, 0, 1.0)])
+        cameras[name] = (np.full((height, width, 3), 128, np.uint8), intrinsic @ extrinsic)
+    return cameras
+
+
+def boxes(x: float, y: float, label: int = 0, yaw: float = 0.0) -> BoxSet:
+    return BoxSet(np.array([[x, y, 0, 4.5, 2, 1.6, yaw, 0, 0]]), np.array([label]))
+
+
+def pixels_of(path: Path, colour: str) -> np.ndarray:
+    """(n, 2) x, y of pixels near a colour, as shares of the picture's width and height."""
+    image = cv2.imread(str(path))[..., ::-1].astype(int)
+    near = np.abs(image - np.array(to_rgb(colour)) * 255).max(axis=-1) < 40
+    rows, columns = np.nonzero(near)
+    return np.stack([columns / image.shape[1], rows / image.shape[0]], axis=1)
+
+
+@pytest.mark.parametrize(
+    ('x', 'y', 'column', 'row'), [(0, 15, 1, 0), (13, 7.5, 2, 0), (-13, 7.5, 0, 0), (0, -15, 1, 1)]
+)
+def test_box_is_drawn_in_the_camera_that_sees_it(
+    tmp_path: Path, x: float, y: float, column: int, row: int
+) -> None:
+    path = save_figure(draw_cameras(rig(), CLASSES, boxes(x, y), width=900), tmp_path / 'cameras.png')
+    found = pixels_of(path, class_colour('car'))
+    grid = found[found[:, 1] < 0.92]  # the legend shows the colour too
+    assert len(grid) > 20
+    assert ((grid[:, 0] * 3).astype(int) == column).all()
+    assert ((grid[:, 1] > 0.46) == row).all()
+
+
+def test_bird_eye_view_has_forward_up_and_right_right(tmp_path: Path) -> None:
+    path = save_figure(draw_bev(CLASSES, None, boxes(30, 40), size=600), tmp_path / 'bev.png')
+    found = pixels_of(path, class_colour('car'))
+    x, y = found[found[:, 1] < 0.9].mean(axis=0)
+    assert x == pytest.approx(0.5 + 30 / 102.4, abs=0.02)
+    assert y == pytest.approx(0.5 * 600 / 634 - 40 / 102.4 * 588 / 634, abs=0.02)
+
+
+def test_overview_holds_cameras_and_points(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(-50, 50, (500, 4))
+    figure = draw_overview(rig(), CLASSES, points, boxes(0, 12), boxes(0.5, 12), width=1200)
+    assert len(figure.axes) == 7
+    image = cv2.imread(str(save_figure(figure, tmp_path / 'deep' / 'overview.png')))
+    assert image.shape[1] == 1200
+    corner = np.array(to_rgb(CANVAS)) * 255
+    np.testing.assert_allclose(image[0, 0, ::-1], corner, atol=1)
+
+
+def test_no_boxes_at_all_is_a_picture_too(tmp_path: Path) -> None:
+    empty = BoxSet(np.zeros((0, 9)), np.zeros(0, dtype=int), np.zeros(0))
+    assert save_figure(
+        draw_overview(rig(), CLASSES, None, empty, empty, width=700), tmp_path / 'o.png'
+    ).exists()
+
+
+def test_feature_norm_is_per_cell() -> None:
+    feature = np.zeros((2, 3, 4))
+    feature[:, 1, 2] = (3, 4)
+    norm = feature_norm(feature)
+    assert norm[1, 2] == 5
+    assert norm.sum() == 5
+
+
+def test_heatmap_lies_where_its_cells_are(tmp_path: Path) -> None:
+    feature = np.random.default_rng(0).normal(size=(4, 20, 20)) * 0.01
+    feature[:, 15:, 15:] = 9  # high rows are far ahead, high columns to the right
+    heatmap = np.zeros((40, 40))
+    heatmap[5, 5] = 1
+    path = save_figure(draw_heatmap(feature, heatmap, PC_RANGE, boxes(0, 20)), tmp_path / 'heat.png')
+    bright = pixels_of(path, '#fcfdbf')
+    bright = bright[bright[:, 0] < 0.9]
+    assert bright.mean(axis=0)[0] > 0.6
+    assert bright.mean(axis=0)[1] < 0.4
+    contour = pixels_of(path, '#5cf2d6')
+    assert contour[:, 0].max() < 0.35
+    assert contour[:, 1].min() > 0.65
+
+
+def test_fit_width_keeps_projections_consistent() -> None:
+    image, lidar2img = rig()['CAM_FRONT']
+    small, scaled = fit_width(image, lidar2img, 80)
+    point = np.array([1.0, 10, 0.5, 1])
+    before, after = lidar2img @ point, scaled @ point
+    assert small.shape == (45, 80, 3)
+    np.testing.assert_allclose(after[:2] / after[2], before[:2] / before[2] / 2)

@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Make a synthetic nuScenes-layout dataset; see --help."""
+
+import sys
+
+from projects.mmdet3d_plugin.datasets.synthetic.create import main
+
+if __name__ == '__main__':
+    sys.exit(main())

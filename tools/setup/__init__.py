@@ -1,0 +1,1 @@
+"""What ``make setup`` runs: build ``.venv`` from nothing, with the standard library alone."""
