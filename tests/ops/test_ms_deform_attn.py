@@ -94,7 +94,9 @@ def relative_error(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize(('dtype', 'bound'), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_output_and_gradients_equal_the_float64_reference(name, case, dtype, bound):
+def test_output_and_gradients_equal_the_float64_reference(
+    name: str, case: str, dtype: torch.dtype, bound: float
+) -> None:
     shapes, door = make_door(name, case, dtype)
     ours = run(door.call, shapes, door, door.inputs, None)
     reference = run(door.reference, shapes, door, tuple(x.double() for x in door.inputs), None)
@@ -104,7 +106,7 @@ def test_output_and_gradients_equal_the_float64_reference(name, case, dtype, bou
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision_values_with_float32_sampling(name, dtype):
+def test_half_precision_values_with_float32_sampling(name: str, dtype: torch.dtype) -> None:
     """Storage is rounded, arithmetic is not: sampling stays float32, as coordinates should."""
     shapes, door = make_door(name, 'pyramid', torch.float32)
     inputs = (door.inputs[0].to(dtype), *door.inputs[1:])
@@ -115,7 +117,7 @@ def test_half_precision_values_with_float32_sampling(name, dtype):
 
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
-def test_all_inputs_in_bfloat16(name):
+def test_all_inputs_in_bfloat16(name: str) -> None:
     """Gradients of offsets are left out: bfloat16 coordinates often lie exactly on a cell's border, where the
     derivative jumps and float32 and float64 may take different sides."""
     shapes, door = make_door(name, 'pyramid', torch.bfloat16)
@@ -128,7 +130,7 @@ def test_all_inputs_in_bfloat16(name):
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
 @pytest.mark.parametrize('isa', ['baseline', 'avx2'])
-def test_every_instruction_set(name, isa, monkeypatch):
+def test_every_instruction_set(name: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes, door = make_door(name, 'pyramid', torch.float32)
     best = run(door.call, shapes, door, door.inputs, None)
     monkeypatch.setenv('FOCALDISTILLER_ISA', isa)
@@ -138,7 +140,7 @@ def test_every_instruction_set(name, isa, monkeypatch):
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
 @pytest.mark.parametrize('case', ['pyramid', 'few queries, direct gather', 'many queries, ordered by tile'])
-def test_bitwise_equal_for_any_number_of_threads(name, case):
+def test_bitwise_equal_for_any_number_of_threads(name: str, case: str) -> None:
     shapes, door = make_door(name, case, torch.float32)
     before, results = torch.get_num_threads(), []
     try:
@@ -151,7 +153,7 @@ def test_bitwise_equal_for_any_number_of_threads(name, case):
 
 
 @pytest.mark.parametrize('name', ['plain', 'fused'])
-def test_batch_of_two_equals_two_of_one(name):
+def test_batch_of_two_equals_two_of_one(name: str) -> None:
     shapes, door = make_door(name, 'many queries, ordered by tile', torch.float32)
     both = run(door.call, shapes, door, door.inputs, None)
     grad = torch.linspace(-1, 1, both[0].numel()).cos().view_as(both[0])
@@ -160,7 +162,7 @@ def test_batch_of_two_equals_two_of_one(name):
         assert all(torch.equal(a[k : k + 1], b) for a, b in zip(both, one, strict=True))
 
 
-def test_packed_batch_of_two_equals_two_of_one():
+def test_packed_batch_of_two_equals_two_of_one() -> None:
     shapes, door = make_door('packed', 'pyramid', torch.float32)
     value, offsets, logits, anchors = door.inputs
     pair_value, pair_query = door.rest
@@ -181,7 +183,7 @@ def test_packed_batch_of_two_equals_two_of_one():
 
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
-def test_gradcheck(name):
+def test_gradcheck(name: str) -> None:
     torch.manual_seed(1)
     shapes = [(4, 5), (2, 3)]
     value = torch.randn(2, 26, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -209,7 +211,7 @@ def test_gradcheck(name):
 
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
-def test_opcheck(name):
+def test_opcheck(name: str) -> None:
     shapes, door = make_door(name, 'one level', torch.float32)
     op = {'plain': 'ms_deform_attn', 'fused': 'ms_deform_attn_fused', 'packed': 'ms_deform_attn_packed'}[name]
     inputs = [x.requires_grad_() for x in door.inputs]
@@ -218,7 +220,7 @@ def test_opcheck(name):
 
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
-def test_compiles_without_a_graph_break(name):
+def test_compiles_without_a_graph_break(name: str) -> None:
     shapes, door = make_door(name, 'one level', torch.float32)
     compiled = torch.compile(
         lambda *x: door.call(x[0], shapes, *x[1:]) * 2, fullgraph=True, backend='aot_eager'
@@ -231,7 +233,7 @@ def test_compiles_without_a_graph_break(name):
 
 
 @pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
-def test_autocast_and_inference_mode(name):
+def test_autocast_and_inference_mode(name: str) -> None:
     shapes, door = make_door(name, 'pyramid', torch.float32)
     wanted = door.call(door.inputs[0], shapes, *door.inputs[1:], *door.rest)
     with torch.inference_mode():
@@ -243,7 +245,7 @@ def test_autocast_and_inference_mode(name):
 
 
 @pytest.mark.parametrize(('batch', 'queries'), [(0, 5), (2, 0), (0, 0)])
-def test_empty_batch_and_zero_queries(batch, queries):
+def test_empty_batch_and_zero_queries(batch: int, queries: int) -> None:
     value = torch.randn(batch, 12, 2, 8, requires_grad=True)
     offsets = torch.randn(batch, queries, 2, 1, 4, 2, requires_grad=True)
     logits = torch.randn(batch, queries, 2, 4)
@@ -255,7 +257,7 @@ def test_empty_batch_and_zero_queries(batch, queries):
     assert ms_deform_attn(value, [(3, 4)], offsets, logits.unflatten(3, (1, 4))).shape == (batch, queries, 16)
 
 
-def test_no_pairs_give_exact_zeros():
+def test_no_pairs_give_exact_zeros() -> None:
     value = torch.randn(6, 12, 2, 8, requires_grad=True)
     offsets = torch.randn(2, 5, 2, 1, 4, 2, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)
@@ -269,7 +271,7 @@ def test_no_pairs_give_exact_zeros():
     assert not offsets.grad.any()
 
 
-def test_non_contiguous_inputs():
+def test_non_contiguous_inputs() -> None:
     shapes, door = make_door('fused', 'pyramid', torch.float32)
     strided = tuple(x.transpose(0, 1).contiguous().transpose(0, 1) for x in door.inputs)
     assert not strided[0].is_contiguous()
@@ -278,7 +280,7 @@ def test_non_contiguous_inputs():
 
 
 @pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf'), 1e30, -1e30, 7.0])
-def test_points_that_miss_the_map_add_nothing(bad):
+def test_points_that_miss_the_map_add_nothing(bad: float) -> None:
     """Not even when the map's border holds NaN: what is outside is never read."""
     value = torch.randn(1, 12, 1, 16)
     value[0, [0, 3, 8, 11]] = float('nan')
@@ -294,7 +296,7 @@ def test_points_that_miss_the_map_add_nothing(bad):
     assert value.grad.isfinite().all()
 
 
-def test_large_logits_do_not_overflow():
+def test_large_logits_do_not_overflow() -> None:
     logits = torch.tensor([1e4, -1e4, 1e4, -float('inf')]).view(1, 1, 1, 4)
     args = (torch.zeros(1, 1, 1, 1, 4, 2), logits, torch.full((1, 1, 1, 2), 0.5))
     value = torch.randn(1, 9, 1, 16)
@@ -303,7 +305,7 @@ def test_large_logits_do_not_overflow():
     )
 
 
-def test_queries_of_two_maps_with_interleaved_pairs():
+def test_queries_of_two_maps_with_interleaved_pairs() -> None:
     """Maps that share queries out of order, maps without pairs and queries without maps."""
     torch.manual_seed(3)
     pair_value = torch.tensor([0, 0, 2, 2, 3, 5])
@@ -336,7 +338,7 @@ def test_queries_of_two_maps_with_interleaved_pairs():
         (dict(reference_points=torch.rand(2, 4, 1, 2)), 'reference_points must be'),
     ],
 )
-def test_wrong_inputs_name_the_argument(change, culprit):
+def test_wrong_inputs_name_the_argument(change: dict, culprit: str) -> None:
     good = dict(
         value=torch.randn(2, 12, 2, 8),
         spatial_shapes=[(3, 4)],
@@ -358,14 +360,14 @@ def test_wrong_inputs_name_the_argument(change, culprit):
         ([0, 1], [0], 'pair_query must be'),
     ],
 )
-def test_wrong_pairs_name_the_argument(pair_value, pair_query, culprit):
+def test_wrong_pairs_name_the_argument(pair_value: list[int], pair_query: list[int], culprit: str) -> None:
     args = (torch.randn(1, 5, 2, 1, 4, 2), torch.randn(1, 5, 2, 4), torch.rand(2, 1, 2))
     pairs = (torch.tensor(pair_value), torch.tensor(pair_query))
     with pytest.raises((ValueError, RuntimeError), match=culprit):
         ms_deform_attn_packed(torch.randn(2, 12, 2, 8), [(3, 4)], *args, *pairs)
 
 
-def test_pure_torch_serves_the_same_doors():
+def test_pure_torch_serves_the_same_doors() -> None:
     shapes, door = make_door('packed', 'pyramid', torch.float64)
     with library.pure_torch():
         assert not library.serves(door.inputs[0])
