@@ -1,7 +1,6 @@
-"""Print parameters, multiply-accumulates and memory of a config's model; see --help."""
+"""Parameters, multiply-accumulates and memory of a config's model: python tools/analysis_tools/get_flops.py --help."""
 
 from projects.mmdet3d_plugin.engine.complexity import main
-from projects.mmdet3d_plugin.engine.launch import run_main
 
 if __name__ == '__main__':
-    run_main(main, None)
+    main()

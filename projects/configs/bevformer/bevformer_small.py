@@ -15,7 +15,12 @@ model = dict(
 )
 
 image_view = dict(
-    type='ImageView', scale=0.5, mean=[103.530, 116.280, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False
+    type='ImageView',
+    scale=0.5,
+    mean=[103.530, 116.280, 123.675],
+    std=[1.0, 1.0, 1.0],
+    to_rgb=False,
+    pad_divisor=16,  # 464 rows, half of the teacher's 928, so that the pyramids of both have equal sizes
 )
 train_pipeline = [
     dict(type='LoadMultiViewImages'),

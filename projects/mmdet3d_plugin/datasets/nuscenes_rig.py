@@ -48,18 +48,14 @@ _CAMERAS = {
 _LIDAR = ((0.9437, 0.0, 1.8402), (0.707796, -0.006492, 0.010646, -0.706307))
 
 
-def nuscenes_rig(size: tuple[int, int] = IMAGE_SIZE) -> tuple[np.ndarray, np.ndarray]:
+def nuscenes_rig() -> tuple[np.ndarray, np.ndarray]:
     """Calibration of the standing car, cameras in the order of the dataset.
 
-    Args:
-        size: (width, height) of the images in pixels.
-
     Returns:
-        Intrinsics (num_cams, 3, 3) in pixels, and camera-to-LiDAR poses (num_cams, 4, 4) in metres.
+        Intrinsics (num_cams, 3, 3) in pixels of a 1600x900 image, and camera-to-LiDAR poses (num_cams, 4, 4) in metres.
     """
     ego2lidar = np.linalg.inv(_pose(*_LIDAR))
-    scale = np.diag([size[0] / IMAGE_SIZE[0], size[1] / IMAGE_SIZE[1], 1.0])
-    intrinsics = [scale @ _intrinsic(focal, centre) for focal, centre, _, _ in _CAMERAS.values()]
+    intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in _CAMERAS.values()]
     poses = [ego2lidar @ _pose(translation, rotation) for _, _, translation, rotation in _CAMERAS.values()]
     return np.stack(intrinsics), np.stack(poses)
 

@@ -36,6 +36,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
+from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_model
 from projects.mmdet3d_plugin.engine.config import load_config
 from projects.mmdet3d_plugin.engine.errors import UserError
@@ -169,8 +170,8 @@ def measure_complexity(model: nn.Module, img: Tensor, img_metas: list[list[dict]
 
 
 def _with_values(feats: Sequence[Tensor]) -> list[Tensor]:
-    """Zeros on the CPU in the shapes of the neck's outputs."""
-    return [torch.zeros_like(feat, device='cpu') for feat in feats]
+    """Tensors on the CPU, of no meaning, in the shapes of the neck's outputs."""
+    return [torch.empty(feat.shape) for feat in feats]
 
 
 def _summarise(
@@ -200,14 +201,11 @@ def _parameters_by_part(model: nn.Module) -> tuple[Counter, Counter]:
 def rig_batch(cfg: Config) -> tuple[Tensor, list[list[dict]]]:
     """One frame as the config's test pipeline would make it from the cameras of a nuScenes car, with blank images.
 
-    The images have the size ``cfg.camera_size`` (width, height), by default 1600x900, before the pipeline's view.
-
     Returns:
         img (1, 1, num_cams, 3, H, W), zeros, and its metas.
     """
-    size = tuple(cfg.get('camera_size', IMAGE_SIZE))
-    intrinsics, cam2lidar = nuscenes_rig(size)
-    blank = np.zeros((size[1], size[0], 3), np.uint8)
+    intrinsics, cam2lidar = nuscenes_rig()
+    blank = np.zeros((*IMAGE_SIZE[::-1], 3), np.uint8)
     frame = dict(images=[blank] * len(intrinsics), cam_intrinsic=intrinsics, cam2lidar=cam2lidar)
     view = main_view(cfg)(frame)['views']['']
     shape = (*view['img_shape'], 3)
@@ -280,13 +278,13 @@ def complexity_table(name: str, result: Complexity) -> Table:
     return table
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of ``tools/analysis_tools/get_flops.py``."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of tools/analysis_tools/get_flops.py."""
     parser = argparse.ArgumentParser(
         description='Parameters, multiply-accumulates and peak memory of one forward. Needs no data: the cameras are '
-        'those of a real nuScenes car, the images blank. 1 GFLOP = 1e9 multiply-accumulates.'
+        'those of a nuScenes car, the images blank. 1 GFLOP = 1e9 multiply-accumulates.'
     )
-    parser.add_argument('config', help='config of a detector')
+    parser.add_argument('config', help='config of a detector, or a recipe: then its student')
     parser.add_argument(
         '--json', nargs='?', const='-', metavar='FILE', help='write JSON to FILE, or to the terminal'
     )
@@ -294,26 +292,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--measure-memory', action='store_true', help='also run one real forward and report its peak memory'
     )
     parser.add_argument('--device', default='cpu', help='device of that forward')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides, key=value')
-    return parser.parse_args(argv)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings, key=value')
+    cli.run(_report_from, parser.parse_args(argv))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the cost of a config's model."""
-    args = parse_args(argv)
-    cfg = load_config(args.config, args.cfg_options)
+def _report_from(arguments: argparse.Namespace) -> None:
+    """Measure and report as parsed arguments say."""
+    cfg = load_config(arguments.config, arguments.cfg_options)
     img, metas = rig_batch(cfg)
-    measured = (
-        measure_forward(build_model(cfg.model), img, metas, args.device) if args.measure_memory else None
-    )
+    measured = None
+    if arguments.measure_memory:
+        measured = measure_forward(build_model(cfg.model), img, metas, arguments.device)
     result = measure_complexity(build_model(cfg.model), img, metas)
-    if args.json:
-        text = json.dumps(
-            {'config': args.config, **asdict(result), 'measured_peak_bytes': measured}, indent=1
-        )
-        print(text) if args.json == '-' else Path(args.json).write_text(text + '\n')
-    if args.json != '-':
-        _report(Path(args.config).stem, result, measured)
+    content = {'config': Path(arguments.config).name, **asdict(result), 'measured_peak_bytes': measured}
+    if arguments.json == '-':
+        print(json.dumps(content, indent=1))
+        return
+    if arguments.json:
+        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(arguments.json).write_text(json.dumps(content, indent=1) + '\n')
+    _report(Path(arguments.config).stem, result, measured)
 
 
 def _report(name: str, result: Complexity, measured: int | None) -> None:

@@ -52,15 +52,15 @@ class LiveBytes:
 class OpCounter(TorchDispatchMode):
     """Counts what a model computes while sparing it the work.
 
-    Arithmetic with weights is skipped: the result is zeros of the right shape. Arithmetic without them is really done,
-    so that what depends on geometry (which camera sees which query) comes out right. Parts of the model that
-    are on the ``meta`` device have no values at all and cost nothing.
+    Weights, and everything computed with them, are hollow: they have a shape and no meaning, and arithmetic on
+    them is skipped. What depends on other things alone is really computed, so that geometry (which camera sees which
+    query) comes out right.
 
     Args:
         model: what is going to run; its parameters and buffers open the memory account.
 
     Attributes:
-        macs: part -> operation -> multiply-accumulates. The part is what :meth:`inside` said.
+        macs: part -> operation -> multiply-accumulates. The part is what :meth:`watch` said.
         memory: bytes of weights and activations.
     """
 
@@ -69,9 +69,10 @@ class OpCounter(TorchDispatchMode):
         self.macs: dict[str, Counter] = defaultdict(Counter)
         self.memory = LiveBytes()
         self._parts: list[str] = ['other']
-        self._weights = {p.untyped_storage()._cdata for p in model.parameters()}
+        self._hollow: set[int] = set()
         for tensor in [*model.parameters(), *model.buffers()]:
             self.memory.see(tensor)
+            self._mark_hollow(tensor)
 
     @property
     def part(self) -> str:
@@ -95,35 +96,35 @@ class OpCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Count one operation, and skip it if it is heavy."""
+        """Count one operation, and skip it if it works on hollow tensors."""
         kwargs = kwargs or {}
-        packet = func._overloadpacket
-        if packet not in flop_registry:
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
             with self:
                 out = func.decompose(*args, **kwargs)
-            if out is NotImplemented:
-                out = func(*args, **kwargs)
-        else:
-            out = self._shape_only(func, args, kwargs) if self._has_weight(args) else func(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        hollow = any(self._is_hollow(tensor) for tensor in _tensors((args, kwargs)))
+        out = _skip(func, args, kwargs) if hollow else func(*args, **kwargs)
+        if formula is not None:
             # torch counts a multiply-accumulate as two operations
-            self.count(packet.__name__, flop_registry[packet](*args, **kwargs, out_val=out) // 2)
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                self.memory.see(tensor)
+            self.count(func._overloadpacket.__name__, formula(*args, **kwargs, out_val=out) // 2)
+        for tensor in _tensors(out):
+            self.memory.see(tensor)
+            if hollow:
+                self._mark_hollow(tensor)
         return out
 
-    def _has_weight(self, args: tuple) -> bool:
-        """Whether an operand is, or is a view of, one of the model's parameters."""
-        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-        return any(tensor.untyped_storage()._cdata in self._weights for tensor in tensors)
+    def _is_hollow(self, tensor: Tensor) -> bool:
+        """Whether a tensor, or what it is a view of, has no meaning."""
+        return tensor.untyped_storage()._cdata in self._hollow
 
-    @staticmethod
-    def _shape_only(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Zeros in the shape of the result, on the device of the first tensor."""
-        device = next(leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)).device
-        args, kwargs = tree_map_only(Tensor, lambda t: t.to('meta'), (args, kwargs))
-        out = func(*args, **kwargs)
-        return tree_map_only(Tensor, lambda t: torch.zeros_like(t, device=device), out)
+    def _mark_hollow(self, tensor: Tensor) -> None:
+        """Remember that a tensor has no meaning, as long as it lives."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._hollow:
+            self._hollow.add(storage._cdata)
+            weakref.finalize(storage, self._hollow.discard, storage._cdata)
 
     def deformable_attention(
         self,
@@ -136,7 +137,7 @@ class OpCounter(TorchDispatchMode):
         """Stands in for :func:`ms_deform_attn_fused`; arguments and return as there."""
         b, _, m, d = value.shape
         self.count('deformable attention', SAMPLING_MACS * d * (sampling_offsets.numel() // 2))
-        return value.new_zeros(b, sampling_offsets.shape[1], m * d)
+        return value.new_empty(b, sampling_offsets.shape[1], m * d)  # as hollow as value
 
     def deformable_convolution(
         self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
@@ -153,7 +154,7 @@ class OpCounter(TorchDispatchMode):
         Returns:
             (B, D, h, w).
         """
-        out = x.new_zeros(x.shape[0], weight.shape[0], *offset.shape[-2:])
+        out = x.new_empty(x.shape[0], weight.shape[0], *offset.shape[-2:])
         per_output = weight[0].numel()
         self.count('deformable convolution', out.numel() * per_output)
         samples = x.shape[0] * x.shape[1] * weight[0, 0].numel() * out[0, 0].numel()
@@ -173,6 +174,23 @@ class OpCounter(TorchDispatchMode):
             stack.enter_context(torch.no_grad())
             stack.enter_context(self)
             yield
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def _skip(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """What an operation would return, as far as shapes go: the operand that it writes to, a view, or empty memory."""
+    aliases = [value.alias_info for value in func._schema.returns]
+    if aliases and all(alias is not None for alias in aliases):
+        return args[0] if aliases[0].is_write else func(*args, **kwargs)
+    device = next(_tensors(args)).device
+    args, kwargs = tree_map_only(Tensor, lambda t: t.to('meta'), (args, kwargs))
+    out = func(*args, **kwargs)
+    # not zeros: memory that nobody writes to costs no time
+    return tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=device), out)
 
 
 @contextmanager

@@ -1,0 +1,252 @@
+"""Run commands one after the other, so that an interrupted run can be started again and goes on where it was."""
+
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+
+from projects.mmdet3d_plugin.engine.errors import UserError
+
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command.
+
+    Attributes:
+        name: short and unique; names its stamp and its log.
+        title: what it does, for people.
+        command: arguments after ``python``; the first is a script of the repository.
+        outputs: what must be there afterwards; a stage whose outputs are gone is run again.
+        after: names of the stages whose results it uses; when one of them is run anew, so is this.
+        inputs: texts of the files it depends on, for instance of its config with all its bases.
+        folder: its own folder, where an interrupted run finds its checkpoints. Wiped when the stage changes.
+        minutes: about how long it takes; only their ratios matter, for the estimate of the time left.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    outputs: tuple[Path, ...]
+    after: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    folder: Path | None = None
+    minutes: float = 0.1
+
+    @property
+    def shown(self) -> str:
+        """The command as one would type it."""
+        return shlex.join(('python', *self.command))
+
+
+class StageFailedError(UserError):
+    """A stage's command did not succeed."""
+
+
+@dataclass
+class StageRunner:
+    """Runs stages in order, each once.
+
+    A stage leaves a stamp with the hash of its command, its inputs and the stamps of the stages it builds on. The
+    stamp counts as long as that hash stays the same and the outputs are there.
+
+    Attributes:
+        folder: where stamps and logs go.
+        stages: in the order in which they run.
+        root: working directory of the commands.
+        console: where to talk.
+    """
+
+    folder: Path
+    stages: Sequence[Stage]
+    root: Path
+    console: Console = field(default_factory=Console)
+
+    def run(self) -> None:
+        """Run what is not finished.
+
+        Raises:
+            StageFailedError: a command failed; its last lines have been shown.
+        """
+        start, spent = time.monotonic(), 0.0
+        keys: dict[str, str] = {}
+        for number, stage in enumerate(self.stages, 1):
+            keys[stage.name] = key = self._key(stage, keys)
+            if self.is_finished(stage, key):
+                self.console.print(self._headline(number, stage), '[green]finished before[/]')
+                continue
+            self.console.rule(style='dim')
+            elapsed = time.monotonic() - start
+            left = self._time_left(number, spent, elapsed)
+            self.console.print(self._headline(number, stage), f'[dim]total {clock(elapsed)}{left}[/]')
+            self.console.print(f'$ {stage.shown}', style='cyan', highlight=False, soft_wrap=True)
+            seconds = self._run_stage(stage, key)
+            spent += stage.minutes
+            self.console.print(f'[green]done[/] in {clock(seconds)}')
+
+    def is_finished(self, stage: Stage, key: str) -> bool:
+        """Whether a stage's stamp holds this key and its outputs are there."""
+        stamp = self.read_stamp(stage.name)
+        return stamp.get('key') == key and all(path.exists() for path in stage.outputs)
+
+    def read_stamp(self, name: str) -> dict:
+        """What a finished stage left: ``key``, ``command``, ``seconds``; empty for an unfinished one."""
+        path = self._stamp(name)
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _run_stage(self, stage: Stage, key: str) -> float:
+        """Run one command and stamp it; returns its seconds, those of interrupted attempts included."""
+        started = self.folder / 'stamps' / f'{stage.name}.started.json'
+        before = json.loads(started.read_text()) if started.is_file() else {}
+        if before.get('key') != key:
+            # what is left over from other settings must not be resumed
+            before = {'key': key, 'seconds': 0.0}
+            if stage.folder is not None and stage.folder.exists():
+                shutil.rmtree(stage.folder)
+        self._stamp(stage.name).unlink(missing_ok=True)
+        write_json(started, before)
+        start = time.monotonic()
+        try:
+            self._execute(stage)
+        finally:
+            seconds = before['seconds'] + time.monotonic() - start
+            write_json(started, {'key': key, 'seconds': seconds})
+        write_json(
+            self._stamp(stage.name), {'key': key, 'command': stage.shown, 'seconds': round(seconds, 1)}
+        )
+        started.unlink()
+        return seconds
+
+    def _execute(self, stage: Stage) -> None:
+        """Run the command with its output on the terminal and in a log."""
+        log = self.folder / 'logs' / f'{stage.name}.log'
+        log.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, (str(self.root), os.environ.get('PYTHONPATH'))))
+        environment = {**os.environ, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1'}
+        status = run_logged((sys.executable, *stage.command), log, self.root, environment)
+        absent = [str(path) for path in stage.outputs if not path.exists()]
+        if status == 0 and not absent:
+            return
+        reason = f'exit status {status}' if status else f'it did not write {", ".join(absent)}'
+        self.console.print(f'[bold red]{stage.title} failed[/] ({reason}). The last lines of its log:')
+        for line in log.read_text(errors='replace').splitlines()[-TAIL_LINES:]:
+            self.console.print(f'  {line}', markup=False, highlight=False)
+        raise StageFailedError(f'{stage.title}: {reason}; whole log: {log}. Run again to continue from here.')
+
+    def _key(self, stage: Stage, keys: dict[str, str]) -> str:
+        """Hash of everything that makes a stage what it is."""
+        content = [stage.command, stage.inputs, [keys[name] for name in stage.after]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _stamp(self, name: str) -> Path:
+        return self.folder / 'stamps' / f'{name}.json'
+
+    def _headline(self, number: int, stage: Stage) -> str:
+        return f'[bold]\\[{number}/{len(self.stages)}] {stage.title}[/]'
+
+    def _time_left(self, number: int, spent: float, elapsed: float) -> str:
+        """Estimate from the pace of this run so far, or from the expected minutes before there is one."""
+        ahead = sum(stage.minutes for stage in self.stages[number - 1 :])
+        pace = elapsed / spent if spent else 60.0
+        return f', about {clock(ahead * pace)} left'
+
+
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss."""
+    return str(datetime.timedelta(seconds=round(seconds)))
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a small file so that it is either the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)
+
+
+def run_logged(command: Sequence[str], log: Path, root: Path, environment: dict[str, str]) -> int:
+    """Run a command; its output goes to our output as it is, and to a log without the frames of progress bars.
+
+    On a terminal the command gets a terminal too, so that it draws its progress bars.
+
+    Returns:
+        its exit status; negative is the signal that killed it.
+    """
+    reader, writer = pty.openpty() if sys.stdout.isatty() else os.pipe()
+    if os.isatty(writer):
+        _copy_window_size(sys.stdout.fileno(), writer)
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer
+    )
+    os.close(writer)
+    with _ended_with_us(process), log.open('a') as file:
+        file.write(f'$ {shlex.join(command)}\n')
+        for text in _chunks(reader):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            _write_final_lines(file, text)
+    os.close(reader)
+    return process.wait()
+
+
+def _chunks(reader: int) -> Iterator[str]:
+    """Text from a file descriptor: whole lines, or what there is when a bar is drawn without ending its line."""
+    rest = b''
+    while True:
+        try:
+            data = os.read(reader, 65536)
+        except OSError:  # how a terminal says that its other side is closed
+            data = b''
+        if not data:
+            break
+        rest += data
+        cut = max(rest.rfind(b'\n'), rest.rfind(b'\r')) + 1
+        yield rest[:cut].decode(errors='replace')
+        rest = rest[cut:]
+    yield rest.decode(errors='replace')
+
+
+def _write_final_lines(file: IO[str], text: str) -> None:
+    """Write lines as they look at last: what a carriage return overwrites is left out."""
+    for line in text.replace('\r\n', '\n').splitlines(keepends=True):
+        if not line.endswith('\r'):
+            file.write(line)
+    file.flush()
+
+
+def _copy_window_size(source: int, target: int) -> None:
+    """Give one terminal the size of another, for the width of progress bars."""
+    blank = struct.pack('HHHH', 0, 0, 0, 0)
+    fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, blank))
+
+
+@contextmanager
+def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
+    """End a process when we are interrupted or told to end, and wait for it."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
