@@ -214,6 +214,15 @@ def test_an_nvcc_of_another_generation_does_not_fit(tmp_path: Path) -> None:
     assert not machine.nvcc_fits(tmp_path / 'nowhere')
 
 
+def test_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
+    meminfo, limit = tmp_path / 'meminfo', tmp_path / 'memory.max'
+    meminfo.write_text('MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\n')
+    assert machine.free_memory(meminfo, limit) == 8
+    for text, gibibytes in (('max\n', 8), (f'{3 * 2**30}\n', 3)):
+        limit.write_text(text)
+        assert machine.free_memory(meminfo, limit) == gibibytes
+
+
 @pytest.mark.parametrize(('version', 'reason'), [((3, 10), 'too old'), ((3, 13), 'too new')])
 def test_other_pythons_are_refused(version: tuple[int, int], reason: str) -> None:
     with pytest.raises(SetupError, match=rf'{reason}.*PYTHON=python3\.11 make setup'):

@@ -1,5 +1,6 @@
 """A detector and a dataset so small that whole training runs fit into a test; registered like real ones."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ class ToyDetector(nn.Module):
         """As mmcv's runner wants it."""
         losses = self(**data)
         loss = sum(losses.values())
-        log_vars = {name: float(value) for name, value in losses.items()}
-        return dict(loss=loss, log_vars={**log_vars, 'loss': float(loss)}, num_samples=len(data['target']))
+        log_vars = {name: value.item() for name, value in losses.items()}
+        return dict(loss=loss, log_vars={**log_vars, 'loss': loss.item()}, num_samples=len(data['target']))
 
 
 @DATASETS.register_module()
@@ -79,11 +80,14 @@ class ToyDataset(Dataset):
 
     CLASSES = ('car', 'truck')
 
-    def __init__(self, size: int = 10, scene_length: int = 3, test_mode: bool = False, **_: Any) -> None:
+    def __init__(
+        self, size: int = 10, scene_length: int = 3, test_mode: bool = False, jitter: float = 0.1
+    ) -> None:
         rng = np.random.default_rng(0)
         self.images = rng.normal(size=(size, 3, 8, 8)).astype(np.float32)
         self.scene_tokens = [f'scene-{index // scene_length}' for index in range(size)]
         self.test_mode = test_mode
+        self.jitter = jitter
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,7 +96,7 @@ class ToyDataset(Dataset):
         image = torch.from_numpy(self.images[int(index)])
         if not self.test_mode:
             # From the global state on purpose: resuming has to bring that back too.
-            image = image + 0.1 * np.random.rand()
+            image = image + self.jitter * np.random.rand()
         sample = dict(
             img=DataContainer(image, stack=True),
             img_metas=DataContainer(
@@ -135,5 +139,5 @@ def toy_config(work_dir: Path, epochs: int = 2, **changes: Any) -> Config:
             work_dir=str(work_dir),
         )
     )
-    cfg.merge_from_dict(changes)
+    cfg.merge_from_dict(copy.deepcopy(changes))  # mmcv takes _delete_ out of what it is given
     return cfg

@@ -192,7 +192,8 @@ class Environment:
         with wheel.lock():
             jobs = [self._pip_job('installing packages', *options, log='packages')]
             if wheel.path is None:
-                self.progress.run(wheel.download(self.pip, self._log('mmcv_download')))
+                if wheel.sdist is None:
+                    self.progress.run(wheel.download(self.pip, self._log('mmcv_download')))
                 jobs.append(wheel.compile(self.pip, self._log('mmcv_compile'), self.flavour))
                 self.progress.say(f'compiling mmcv-full takes minutes; its output goes to {jobs[-1].log}')
             with stopping(*(job.start() for job in jobs)):

@@ -147,8 +147,21 @@ def compile_jobs(env: Mapping[str, str]) -> int:
     """How many compilers may run at a time: one per processor, each with 1.5 GiB, unless MAX_JOBS says otherwise."""
     if given := env.get('MAX_JOBS'):
         return int(given)
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_AVPHYS_PAGES') / 2**30
-    return max(1, min(len(os.sched_getaffinity(0)), int(memory / 1.5)))
+    return max(1, min(len(os.sched_getaffinity(0)), int(free_memory() / 1.5)))
+
+
+def free_memory(
+    meminfo: Path = Path('/proc/meminfo'), limit: Path = Path('/sys/fs/cgroup/memory.max')
+) -> float:
+    """GiB that new processes may take: what the kernel calls available, or a container's limit if that is less.
+
+    Args:
+        meminfo: The kernel's account.
+        limit: The container's limit in bytes, or the word ``max``.
+    """
+    available = int(re.search(r'^MemAvailable:\s*(\d+) kB', meminfo.read_text(), re.MULTILINE)[1]) / 2**20
+    ceiling = limit.read_text().strip() if limit.is_file() else ''
+    return min(available, int(ceiling) / 2**30) if ceiling.isdigit() else available
 
 
 def choose_flavour(env: Mapping[str, str]) -> Flavour:

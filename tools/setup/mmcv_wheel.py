@@ -60,6 +60,11 @@ class MmcvWheel:
         """The compiled wheel, or None when it has to be compiled first."""
         return next(iter(sorted(self.folder.glob('mmcv_full-*.whl'))), None)
 
+    @property
+    def sdist(self) -> Path | None:
+        """The downloaded source, or None."""
+        return next(iter(self.build.glob('mmcv*full-*.tar.gz')), None)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Let one process at a time compile this entry; a second one waits and finds it done."""
@@ -106,7 +111,7 @@ class MmcvWheel:
         if not source.is_dir():
             partial = self.build / 'unpacking'
             shutil.rmtree(partial, ignore_errors=True)
-            with tarfile.open(next(self.build.glob('mmcv*full-*.tar.gz'))) as archive:
+            with tarfile.open(self.sdist) as archive:
                 safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
                 archive.extractall(partial, **safe)
             (partial / source.name).rename(source)

@@ -8,12 +8,13 @@ import torch
 from mmcv import Config
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.distill.configs import classes_of
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, classes_of
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.term import build_terms
 from projects.mmdet3d_plugin.distill.views import split_views
 

@@ -11,11 +11,12 @@ import torch
 from mmcv import Config
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
 from projects.mmdet3d_plugin.distill.state_names import student_only
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
-from projects.mmdet3d_plugin.distill.views import VIEWS, innermost_dataset, split_views
+from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
 
 logger = logging.getLogger('focaldistiller')
 
@@ -133,25 +134,6 @@ def _build_model(cfg: Config) -> nn.Module:
     if 'model' not in cfg:
         raise DistillError("the teacher's config has no 'model'")
     return build_model(cfg.model, train_cfg=cfg.get('train_cfg'), test_cfg=cfg.get('test_cfg'))
-
-
-def read_config(config: str | Mapping) -> Config:
-    """Read a config file (relative to the working directory), or take a config as it is."""
-    if not isinstance(config, str):
-        return config if isinstance(config, Config) else Config(dict(config))
-    if not Path(config).is_file():
-        raise DistillError(
-            f"the teacher's config {config!r} does not exist; paths count from the repository's root"
-        )
-    return Config.fromfile(config)
-
-
-def classes_of(cfg: Config) -> list[str] | None:
-    """The class names of a config, in the order of its labels; None when it does not say."""
-    names = cfg.get('class_names')
-    if names is None and cfg.get('data') is not None and cfg.data.get('train') is not None:
-        names = innermost_dataset(cfg.data.train).get('classes')
-    return None if names is None else list(names)
 
 
 def hash_file(path: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmcv.runner import RUNNERS, EpochBasedRunner
 from torch.utils.data import DataLoader
 
@@ -18,7 +19,7 @@ from projects.mmdet3d_plugin.engine.checkpoint import (
 )
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
-from projects.mmdet3d_plugin.engine.rng import capture_rng, restore_rng
+from projects.mmdet3d_plugin.engine.rng import capture_rng, restore_rng, untouched_rng
 
 
 @RUNNERS.register_module()
@@ -152,14 +153,14 @@ class TrainRunner(EpochBasedRunner):
         skip, self._skip = self._skip, 0
         if not skip:
             self._restore_pending_rng()
-        unread = self._position_sampler(data_loader, skip)
-        numbered = enumerate(data_loader, start=skip - unread)
-        for _ in range(unread):
-            next(numbered)
-        for number, batch in numbered:
-            # A loader draws random numbers when it starts and when it skips: only now is it as it was.
-            self._restore_pending_rng()
-            yield number, batch
+        with untouched_rng():  # persistent workers draw their seed in the first epoch only
+            unread = self._position_sampler(data_loader, skip)
+            iterator = iter(data_loader)
+            for _ in range(unread):
+                next(iterator)
+        torch.rand(())  # so that workers which do start anew get another seed in every epoch
+        self._restore_pending_rng()
+        yield from enumerate(iterator, start=skip)
 
     def _position_sampler(self, data_loader: DataLoader, skip: int) -> int:
         """Tell the sampler epoch and start; returns how many batches must be loaded and thrown away instead."""

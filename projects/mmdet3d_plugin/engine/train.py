@@ -157,7 +157,7 @@ def _meta(cfg: Config, seed: int, dataset: Any, notes: dict[str, Any] | None) ->
     """What every checkpoint says about where it comes from; plain values only."""
     return dict(
         config=cfg.pretty_text,
-        exp_name=Path(cfg.filename or 'config').name,
+        config_file=Path(cfg.filename or 'config.py').name,
         seed=seed,
         versions=versions(),
         CLASSES=classes_of(dataset),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from nuscenes import NuScenes
 from nuscenes.eval.common.config import config_factory
+from nuscenes.eval.common.data_classes import EvalBoxes
 from nuscenes.eval.common.loaders import (
     add_center_dist,
     filter_eval_boxes,
@@ -157,9 +158,14 @@ class _TokenEval(DetectionEval):
             self.result_path, config.max_boxes_per_sample, DetectionBox, tokens
         )
         truth = load_gt_of_sample_tokens(nusc, tokens, DetectionBox)
-        self.pred_boxes = filter_eval_boxes(nusc, add_center_dist(nusc, predictions), config.class_range)
-        self.gt_boxes = filter_eval_boxes(nusc, add_center_dist(nusc, truth), config.class_range)
+        self.pred_boxes, self.gt_boxes = self._in_range(predictions), self._in_range(truth)
         self.sample_tokens = self.gt_boxes.sample_tokens
+
+    def _in_range(self, boxes: EvalBoxes) -> EvalBoxes:
+        """The devkit's filter, which fails on no boxes at all: those of a network that found nothing."""
+        if not boxes.all:
+            return boxes
+        return filter_eval_boxes(self.nusc, add_center_dist(self.nusc, boxes), self.cfg.class_range)
 
 
 def _detection_config() -> DetectionConfig:

@@ -54,9 +54,10 @@ def create_nuscenes_infos(
         print('notice: no CAN bus given (--canbus), ego poses stand in for it')
     nusc = open_tables(root, version)
     converter = NuScenesConverter(nusc, bus, max_sweeps)
+    # Everything is read before anything is written: damage in the last scene leaves no half of a dataset.
+    contents = [(part, split, converter.split_infos(split, progress)) for part, split in SPLITS[version]]
     written = []
-    for part, split in SPLITS[version]:
-        infos = converter.split_infos(split, progress)
+    for part, split, infos in contents:
         metadata = dict(version=version, split=split, box_convention='v1.0', can_bus=bus is not None)
         path = (out_dir or root) / info_file_name(part)
         save_infos(dict(metadata=metadata, infos=infos), path)

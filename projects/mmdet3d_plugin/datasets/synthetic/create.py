@@ -27,7 +27,7 @@ from projects.mmdet3d_plugin.datasets.synthetic.nuscenes_writer import (
 from projects.mmdet3d_plugin.datasets.synthetic.renderer import Renderer
 from projects.mmdet3d_plugin.datasets.synthetic.scene import build_scene
 
-GENERATION = 1  # raise it when the same arguments give other bytes
+GENERATION = 2  # raise it when the same arguments give other bytes
 TRAIN_SHARE = 0.8
 STAMP = 'synthetic_world.json'
 _UNFINISHED = 'synthetic_world.unfinished.json'

@@ -10,6 +10,7 @@ RESOLUTION = 0.1  # metres per texel, also what the devkit takes a map mask to h
 LEVELS = 4
 LANE = 3.5
 _SIZE = int(EXTENT / RESOLUTION)
+_NOISE_ZERO = 48
 _SOILS = ((112, 118, 92), (126, 122, 112), (134, 124, 100), (104, 116, 104))
 
 
@@ -23,7 +24,7 @@ class Ground:
         rng: source of the variation.
 
     Attributes:
-        levels: textures (S / 2^i, S / 2^i, 3) uint8 BGR, each half as fine as the one before.
+        levels: textures (S / 2^i, S / 2^i, 4) uint8 BGR and a channel without meaning, each half as fine as the one before.
         road: (S, S) uint8, 255 on the road.
     """
 
@@ -34,19 +35,28 @@ class Ground:
             cv2.polylines(self.road, [to_texels(line)], False, 255, int(width / RESOLUTION), cv2.LINE_8)
         self.levels = _pyramid(self._texture(lines, rng))
 
+    def on_road(self, points: np.ndarray) -> np.ndarray:
+        """Whether global points (n, 2) are on the road; returns (n,) bool, false outside the square."""
+        column, row = to_texels(points).T
+        inside = (column >= 0) & (row >= 0) & (column < _SIZE) & (row < _SIZE)
+        return inside & (self.road[row.clip(0, _SIZE - 1), column.clip(0, _SIZE - 1)] > 0)
+
     def _texture(self, lines: list[tuple[np.ndarray, float]], rng: np.random.Generator) -> np.ndarray:
-        """Full-resolution texture (S, S, 3) uint8 BGR."""
+        """Full-resolution texture (S, S, 4) uint8."""
         soil = np.array(_SOILS[rng.integers(len(_SOILS))])[::-1]
         asphalt = np.full(3, rng.uniform(70, 96)) + np.array([4, 0, -2])
         texture = np.empty((_SIZE, _SIZE, 3), dtype=np.uint8)
-        texture[:] = soil.astype(np.uint8)
-        pavement = cv2.dilate(self.road, np.ones((41, 41), np.uint8))
-        texture[pavement > 0] = (soil * 0.4 + 95).astype(np.uint8)
-        texture[self.road > 0] = asphalt.astype(np.uint8)
-        texture = cv2.add(texture, cv2.merge([_noise(rng)] * 3), dtype=cv2.CV_8U)
+        texture[:] = (soil - _NOISE_ZERO).astype(np.uint8)
+        for colour, verge in ((soil * 0.4 + 95, 4.0), (asphalt, 0.0)):
+            for line, width in lines:
+                thickness = int((width + verge) / RESOLUTION)
+                cv2.polylines(
+                    texture, [to_texels(line)], False, (colour - _NOISE_ZERO).tolist(), thickness, cv2.LINE_8
+                )
+        texture = cv2.add(texture, cv2.merge([_noise(rng)] * 3))
         for line, width in lines:
             _paint_lanes(texture, line, width)
-        return texture
+        return cv2.cvtColor(texture, cv2.COLOR_BGR2BGRA)
 
 
 def to_texels(points: np.ndarray) -> np.ndarray:
@@ -84,24 +94,26 @@ def _paint_lanes(texture: np.ndarray, line: np.ndarray, width: float) -> None:
     left = np.stack([-along[:, 1], along[:, 0]], axis=-1)
     for side in (-0.5, 0.5):
         edge = to_texels(line + left * (side * (width - 0.5)))
-        cv2.polylines(texture, [edge], False, (196, 200, 200), 2, cv2.LINE_8)
+        cv2.polylines(texture, [edge], False, (196, 200, 200), 2, cv2.LINE_AA)
     distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     starts = np.arange(0, distance[-1] - 3, 6.0)
     for start in starts:
         dash = [np.interp([start, start + 2.5], distance, line[:, axis]) for axis in (0, 1)]
         ends = to_texels(np.stack(dash, axis=-1))
-        cv2.line(texture, ends[0].tolist(), ends[1].tolist(), (120, 200, 220), 2, cv2.LINE_8)
+        cv2.line(texture, ends[0].tolist(), ends[1].tolist(), (120, 200, 220), 2, cv2.LINE_AA)
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:
-    """Brightness offsets (S, S) int16: broad stains, blocks of four metres, and grain."""
-    broad = cv2.resize(
-        rng.normal(0, 9, (24, 24)).astype(np.float32), (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR
+    """Brightness offsets plus _NOISE_ZERO (S, S) uint8: broad stains, blocks of four metres, and grain."""
+    block = int(4 / RESOLUTION)
+    coarse = cv2.resize(
+        rng.normal(0, 9, (24, 24)), (_SIZE // block, _SIZE // block), interpolation=cv2.INTER_LINEAR
     )
-    blocks = rng.normal(0, 5, (_SIZE // 40, _SIZE // 40)).astype(np.float32)
-    blocks = cv2.resize(blocks, (_SIZE, _SIZE), interpolation=cv2.INTER_NEAREST)
-    grain = np.tile(rng.normal(0, 8, (_SIZE // 4, _SIZE // 4)).astype(np.float32), (4, 4))
-    return (broad + blocks + grain).astype(np.int16)
+    coarse = (coarse + rng.normal(0, 5, coarse.shape)).clip(-22, 22).astype(np.int8)
+    grain = rng.normal(_NOISE_ZERO, 8, (_SIZE // 4, _SIZE // 4)).clip(22, 2 * _NOISE_ZERO).astype(np.uint8)
+    return np.tile(grain, (4, 4)) + cv2.resize(coarse, (_SIZE, _SIZE), interpolation=cv2.INTER_NEAREST).view(
+        np.uint8
+    )
 
 
 def _pyramid(texture: np.ndarray) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from projects.mmdet3d_plugin.datasets.synthetic.ground import EXTENT, RESOLUTION
-from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix
+from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix, rotate
 from projects.mmdet3d_plugin.datasets.synthetic.scene import Scene
 
 RINGS = 32
@@ -52,7 +52,7 @@ class Lidar:
             The sweep.
         """
         lidar2global = pose_matrix(*self.scene.ego.at(time)) @ self.scene.rig.lidar2ego
-        rays = _rotate(self._rays, lidar2global[:3, :3])
+        rays = rotate(self._rays, lidar2global[:3, :3])
         eye = lidar2global[:3, 3]
         distance, intensity = self._hit_ground(rays, eye)
         owner = np.full(distance.shape, -1)
@@ -92,8 +92,8 @@ class Lidar:
             return
         columns = _window(thing.size, (x, y, yaw), lidar2global)
         turn = pose_matrix(0, 0, yaw)[:3, :3]
-        local_eye = _rotate(eye - np.array([x, y, 0]), turn.T)
-        along = _enter(thing.mesh.bounds, local_eye, _rotate(rays[columns], turn.T))
+        local_eye = rotate(eye - np.array([x, y, 0]), turn.T)
+        along = _enter(thing.mesh.bounds, local_eye, rotate(rays[columns], turn.T))
         distance, intensity, owner = nearest
         closer = along < distance[columns]
         distance[columns] = np.where(closer, along, distance[columns])
@@ -116,11 +116,6 @@ def _rays() -> np.ndarray:
     )
 
 
-def _rotate(vectors: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Rotate vectors (..., 3); sums are written out, as BLAS may round differently with another number of threads."""
-    return np.stack([(vectors * rotation[axis]).sum(-1) for axis in range(3)], axis=-1)
-
-
 def _window(
     size: tuple[float, float, float], pose: tuple[float, float, float], lidar2global: np.ndarray
 ) -> np.ndarray:
@@ -128,8 +123,8 @@ def _window(
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * np.array(size[:2])
     foot = np.concatenate([corners, np.zeros((4, 1))], axis=-1)
     box = np.concatenate([foot, foot + np.array([0, 0, size[2]])])
-    world = _rotate(box, pose_matrix(*pose)[:3, :3]) + np.array([pose[0], pose[1], 0])
-    local = _rotate(world - lidar2global[:3, 3], lidar2global[:3, :3].T)
+    world = rotate(box, pose_matrix(*pose)[:3, :3]) + np.array([pose[0], pose[1], 0])
+    local = rotate(world - lidar2global[:3, 3], lidar2global[:3, :3].T)
     centre = local.mean(0)
     middle = np.arctan2(centre[1], centre[0])
     spread = (np.arctan2(local[:, 1], local[:, 0]) - middle + np.pi) % (2 * np.pi) - np.pi

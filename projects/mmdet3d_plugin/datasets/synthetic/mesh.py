@@ -6,6 +6,7 @@ import numpy as np
 
 CORNERS = 8  # every polygon is padded to this many corners by repeating its last one
 FACES = ('front', 'back', 'left', 'right', 'top', 'bottom')
+_PADDING = {count: np.minimum(np.arange(CORNERS), count - 1) for count in (4, CORNERS)}
 Colour = tuple[float, float, float]
 Span = tuple[float, float]
 
@@ -44,10 +45,8 @@ class MeshBuilder:
     def __init__(self, size: tuple[float, float, float]) -> None:
         self.size = np.asarray(size, dtype=np.float64)
         self._faces: dict[str, np.ndarray] = {}
-        self._centre = np.zeros(3)
-        self._part = -1
         self._polygons: list[np.ndarray] = []
-        self._normals: list[np.ndarray] = []
+        self._faces_under: list[np.ndarray] = []
         self._colours: list[Colour] = []
         self._parts: list[int] = []
         self._solid: list[bool] = []
@@ -68,15 +67,34 @@ class MeshBuilder:
             self, so that paint can follow.
         """
         self._close_part()
-        self._part += 1
         back, front, side = taper
         bottom = self._rectangle(x, y, z[0])
         top = self._rectangle((x[0] + back, x[1] - front), (y[0] + side, y[1] - side), z[1])
         both = np.concatenate([bottom, top])
-        self._centre = both.mean(0)
         self._bounds.append(np.stack([both.min(0), both.max(0)]))
         self._faces = _faces_of(bottom, top)
         self._pending = {face: [(corners, colour)] for face, corners in self._faces.items()}
+        return self
+
+    def wheel(self, x: Span, y: Span, z: Span, colour: Colour) -> 'MeshBuilder':
+        """Start a part that is an upright wheel (an octagonal prism across y); only its sides can be painted.
+
+        Args:
+            x, y, z: extent as fractions of the object's box.
+            colour: RGB in 0..255.
+
+        Returns:
+            self, so that paint can follow.
+        """
+        self.part(x, y, z, colour)
+        angles = (np.arange(CORNERS) + 0.5) * (2 * np.pi / CORNERS)
+        # Scaled up so that the octagon's sides, not its corners, touch the part's bounds.
+        points = 0.5 + 0.5 * np.stack([np.cos(angles), np.sin(angles)], axis=-1) / np.cos(np.pi / CORNERS)
+        left, right = _on_face(self._faces['left'], points), _on_face(self._faces['right'], points)
+        self._pending = {'left': [(left, colour)], 'right': [(right, colour)]}
+        for index, following in enumerate(np.roll(np.arange(CORNERS), -1)):
+            tread = np.stack([left[index], left[following], right[following], right[index]])
+            self._pending[f'tread{index}'] = [(tread, colour)]
         return self
 
     def paint(self, face: str, u: Span, v: Span, colour: Colour) -> 'MeshBuilder':
@@ -110,13 +128,14 @@ class MeshBuilder:
     def build(self) -> Mesh:
         """Finish the mesh."""
         self._close_part()
+        bounds, part = np.stack(self._bounds), np.array(self._parts)
         return Mesh(
             polygons=np.stack(self._polygons),
-            normals=np.stack(self._normals),
+            normals=_outward_normals(np.stack(self._faces_under), bounds.mean(1)[part]),
             colours=np.array(self._colours, dtype=np.float64),
-            part=np.array(self._parts),
+            part=part,
             solid=np.array(self._solid),
-            bounds=np.stack(self._bounds),
+            bounds=bounds,
         )
 
     def _rectangle(self, x: Span, y: Span, z: float) -> np.ndarray:
@@ -126,14 +145,11 @@ class MeshBuilder:
 
     def _close_part(self) -> None:
         for items in self._pending.values():
-            normal = _outward_normal(items[0][0], self._centre)
             for index, (corners, colour) in enumerate(items):
-                self._polygons.append(
-                    np.concatenate([corners, np.repeat(corners[-1:], CORNERS - len(corners), axis=0)])
-                )
-                self._normals.append(normal)
+                self._polygons.append(corners[_PADDING[len(corners)]])
+                self._faces_under.append(items[0][0][:4])
                 self._colours.append(colour)
-                self._parts.append(self._part)
+                self._parts.append(len(self._bounds) - 1)
                 self._solid.append(index == 0)
         self._pending = {}
 
@@ -156,9 +172,10 @@ def _on_face(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
     return (1 - v) * ((1 - u) * corners[0] + u * corners[1]) + v * ((1 - u) * corners[3] + u * corners[2])
 
 
-def _outward_normal(corners: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Unit normal (3,) of a flat face (4, 3), pointing away from the part's centre (3,)."""
+def _outward_normals(corners: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Unit normals (P, 3) of flat faces (P, 4, 3), pointing away from the centres (P, 3) of their parts."""
     # Diagonals, not sides: a face that tapers to a line still has them.
-    normal = np.cross(corners[2] - corners[0], corners[3] - corners[1])
-    normal = normal / max(float(np.linalg.norm(normal)), 1e-12)
-    return normal if normal @ (corners.mean(0) - centre) >= 0 else -normal
+    normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True).clip(1e-12)
+    inward = (normals * (corners.mean(1) - centres)).sum(-1) < 0
+    return np.where(inward[:, None], -normals, normals)

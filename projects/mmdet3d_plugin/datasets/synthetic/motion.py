@@ -9,6 +9,8 @@ import numpy as np
 class Motion:
     """Planar motion at constant speed and yaw rate, in the global frame (z up, ground at z = 0).
 
+    The values are numbers, or arrays (n,) for n things at once (see ``stack_motions``).
+
     Attributes:
         x: position at t = 0, metres.
         y: position at t = 0, metres.
@@ -17,11 +19,11 @@ class Motion:
         yaw_rate: rad/s.
     """
 
-    x: float
-    y: float
-    yaw: float
-    speed: float = 0.0
-    yaw_rate: float = 0.0
+    x: float | np.ndarray
+    y: float | np.ndarray
+    yaw: float | np.ndarray
+    speed: float | np.ndarray = 0.0
+    yaw_rate: float | np.ndarray = 0.0
 
     def at(self, time: float | np.ndarray) -> np.ndarray:
         """Where the thing is.
@@ -42,8 +44,23 @@ class Motion:
 
     def through(self, time: float) -> 'Motion':
         """The same motion, shifted so that this one's t = 0 state is reached at ``time`` seconds."""
-        x, y, yaw = Motion(self.x, self.y, self.yaw, self.speed, self.yaw_rate).at(-time)
+        x, y, yaw = self.at(-time)
         return Motion(float(x), float(y), float(yaw), self.speed, self.yaw_rate)
+
+
+def stack_motions(motions: list[Motion]) -> Motion:
+    """One motion whose values are arrays (n,), so that all n things are posed at once."""
+    values = np.array([(m.x, m.y, m.yaw, m.speed, m.yaw_rate) for m in motions], dtype=np.float64)
+    return Motion(*values.reshape(-1, 5).T)
+
+
+def rotate(vectors: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Rotate vectors (..., 3) by a matrix (3, 3).
+
+    Written out, as BLAS may round differently with another number of threads and every byte shall be reproducible.
+    """
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    return np.stack([x * row[0] + y * row[1] + z * row[2] for row in rotation], axis=-1)
 
 
 def pose_matrix(x: float, y: float, yaw: float) -> np.ndarray:

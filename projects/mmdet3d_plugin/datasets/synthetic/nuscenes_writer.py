@@ -1,6 +1,7 @@
 """Write what the sensors of a scene saw as nuScenes tables and files."""
 
 import hashlib
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -251,7 +252,7 @@ class SceneWriter:
         rows = [
             self._annotation(index, thing, frame, poses[frame]) for frame in range(frames[0], frames[-1] + 1)
         ]
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in itertools.pairwise(rows):
             before['next'], after['prev'] = after['token'], before['token']
         self.rows['sample_annotation'] += rows
         self.rows['instance'].append(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from projects.mmdet3d_plugin.datasets.synthetic.ground import LEVELS, texel_transform
-from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix
+from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix, rotate, stack_motions
 from projects.mmdet3d_plugin.datasets.synthetic.painter import boxes_hide, footprints_hide, paint_order
 from projects.mmdet3d_plugin.datasets.synthetic.rig import Camera
 from projects.mmdet3d_plugin.datasets.synthetic.scene import Scene
@@ -25,11 +25,13 @@ class Picture:
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
+        owner: (H, W) int16, the thing that shows at each pixel, -1 for ground and sky.
         seen: (n,) pixels of each thing of the scene that show.
         whole: (n,) pixels that would show if it stood there alone.
     """
 
     image: np.ndarray
+    owner: np.ndarray
     seen: np.ndarray
     whole: np.ndarray
 
@@ -94,6 +96,7 @@ class Stage:
         meshes = [thing.mesh for thing in scene.things]
         counts = [len(mesh.polygons) for mesh in meshes]
         self.scene = scene
+        self.motion = stack_motions([thing.motion for thing in scene.things])
         self.owner = np.repeat(np.arange(len(meshes)), counts)
         self.corners = np.concatenate([mesh.polygons for mesh in meshes])
         self.normals = np.concatenate([mesh.normals for mesh in meshes])
@@ -105,7 +108,7 @@ class Stage:
 
     def poses(self, time: float) -> np.ndarray:
         """Position and heading (n, 3) of all things."""
-        return np.stack([thing.motion.at(time) for thing in self.scene.things])
+        return self.motion.at(time)
 
     def polygons(self, time: float, cam2global: np.ndarray) -> Polygons:
         """What a camera at pose (4, 4) may see, in painting order."""
@@ -182,21 +185,9 @@ class _View:
         self.pixel2ego = _pixel_to_ground(self.intrinsic, camera.cam2ego)
         distance = _ground_distance(self.pixel2ego, camera.cam2ego, self.size)
         self.sky = _sky(scene, self.size, distance)
-        self.bands, self.haze = self._split(distance)
+        self.bands = _texture_bands(distance)
+        self.far, self.haze = _haze(distance)
         self._scratch = np.zeros(self.size[::-1], dtype=np.uint8)
-
-    def _split(self, distance: np.ndarray) -> tuple[list[tuple[int, int, int]], np.ndarray]:
-        """Rows of ground as (first, last, texture level), and the share of haze (H, W, 1) float32."""
-        nearest = distance.min(1)
-        level = np.searchsorted(_LEVEL_BELOW, nearest)
-        rows = np.flatnonzero(nearest < _HAZE[1])
-        bands = []
-        for index in range(LEVELS):
-            mine = rows[level[rows] == index]
-            if len(mine):
-                bands.append((int(mine[0]), int(mine[-1]) + 1, index))
-        haze = ((distance - _HAZE[0]) / (_HAZE[1] - _HAZE[0])).clip(0, 1)
-        return bands, haze[..., None].astype(np.float32)
 
     def background(self, ego: np.ndarray) -> np.ndarray:
         """Sky and ground (H, W, 4) uint8 with the ego vehicle at pose (3,); the last channel is zero."""
@@ -207,13 +198,17 @@ class _View:
             shift = np.array([[1, 0, 0], [0, 1, first], [0, 0, 1.0]])
             pixel2texel = texel_transform(level) @ ego2global @ self.pixel2ego @ shift
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            band = cv2.warpPerspective(
-                texture, pixel2texel, (self.size[0], last - first), flags=flags, borderMode=cv2.BORDER_REFLECT
+            # Mirrored where the texture ends; the haze hides that.
+            cv2.warpPerspective(
+                texture,
+                pixel2texel,
+                (self.size[0], last - first),
+                canvas[first:last],
+                flags,
+                cv2.BORDER_REFLECT,
             )
-            haze = self.haze[first:last]
-            if haze.max() > 0:
-                band = band * (1 - haze) + self.sky[first:last, :, :3] * haze
-            canvas[first:last, :, :3] = band
+        canvas[self.far] = cv2.blendLinear(canvas[self.far], self.sky[self.far], 1 - self.haze, self.haze)
+        canvas[..., 3] = 0
         return canvas
 
     def cast_shadows(self, canvas: np.ndarray, shadows: list[np.ndarray]) -> None:
@@ -229,21 +224,22 @@ class _View:
 
     def paint(self, canvas: np.ndarray, polygons: Polygons, count: int) -> np.ndarray:
         """Paint polygons in place, owner + 1 into the last channel; returns (count,) pixels of each thing alone."""
-        nearest, farthest = polygons.corners[..., 2].min(1), polygons.corners[..., 2].max(1)
-        safe = np.where(polygons.corners[..., 2:] > NEAR, polygons.corners, 1.0)
-        points = self._project(safe)
-        # Runs of one owner are consecutive, so its silhouette is complete when the owner changes.
-        outline = _Outline(self._scratch, count)
-        for index in np.flatnonzero(farthest > NEAR):
-            corners = (
-                points[index] if nearest[index] > NEAR else self._project(_clip(polygons.corners[index]))
-            )
-            owner = int(polygons.owner[index])
-            colour = (*polygons.colours[index].tolist(), owner + 1)
-            cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_8, _SHIFT)
-            if polygons.solid[index]:
-                outline.add(owner, corners)
-        return outline.finish()
+        depth = polygons.corners[..., 2]
+        cut = depth.min(1) <= NEAR
+        points = self._project(np.where(cut[:, None, None], 1.0, polygons.corners))
+        colours = np.column_stack([polygons.colours, polygons.owner + 1]).tolist()
+        silhouette, whole = self._scratch, np.zeros(count)
+        for index, owner in enumerate(polygons.owner):
+            corners = self._project(_clip(polygons.corners[index])) if cut[index] else points[index]
+            if len(corners):
+                cv2.fillConvexPoly(canvas, corners, colours[index], cv2.LINE_8, _SHIFT)
+                if polygons.solid[index]:
+                    cv2.fillConvexPoly(silhouette, corners, 1, cv2.LINE_8, _SHIFT)
+            # The polygons of a thing are consecutive: after the last one its silhouette is complete.
+            if index + 1 == len(points) or polygons.owner[index + 1] != owner:
+                whole[owner] = cv2.countNonZero(silhouette)
+                silhouette[:] = 0
+        return whole
 
     def develop(self, canvas: np.ndarray, whole: np.ndarray) -> Picture:
         """Average the canvas down to the image and count what shows."""
@@ -252,7 +248,8 @@ class _View:
         image = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR)
         if self.zoom > 1:
             image = cv2.resize(image, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA)
-        return Picture(image, seen / self.zoom**2, whole / self.zoom**2)
+        owner = marks[:: self.zoom, :: self.zoom].astype(np.int16) - 1
+        return Picture(image, owner, seen / self.zoom**2, whole / self.zoom**2)
 
     def _project(self, corners: np.ndarray) -> np.ndarray:
         """Optical frame (..., 3) to fixed-point pixels (..., 2) int32 of the enlarged image."""
@@ -260,40 +257,6 @@ class _View:
         u = corners[..., 0] / corners[..., 2] * self.intrinsic[0, 0] + self.intrinsic[0, 2]
         v = corners[..., 1] / corners[..., 2] * self.intrinsic[1, 1] + self.intrinsic[1, 2]
         return np.rint(np.stack([u, v], axis=-1) * scale).astype(np.int32)
-
-
-class _Outline:
-    """Counts the pixels of each thing as if it stood alone, one thing after the other."""
-
-    def __init__(self, mask: np.ndarray, count: int) -> None:
-        self._mask, self._pixels = mask, np.zeros(count)
-        self._owner, self._box = -1, np.array([0, 0, 0, 0])
-
-    def add(self, owner: int, corners: np.ndarray) -> None:
-        """Add a face (K, 2), fixed-point pixels."""
-        if owner != self._owner:
-            self._count()
-            self._owner = owner
-            self._box = np.array([2**30, 2**30, -(2**30), -(2**30)])
-        cv2.fillConvexPoly(self._mask, corners, 1, cv2.LINE_8, _SHIFT)
-        self._box[:2] = np.minimum(self._box[:2], corners.min(0))
-        self._box[2:] = np.maximum(self._box[2:], corners.max(0))
-
-    def finish(self) -> np.ndarray:
-        """Pixels (count,) of each thing; the mask is left empty."""
-        self._count()
-        return self._pixels
-
-    def _count(self) -> None:
-        if self._owner < 0:
-            return
-        height, width = self._mask.shape
-        x0, y0 = ((self._box[:2] >> _SHIFT) - 1).clip(0)
-        x1, y1 = ((self._box[2:] >> _SHIFT) + 3).clip(0, (width, height))
-        if x1 > x0 and y1 > y0:
-            window = self._mask[y0:y1, x0:x1]
-            self._pixels[self._owner] += cv2.countNonZero(window)
-            window[:] = 0
 
 
 def _turn(points: np.ndarray, yaw: np.ndarray) -> np.ndarray:
@@ -306,9 +269,7 @@ def _turn(points: np.ndarray, yaw: np.ndarray) -> np.ndarray:
 def _to_camera(points: np.ndarray, cam2global: np.ndarray) -> np.ndarray:
     """Global points (..., 3) to the optical frame of a camera at pose (4, 4)."""
     offset = points - cam2global[:3, 3]
-    # Sums written out: BLAS may round differently with another number of threads.
-    rotation = cam2global[:3, :3]
-    return np.stack([(offset * rotation[:, axis]).sum(-1) for axis in range(3)], axis=-1)
+    return rotate(offset, cam2global[:3, :3].T)
 
 
 def _shade(colours: np.ndarray, normals: np.ndarray, distance: np.ndarray, scene: Scene) -> np.ndarray:
@@ -364,6 +325,25 @@ def _ground_distance(pixel2ego: np.ndarray, cam2ego: np.ndarray, size: tuple[int
     w = np.where(ahead, w, 1)
     distance = np.hypot(x / w - np.float32(cam2ego[0, 3]), y / w - np.float32(cam2ego[1, 3]))
     return np.where(ahead, distance, np.inf)
+
+
+def _texture_bands(distance: np.ndarray) -> list[tuple[int, int, int]]:
+    """Rows of ground as (first, last, texture level), from the distance (H, W) of the ground: far rows need less."""
+    nearest = distance.min(1)
+    level = np.searchsorted(_LEVEL_BELOW, nearest)
+    bands = []
+    for index in range(LEVELS):
+        rows = np.flatnonzero((nearest < _HAZE[1]) & (level == index))
+        if len(rows):
+            bands.append((int(rows[0]), int(rows[-1]) + 1, index))
+    return bands
+
+
+def _haze(distance: np.ndarray) -> tuple[slice, np.ndarray]:
+    """Rows of ground that fade into the horizon, and how much (h, W) float32, from its distance (H, W)."""
+    rows = np.flatnonzero((distance.min(1) < _HAZE[1]) & (distance.max(1) > _HAZE[0]))
+    far = slice(int(rows[0]), int(rows[-1]) + 1)
+    return far, ((distance[far] - _HAZE[0]) / (_HAZE[1] - _HAZE[0])).clip(0, 1).astype(np.float32)
 
 
 def _sky(scene: Scene, size: tuple[int, int], distance: np.ndarray) -> np.ndarray:

@@ -102,7 +102,8 @@ def build_scene(name: str, seed: np.random.SeedSequence, frames: int, size: tupl
     rng = np.random.default_rng(layout_seed)
     times = np.arange(frames) * FRAME_INTERVAL
     ego = _ego_motion(rng, float(times[-1]))
-    placer = _Placer(ego, times, rng)
+    ground = Ground(ego, np.random.default_rng(ground_seed))
+    placer = _Placer(ego, times, ground, rng)
     placer.place_objects()
     placer.place_distractors()
     return Scene(
@@ -111,7 +112,7 @@ def build_scene(name: str, seed: np.random.SeedSequence, frames: int, size: tupl
         ego=ego,
         things=tuple(placer.things),
         rig=make_rig(*size, np.random.default_rng(rig_seed)),
-        ground=Ground(ego, np.random.default_rng(ground_seed)),
+        ground=ground,
         light=_light(rng),
         noise=noise_seed,
     )
@@ -136,14 +137,14 @@ def _light(rng: np.random.Generator) -> Light:
     haze = np.array([214, 208, 202]) + rng.uniform(-14, 14)
     sky = np.array([206, 158, 112]) + rng.uniform(-20, 20, 3)
     tint = rng.uniform(0.88, 1.08) * (1 + rng.uniform(-0.04, 0.04, 3))
-    return Light(sun, float(rng.uniform(0.5, 0.62)), tint, sky.clip(0, 255), haze.clip(0, 255))
+    return Light(sun, float(rng.uniform(0.62, 0.76)), tint, sky.clip(0, 255), haze.clip(0, 255))
 
 
 class _Placer:
     """Puts things where they never touch each other or the ego vehicle."""
 
-    def __init__(self, ego: Motion, times: np.ndarray, rng: np.random.Generator) -> None:
-        self.ego, self.times, self.rng = ego, times, rng
+    def __init__(self, ego: Motion, times: np.ndarray, ground: Ground, rng: np.random.Generator) -> None:
+        self.ego, self.times, self.ground, self.rng = ego, times, ground, rng
         self.things: list[Thing] = []
         # Half-way instants and a margin at either end: cameras trigger a little before the keyframe.
         self._instants = np.arange(-0.25, times[-1] + 0.26, FRAME_INTERVAL / 2)
@@ -169,8 +170,9 @@ class _Placer:
                 self._place_distractor(kind)
 
     def _place_object(self, spec: ObjectClass) -> None:
-        size = _vary(spec.size, spec.spread, self.rng)
         moving = bool(self.rng.random() < spec.moving)
+        length, width, height = spec.size
+        size = _vary((length, width, height if moving else height * spec.still_height), spec.spread, self.rng)
         for _ in range(_TRIES):
             motion = self._propose(spec.reach, moving, spec)
             if self._fits(motion, size):
@@ -183,7 +185,8 @@ class _Placer:
         reach = (24.0, 70.0) if kind == 'building' else (7.0, 50.0)
         for _ in range(_TRIES):
             motion = self._propose(reach, moving=False, spec=None)
-            if self._fits(motion, size):
+            corners = _footprints(motion.at(0.0)[:2], motion.at(0.0)[2], size[:2])
+            if not self.ground.on_road(corners).any() and self._fits(motion, size):
                 self.things.append(Thing(kind, False, size, motion, make_mesh(kind, size, self.rng)))
                 return
 

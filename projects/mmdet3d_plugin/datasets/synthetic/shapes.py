@@ -201,45 +201,50 @@ def _barrier(b: MeshBuilder, rng: np.random.Generator, moving: bool) -> None:
 
 @_shape('motorcycle')
 def _motorcycle(b: MeshBuilder, rng: np.random.Generator, moving: bool) -> None:
-    paint = _pick(rng, ((30, 30, 34), (150, 20, 30), (30, 50, 130)))
-    radius = 0.2 * b.size[2]
-    for x in ((-0.5, -0.18), (0.18, 0.5)):
-        b.part(x, (-0.14, 0.14), (0, 0.42), (62, 62, 66))
+    paint = _pick(rng, ((30, 30, 34), (170, 24, 34), (36, 60, 150)))
+    top = 0.44 if moving else 0.58  # a rider takes up the upper half of the box
+    radius = 0.5 * top * b.size[2]
+    for x in ((-0.5, -0.19), (0.19, 0.5)):
+        b.wheel(x, (-0.14, 0.14), (0, top), _RUBBER)
         for face in ('left', 'right'):
-            b.disc(face, 0.5, 0.48, radius, _RUBBER).disc(face, 0.5, 0.48, radius * 0.45, _HUB)
-    b.part((-0.18, 0.18), (-0.24, 0.24), (0.1, 0.42), _STEEL)
-    top = 0.6
-    b.part((-0.44, 0.02), (-0.2, 0.2), (0.42, top - 0.06), (34, 30, 30))
-    b.paint('back', (0.1, 0.9), (0.1, 0.9), _TAIL)
-    b.part((0.02, 0.3), (-0.26, 0.26), (0.42, top), paint)
-    b.part((0.3, 0.42), (-0.5, 0.5), (0.5, 0.66 if moving else 1), paint)
-    b.paint('front', (0.35, 0.65), (0.1, 0.9 if moving else 0.5), _LAMP)
+            b.disc(face, 0.5, 0.5, radius * 0.55, _HUB)
+    b.part((-0.19, 0.19), (-0.24, 0.24), (0.2 * top, top), _STEEL)
+    saddle = top + 0.14
+    b.part((-0.48, 0.02), (-0.2, 0.2), (top, saddle), (44, 38, 38)).paint(
+        'back', (0.1, 0.9), (0.1, 0.9), _TAIL
+    )
+    b.part((0.02, 0.3), (-0.28, 0.28), (top, saddle + 0.06), paint)
+    bar = saddle + 0.1 if moving else 0.84
+    b.part((0.3, 0.44), (-0.2, 0.2), (top, bar), paint).paint('front', (0.15, 0.85), (0.35, 0.95), _LAMP)
+    b.part((0.28, 0.4), (-0.5, 0.5), (bar, bar + 0.1 if moving else 1), _RUBBER)
     if moving:
-        _rider(b, rng, top, (236, 60, 40))
+        _rider(b, rng, saddle + 0.06, (236, 60, 40))
 
 
 @_shape('bicycle')
 def _bicycle(b: MeshBuilder, rng: np.random.Generator, moving: bool) -> None:
-    frame = _pick(rng, ((20, 170, 190), (120, 200, 40), (230, 60, 140)))
-    height = 0.66 if moving else 0.8
-    radius = 0.5 * height * b.size[2] * 0.74
+    frame = _pick(rng, ((20, 180, 200), (130, 210, 40), (240, 60, 150)))
+    top = 0.46 if moving else 0.66
+    radius = 0.5 * top * b.size[2]
     for x in ((-0.5, -0.1), (0.1, 0.5)):
-        b.part(x, (-0.08, 0.08), (0, 0.74 * height), (120, 124, 128))
+        b.wheel(x, (-0.07, 0.07), (0, top), _RUBBER)
         for face in ('left', 'right'):
-            b.disc(face, 0.5, 0.5, radius, _RUBBER).disc(face, 0.5, 0.5, radius * 0.74, (196, 200, 204))
-    b.part((-0.1, 0.1), (-0.1, 0.1), (0.12 * height, 0.74 * height), frame)
-    b.part((-0.3, 0.22), (-0.1, 0.1), (0.74 * height, 0.86 * height), frame)
-    b.part((0.22, 0.34), (-0.5, 0.5), (0.74 * height, height if moving else 1), (40, 40, 44))
-    b.paint('front', (0.4, 0.6), (0.2, 0.8), _LAMP)
+            b.disc(face, 0.5, 0.5, radius * 0.74, (196, 200, 204))
+    b.part((-0.1, 0.1), (-0.09, 0.09), (0.2 * top, top), frame)
+    b.part((-0.3, 0.24), (-0.09, 0.09), (top, top + 0.1), frame)
+    b.part((0.24, 0.34), (-0.12, 0.12), (top, top + 0.14), frame).paint('front', (0, 1), (0.2, 1), _LAMP)
+    b.part((0.24, 0.34), (-0.5, 0.5), (top + 0.14, top + 0.22 if moving else 1), (40, 40, 44))
     if moving:
-        _rider(b, rng, 0.86 * height, (250, 220, 60))
+        _rider(b, rng, top + 0.1, (250, 220, 60))
+    else:
+        b.part((-0.3, -0.14), (-0.16, 0.16), (top + 0.1, 0.94), _RUBBER)
 
 
 def _rider(b: MeshBuilder, rng: np.random.Generator, seat: float, helmet: Colour) -> None:
     """Torso and helmeted head above the seat (fraction of the height)."""
     cloth = _pick(rng, _CLOTHES)
     neck = seat + 0.66 * (1 - seat)
-    b.part((-0.24, 0.08), (-0.42, 0.42), (seat, neck), cloth, taper=(0, 0.05, 0.08))
+    b.part((-0.24, 0.06), (-0.42, 0.42), (seat, neck), cloth, taper=(0, 0.05, 0.08))
     b.paint('back', (0.15, 0.85), (0.15, 0.9), _darker(cloth, 0.55))
     b.part((-0.16, 0.06), (-0.2, 0.2), (neck, 1), helmet)
     b.paint('front', (0.1, 0.9), (0.1, 0.65), _SKIN)

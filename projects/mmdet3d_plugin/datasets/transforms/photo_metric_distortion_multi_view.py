@@ -94,8 +94,8 @@ def distort(
     early, late = (contrast, 1.0) if contrast_first else (1.0, contrast)
     out = _affine(image.astype(np.float32), (early,) * 3, (early * brightness,) * 3)
     if saturation != 1 or hue != 0:
-        hsv = _affine(cv2.cvtColor(out, cv2.COLOR_BGR2HSV), (1.0, saturation, 1.0), (hue, 0.0, 0.0))
-        out = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # takes hues outside [0, 360) as the same turn
+        hsv = _affine(cv2.cvtColor(out, cv2.COLOR_BGR2HSV), (1.0, saturation, 1.0), (hue % 360, 0.0, 0.0))
+        out = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # hues from 360 on are turned back, negative ones are not
     return _affine(out, (late,) * 3, (0.0, 0.0, 0.0), channels)
 
 

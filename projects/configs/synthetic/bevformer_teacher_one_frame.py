@@ -1,0 +1,17 @@
+# Overfit the pint-sized teacher to one frame, the shortest proof that geometry, targets and evaluation agree:
+#   tools/train.py THIS --data-root FOLDER_WITH_ONE_FRAME
+# It is evaluated on the frame that it trains on; an epoch shows the frame 50 times.
+_base_ = ['./bevformer_teacher.py']
+
+_frame = dict({{_base_.data.train}}, queue_length=1, use_valid_flag=False)
+_same_frame = dict(ann_file='nuscenes_infos_temporal_train.pkl')
+data = dict(
+    samples_per_gpu=1,
+    train=dict(_delete_=True, type='RepeatDataset', times=50, dataset=_frame),
+    val=_same_frame,
+    test=_same_frame,
+)
+lr_config = dict(warmup_iters=20)
+runner = dict(max_epochs=8)
+evaluation = dict(interval=2)
+checkpoint_config = dict(interval=8)

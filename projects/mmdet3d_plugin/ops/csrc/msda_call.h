@@ -1,0 +1,71 @@
+// What one call of multi-scale deformable attention looks like to a CPU kernel.
+// Plain data only: this header is compiled once per instruction set, so it must not pull in code that a linker
+// could share between those copies.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace focal {
+
+struct Level {
+  int32_t height, width, start;  // start: first cell of the level in the flattened map
+};
+
+// A row is one (query, map) pair. Rows are grouped by map; `order` lists the rows of every map in the sequence in
+// which they are computed, and map v owns order[row_begin[v] .. row_begin[v + 1]).
+template <class T>
+struct Call {
+  const void* value = nullptr;  // (maps, cells, heads, channels), T or bfloat16
+  bool bfloat16 = false;        // storage of value, out, grad_out and grad_value; arithmetic is always in T
+  int64_t maps = 0, cells = 0, heads = 0, channels = 0;
+  const Level* levels = nullptr;
+  int32_t num_levels = 0, num_points = 0;  // num_points: per level
+
+  const int32_t* order = nullptr;
+  const int64_t* row_begin = nullptr;
+  const int32_t* row_query = nullptr;  // query of a row; nullptr: the row itself
+  bool shared = false;                 // several rows may name one query: their results add up
+
+  const T* points = nullptr;   // (queries, heads, levels, points, 2): locations, or offsets in cells when anchored
+  const T* weights = nullptr;  // (queries, heads, levels * points): weights, or logits when anchored
+  const T* anchors = nullptr;  // (rows, num_anchors, 2) reference points; nullptr: points are locations
+  int32_t num_anchors = 0;
+
+  void* out = nullptr;  // (queries, heads, channels)
+  int64_t out_bytes = 0;
+
+  const void* grad_out = nullptr;
+  void* grad_value = nullptr;
+  T* grad_points = nullptr;
+  T* grad_weights = nullptr;
+  T* grad_anchors = nullptr;  // (rows, heads, num_anchors, 2), or nullptr when not asked for
+};
+
+// Maps [map_begin, map_end) are the only ones that write queries [query_begin, query_end).
+struct Group {
+  int64_t map_begin, map_end, query_begin, query_end;
+};
+
+template <class T>
+struct Kernels {
+  const char* name;
+  int width;  // lanes of T in one vector
+  // Bytes of scratch a task needs; slice tasks also hold head slices of the group.
+  size_t (*direct_bytes)(const Call<T>&);
+  size_t (*slice_bytes)(const Call<T>&, const Group&, bool backward);
+  // Direct: gather from the map where it lies (native storage, channels a multiple of `width`).
+  void (*forward_direct)(const Call<T>&, int64_t map, int64_t first, int64_t last, char* scratch);
+  void (*backward_direct)(const Call<T>&, int64_t map, int64_t head_begin, int64_t head_end, char* scratch);
+  // Slice: copy one head of a map into a dense buffer first, then gather from that.
+  void (*forward_slice)(const Call<T>&, const Group&, int64_t head, char* scratch);
+  void (*backward_slice)(const Call<T>&, const Group&, int64_t head, char* scratch);
+};
+
+template <class T>
+const Kernels<T>* baseline_kernels();
+template <class T>
+const Kernels<T>* avx2_kernels();
+template <class T>
+const Kernels<T>* avx512_kernels();
+
+}  // namespace focal

@@ -1,0 +1,434 @@
+// CPU side of the attention operators: checks, the order of the rows, and the tasks handed to the kernels.
+// Which thread computes a task never changes what it computes, so results are equal for any number of threads.
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/CPUAllocator.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "msda_call.h"
+
+namespace focal {
+namespace {
+
+using at::Tensor;
+
+constexpr int64_t kRowsPerTask = 256;  // rows of one direct task
+constexpr int32_t kTile = 16;          // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
+constexpr size_t kHugePage = 2u << 20;
+
+// Fresh memory of many megabytes costs a page fault every 4 KiB unless it may come in huge pages.
+void advise_huge(void* data, size_t bytes) {
+#if defined(__linux__)
+  if (bytes < 2 * kHugePage) return;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kHugePage * kHugePage;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  Tensor t = at::empty(sizes, options);
+  advise_huge(t.data_ptr(), t.nbytes());
+  return t;
+}
+
+Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  Tensor t = fresh(sizes, options);
+  char* data = static_cast<char*>(t.data_ptr());
+  at::parallel_for(0, t.nbytes(), 1 << 20, [&](int64_t a, int64_t b) { std::memset(data + a, 0, b - a); });
+  return t;
+}
+
+// ------------------------------------------------------------------------------------------------- kernels
+
+template <class T>
+const Kernels<T>& kernels() {
+#if defined(__x86_64__)
+  static const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+  static const bool narrow = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const char* wanted = std::getenv("FOCALDISTILLER_ISA");  // for tests: hold the choice down
+  const std::string limit = wanted ? wanted : "avx512";
+  if (wide && limit == "avx512") return *avx512_kernels<T>();
+  if (narrow && limit != "baseline") return *avx2_kernels<T>();
+#endif
+  return *baseline_kernels<T>();
+}
+
+// ------------------------------------------------------------------------------------------------- inputs
+
+// The inputs of one operator in the form the kernels take: contiguous, sampling in the type of the arithmetic.
+struct Inputs {
+  Tensor value, points, weights, anchors;
+  std::vector<Level> levels;
+  std::vector<int64_t> row_begin;
+  std::vector<int32_t> order, row_query;
+  std::vector<Group> groups;
+  bool shared = false;  // rows are pairs: several may name one query
+  int64_t queries = 0;
+  at::ScalarType compute = at::kFloat;
+  at::ScalarType value_type = at::kFloat;
+};
+
+std::vector<Level> read_levels(at::IntArrayRef shapes, int64_t cells) {
+  TORCH_CHECK(shapes.size() % 2 == 0 && !shapes.empty(), "spatial_shapes must hold h and w of every level");
+  std::vector<Level> levels;
+  int64_t start = 0;
+  for (size_t l = 0; l < shapes.size(); l += 2) {
+    TORCH_CHECK(shapes[l] > 0 && shapes[l + 1] > 0, "spatial_shapes: level ", l / 2, " is empty");
+    levels.push_back({static_cast<int32_t>(shapes[l]), static_cast<int32_t>(shapes[l + 1]), static_cast<int32_t>(start)});
+    start += shapes[l] * shapes[l + 1];
+  }
+  TORCH_CHECK(start == cells, "value has ", cells, " cells but spatial_shapes describe ", start);
+  TORCH_CHECK(start < (int64_t{1} << 30), "value has too many cells per map: ", start);
+  return levels;
+}
+
+void check_sampling(const Tensor& value, const Tensor& points, const Tensor& weights, size_t levels) {
+  TORCH_CHECK(value.dim() == 4, "value must be (B, S, M, D), got ", value.sizes());
+  TORCH_CHECK(points.dim() == 6 && points.size(5) == 2, "sampling points must be (B, Q, M, L, P, 2), got ", points.sizes());
+  TORCH_CHECK(points.size(2) == value.size(2), "value has ", value.size(2), " heads but the sampling points ", points.size(2));
+  TORCH_CHECK(points.size(3) == static_cast<int64_t>(levels), "the sampling points have ", points.size(3), " levels, spatial_shapes ", levels);
+  TORCH_CHECK(weights.numel() * 2 == points.numel(), "weights ", weights.sizes(), " do not match the points ", points.sizes());
+  TORCH_CHECK(points.size(4) > 0 && value.size(3) > 0, "needs at least one point and one channel");
+}
+
+Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& points, const Tensor& weights,
+                   const std::optional<Tensor>& anchors) {
+  check_sampling(value, points, weights, shapes.size() / 2);
+  Inputs in;
+  in.value_type = value.scalar_type();
+  TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
+  in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
+  in.value = (in.value_type == at::kHalf ? value.to(at::kFloat) : value).contiguous();
+  in.points = points.to(in.compute).contiguous();
+  in.weights = weights.to(in.compute).contiguous();
+  if (anchors) in.anchors = anchors->to(in.compute).contiguous();
+  in.levels = read_levels(shapes, value.size(1));
+  in.queries = points.size(0) * points.size(1);
+  return in;
+}
+
+// ------------------------------------------------------------------------------------------------- row order
+
+// A point that stands for the row: the mean of its anchors, or of the first location of every head.
+template <class T>
+std::pair<T, T> representative(const Inputs& in, int64_t row) {
+  const Tensor& t = in.anchors.defined() ? in.anchors : in.points;
+  const int64_t count = in.anchors.defined() ? t.size(-2) : t.size(2);
+  const int64_t step = in.anchors.defined() ? 2 : t.size(3) * t.size(4) * 2;
+  const T* at = t.const_data_ptr<T>() + row * count * step;
+  T x = 0, y = 0;
+  for (int64_t k = 0; k < count; k++, at += step) {
+    x += at[0];
+    y += at[1];
+  }
+  return {x / count, y / count};
+}
+
+// Orders rows [first, last) by the tile of level 0 they look at (stable counting sort), so that consecutive rows
+// meet the same cells in the nearest caches.
+template <class T>
+void order_rows(Inputs& in, int64_t first, int64_t last) {
+  std::iota(in.order.begin() + first, in.order.begin() + last, static_cast<int32_t>(first));
+  if (last - first < 2 * kRowsPerTask) return;
+  const Level level = in.levels[0];
+  const int32_t across = (level.width + kTile - 1) / kTile, down = (level.height + kTile - 1) / kTile;
+  std::vector<int32_t> tile(last - first), begin(across * down + 1, 0);
+  for (int64_t row = first; row < last; row++) {
+    const auto [x, y] = representative<T>(in, row);
+    const T px = x * level.width, py = y * level.height;
+    const int32_t column = px > 0 ? static_cast<int32_t>(std::min<T>(px, level.width - 1)) : 0;
+    const int32_t line = py > 0 ? static_cast<int32_t>(std::min<T>(py, level.height - 1)) : 0;
+    tile[row - first] = line / kTile * across + column / kTile;
+    begin[tile[row - first] + 1]++;
+  }
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  for (int64_t row = first; row < last; row++) in.order[first + begin[tile[row - first]]++] = static_cast<int32_t>(row);
+}
+
+void order_all(Inputs& in) {
+  const int64_t maps = in.value.size(0);
+  TORCH_CHECK(in.row_begin[maps] < (int64_t{1} << 31), "too many rows for one call: ", in.row_begin[maps]);
+  in.order.resize(in.row_begin[maps]);
+  at::parallel_for(0, maps, 1, [&](int64_t a, int64_t b) {
+    for (int64_t v = a; v < b; v++) {
+      if (in.compute == at::kDouble) order_rows<double>(in, in.row_begin[v], in.row_begin[v + 1]);
+      else order_rows<float>(in, in.row_begin[v], in.row_begin[v + 1]);
+    }
+  });
+}
+
+// One row per query: map b serves the queries of batch element b.
+void rows_per_batch(Inputs& in) {
+  const int64_t maps = in.value.size(0), queries = in.points.size(1);
+  TORCH_CHECK(in.points.size(0) == maps, "value has batch ", maps, " but the sampling points ", in.points.size(0));
+  TORCH_CHECK(!in.anchors.defined() || (in.anchors.dim() == 4 && in.anchors.size(0) == maps && in.anchors.size(1) == queries &&
+              in.anchors.size(2) > 0 && in.anchors.size(3) == 2), "reference_points must be (B, Q, R, 2), got ", in.anchors.sizes());
+  for (int64_t v = 0; v <= maps; v++) in.row_begin.push_back(v * queries);
+  for (int64_t v = 0; v < maps; v++) in.groups.push_back({v, v + 1, v * queries, (v + 1) * queries});
+  order_all(in);
+}
+
+// Maps that share queries must be computed in one task. A cut between two maps is possible where all queries before
+// it lie below all queries after it; every query belongs to exactly one group, whether a pair names it or not.
+void group_maps(Inputs& in) {
+  const int64_t maps = in.value.size(0);
+  std::vector<int64_t> lowest_from(maps + 1, in.queries);
+  for (int64_t v = maps - 1; v >= 0; v--) {
+    lowest_from[v] = lowest_from[v + 1];
+    for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++) {
+      lowest_from[v] = std::min<int64_t>(lowest_from[v], in.row_query[k]);
+    }
+  }
+  int64_t highest = -1, map_begin = 0, query_begin = 0;
+  for (int64_t v = 0; v < maps; v++) {
+    for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++) highest = std::max<int64_t>(highest, in.row_query[k]);
+    if (v + 1 < maps && highest >= lowest_from[v + 1]) continue;
+    const int64_t query_end = v + 1 < maps ? lowest_from[v + 1] : in.queries;
+    in.groups.push_back({map_begin, v + 1, query_begin, query_end});
+    map_begin = v + 1;
+    query_begin = query_end;
+  }
+}
+
+// One row per pair.
+void rows_per_pair(Inputs& in, const Tensor& pair_value, const Tensor& pair_query) {
+  const int64_t maps = in.value.size(0), pairs = pair_value.numel();
+  TORCH_CHECK(pair_value.scalar_type() == at::kLong && pair_value.dim() == 1, "pair_value must be (K,) int64");
+  TORCH_CHECK(pair_query.scalar_type() == at::kLong && pair_query.sizes() == pair_value.sizes(), "pair_query must be (K,) int64");
+  TORCH_CHECK(in.anchors.dim() == 3 && in.anchors.size(0) == pairs && in.anchors.size(1) > 0 && in.anchors.size(2) == 2,
+              "reference_points must be (K, R, 2) with K = ", pairs, ", got ", in.anchors.sizes());
+  const Tensor values = pair_value.contiguous(), queries = pair_query.contiguous();
+  const int64_t *v = values.const_data_ptr<int64_t>(), *q = queries.const_data_ptr<int64_t>();
+  in.shared = true;
+  in.row_begin.assign(maps + 1, 0);
+  in.row_query.resize(pairs);
+  for (int64_t k = 0; k < pairs; k++) {
+    TORCH_CHECK(v[k] >= 0 && v[k] < maps, "pair_value[", k, "] = ", v[k], " is not a map of value");
+    TORCH_CHECK(k == 0 || v[k] >= v[k - 1], "pair_value must be sorted");
+    TORCH_CHECK(q[k] >= 0 && q[k] < in.queries, "pair_query[", k, "] = ", q[k], " is not a query");
+    in.row_begin[v[k] + 1]++;
+    in.row_query[k] = static_cast<int32_t>(q[k]);
+  }
+  std::partial_sum(in.row_begin.begin(), in.row_begin.end(), in.row_begin.begin());
+  group_maps(in);
+  order_all(in);
+}
+
+// ------------------------------------------------------------------------------------------------- tasks
+
+template <class T>
+Call<T> make_call(const Inputs& in) {
+  Call<T> call;
+  call.value = in.value.const_data_ptr();
+  call.bfloat16 = in.value.scalar_type() == at::kBFloat16;
+  call.maps = in.value.size(0);
+  call.cells = in.value.size(1);
+  call.heads = in.value.size(2);
+  call.channels = in.value.size(3);
+  call.levels = in.levels.data();
+  call.num_levels = static_cast<int32_t>(in.levels.size());
+  call.num_points = static_cast<int32_t>(in.points.size(4));
+  call.order = in.order.data();
+  call.row_begin = in.row_begin.data();
+  call.row_query = in.shared ? in.row_query.data() : nullptr;
+  call.shared = in.shared;
+  call.points = in.points.const_data_ptr<T>();
+  call.weights = in.weights.const_data_ptr<T>();
+  if (in.anchors.defined()) {
+    call.anchors = in.anchors.const_data_ptr<T>();
+    call.num_anchors = static_cast<int32_t>(in.anchors.size(-2));
+  }
+  return call;
+}
+
+// Gathering in place pays when few corners are read per cell; otherwise a dense copy of the slice does.
+template <class T>
+bool gathers_directly(const Call<T>& call, int width) {
+  const int64_t corners = call.row_begin[call.maps] * call.num_levels * call.num_points * 4;
+  const bool able = !call.bfloat16 && !call.shared && call.channels % width == 0 &&
+                    call.cells * call.heads * call.channels < (int64_t{1} << 31);
+  return able && (corners < 4 * call.maps * call.cells);
+}
+
+struct Scratch {
+  explicit Scratch(size_t bytes) : memory(c10::GetCPUAllocator()->allocate(bytes)) { advise_huge(memory.get(), bytes); }
+  char* get() const { return static_cast<char*>(memory.get()); }
+  c10::DataPtr memory;
+};
+
+template <class T>
+void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
+  const Kernels<T>& kernel = kernels<T>();
+  if (gathers_directly(call, kernel.width)) {
+    const int64_t rows = call.row_begin[1], chunks = (rows + kRowsPerTask - 1) / kRowsPerTask;
+    at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
+      const Scratch scratch(kernel.direct_bytes(call));
+      for (int64_t task = a; task < b; task++) {
+        const int64_t map = task / chunks, first = map * rows + task % chunks * kRowsPerTask;
+        kernel.forward_direct(call, map, first, std::min(first + kRowsPerTask, (map + 1) * rows), scratch.get());
+      }
+    });
+    return;
+  }
+  at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
+    size_t bytes = 0;
+    for (int64_t task = a; task < b; task++) bytes = std::max(bytes, kernel.slice_bytes(call, groups[task / call.heads], false));
+    const Scratch scratch(bytes);
+    for (int64_t task = a; task < b; task++) kernel.forward_slice(call, groups[task / call.heads], task % call.heads, scratch.get());
+  });
+}
+
+template <class T>
+void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
+  const Kernels<T>& kernel = kernels<T>();
+  if (gathers_directly(call, kernel.width)) {
+    std::memset(call.grad_value, 0, call.maps * call.cells * call.heads * call.channels * sizeof(T));
+    at::parallel_for(0, call.maps * call.heads, 1, [&](int64_t a, int64_t b) {
+      const Scratch scratch(kernel.direct_bytes(call));
+      for (int64_t task = a; task < b;) {  // consecutive heads of one map go together
+        const int64_t map = task / call.heads, end = std::min(b, (map + 1) * call.heads);
+        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads, scratch.get());
+        task = end;
+      }
+    });
+    return;
+  }
+  at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
+    const Scratch scratch(kernel.slice_bytes(call, groups[a / call.heads], true));
+    for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, scratch.get());
+  });
+}
+
+template <class Body>
+void with_type(at::ScalarType type, Body body) {
+  if (type == at::kDouble) body(double{});
+  else body(float{});
+}
+
+Tensor forward(const Inputs& in, at::IntArrayRef sizes) {
+  Tensor out = fresh(sizes, in.value.options());
+  if (out.numel() == 0) return out;
+  if (in.value.size(0) == 0 || in.value.size(1) == 0) return out.zero_();
+  with_type(in.compute, [&](auto zero) {
+    using T = decltype(zero);
+    Call<T> call = make_call<T>(in);
+    call.out = out.data_ptr();
+    call.out_bytes = out.nbytes();
+    run_forward(call, in.groups);
+  });
+  return out.to(in.value_type);
+}
+
+struct Gradients {
+  Tensor value, points, weights, anchors;
+};
+
+Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) {
+  Gradients g;
+  g.value = fresh(in.value.sizes(), in.value.options());
+  g.points = in.shared ? fresh_zeros(in.points.sizes(), in.points.options()) : fresh(in.points.sizes(), in.points.options());
+  g.weights = in.shared ? fresh_zeros(in.weights.sizes(), in.weights.options()) : fresh(in.weights.sizes(), in.weights.options());
+  const int64_t rows = in.row_begin.back(), heads = in.value.size(2), anchors = in.anchors.defined() ? in.anchors.size(-2) : 0;
+  if (with_anchors) g.anchors = at::zeros({rows, heads, anchors, 2}, in.anchors.options());
+  if (g.value.numel() == 0) return g;
+  const Tensor grad = grad_out.to(in.value.scalar_type()).contiguous();
+  with_type(in.compute, [&](auto zero) {
+    using T = decltype(zero);
+    Call<T> call = make_call<T>(in);
+    call.grad_out = grad.const_data_ptr();
+    call.grad_value = g.value.data_ptr();
+    call.grad_points = g.points.template mutable_data_ptr<T>();
+    call.grad_weights = g.weights.template mutable_data_ptr<T>();
+    if (with_anchors) call.grad_anchors = g.anchors.template mutable_data_ptr<T>();
+    run_backward(call, in.groups);
+  });
+  if (with_anchors) g.anchors = g.anchors.sum(1);
+  return g;
+}
+
+// ------------------------------------------------------------------------------------------------- operators
+
+Tensor plain(const Tensor& value, at::IntArrayRef shapes, const Tensor& locations, const Tensor& weights) {
+  Inputs in = read_inputs(value, shapes, locations, weights, std::nullopt);
+  rows_per_batch(in);
+  return forward(in, {locations.size(0), locations.size(1), value.size(2) * value.size(3)});
+}
+
+std::tuple<Tensor, Tensor, Tensor> plain_backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes,
+                                                  const Tensor& locations, const Tensor& weights) {
+  Inputs in = read_inputs(value, shapes, locations, weights, std::nullopt);
+  rows_per_batch(in);
+  Gradients g = backward(in, grad_out, false);
+  return {g.value.to(value.scalar_type()), g.points.to(locations.scalar_type()), g.weights.to(weights.scalar_type())};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> cast_back(Gradients g, const Tensor& value, const Tensor& offsets,
+                                                     const Tensor& logits, const Tensor& references) {
+  const Tensor anchors = g.anchors.defined() ? g.anchors.view(references.sizes()).to(references.scalar_type())
+                                             : at::empty({0}, references.options());
+  return {g.value.to(value.scalar_type()), g.points.to(offsets.scalar_type()), g.weights.to(logits.scalar_type()), anchors};
+}
+
+Tensor fused(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
+             const Tensor& references) {
+  Inputs in = read_inputs(value, shapes, offsets, logits, references);
+  rows_per_batch(in);
+  return forward(in, {offsets.size(0), offsets.size(1), value.size(2) * value.size(3)});
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> fused_backward(const Tensor& grad_out, const Tensor& value,
+                                                          at::IntArrayRef shapes, const Tensor& offsets,
+                                                          const Tensor& logits, const Tensor& references,
+                                                          bool with_reference) {
+  Inputs in = read_inputs(value, shapes, offsets, logits, references);
+  rows_per_batch(in);
+  return cast_back(backward(in, grad_out, with_reference), value, offsets, logits, references);
+}
+
+Tensor packed(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
+              const Tensor& references, const Tensor& pair_value, const Tensor& pair_query) {
+  Inputs in = read_inputs(value, shapes, offsets, logits, references);
+  rows_per_pair(in, pair_value, pair_query);
+  return forward(in, {offsets.size(0), offsets.size(1), value.size(2) * value.size(3)});
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> packed_backward(const Tensor& grad_out, const Tensor& value,
+                                                           at::IntArrayRef shapes, const Tensor& offsets,
+                                                           const Tensor& logits, const Tensor& references,
+                                                           const Tensor& pair_value, const Tensor& pair_query,
+                                                           bool with_reference) {
+  Inputs in = read_inputs(value, shapes, offsets, logits, references);
+  rows_per_pair(in, pair_value, pair_query);
+  return cast_back(backward(in, grad_out, with_reference), value, offsets, logits, references);
+}
+
+}  // namespace
+}  // namespace focal
+
+TORCH_LIBRARY_IMPL(focaldistiller, CPU, m) {
+  m.impl("ms_deform_attn", focal::plain);
+  m.impl("ms_deform_attn_backward", focal::plain_backward);
+  m.impl("ms_deform_attn_fused", focal::fused);
+  m.impl("ms_deform_attn_fused_backward", focal::fused_backward);
+  m.impl("ms_deform_attn_packed", focal::packed);
+  m.impl("ms_deform_attn_packed_backward", focal::packed_backward);
+}

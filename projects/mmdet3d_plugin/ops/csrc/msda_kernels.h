@@ -1,0 +1,651 @@
+// Multi-scale deformable attention on one core. Compiled once per instruction set inside namespace focal::FOCAL_ISA.
+//
+// The points of a block of rows are planned together (vectors run over points: cell indices, bilinear weights,
+// softmax), then gathered (vectors run over channels). Points that miss the map are dropped between the two steps,
+// so nothing that lies outside of a map is ever read or added.
+
+constexpr int kBlock = 256;       // points planned at once, unless one row alone has more
+constexpr int kPad = 16;          // planned arrays are processed in whole vectors
+constexpr int kMaxVectors = 8;    // vectors of channels held in registers by the gather
+
+// ---------------------------------------------------------------------------------------------------- scratch
+
+// Hands out aligned pieces of one allocation. With a null base it only measures.
+struct Arena {
+  char* base;
+  size_t used = 0;
+  template <class U>
+  U* take(size_t count) {
+    U* piece = reinterpret_cast<U*>(base + used);
+    used += (count * sizeof(U) + 63) / 64 * 64;
+    return piece;
+  }
+};
+
+// Everything known about the points of a block of rows; `capacity` points, groups of `n` points per (row, head).
+template <class T>
+struct Block {
+  T *points, *anchors, *weights;               // 2, 2 and 1 per point
+  T *width, *height;                           // of the point's level
+  int32_t *columns, *rows, *start;             // the same as integers, and the level's first cell
+  int32_t* index[4];                           // offsets of the corners (y0x0, y0x1, y1x0, y1x1) from the base
+  T* corner[4];                                // what each corner is multiplied with
+  int32_t *alive, *live;                       // does the point touch the map; indices of those that do, per group
+  int32_t* live_count;                         // per group
+  T *fx, *fy, *x0_in, *x1_in, *y0_in, *y1_in;  // backward: position within the cell, validity of its sides
+  T *dots, *grad_points, *grad_weights;        // backward: 4, 2 and 1 per point
+  T* group_value;                              // one number per point, equal within a group
+};
+
+template <class T>
+static int block_capacity(const Call<T>& call, int64_t heads) {
+  const int64_t row = call.num_levels * call.num_points * heads;
+  return static_cast<int>((row > kBlock ? row : kBlock) + kPad - 1) / kPad * kPad;
+}
+
+template <class T>
+static Block<T> carve_block(Arena& arena, int capacity) {
+  Block<T> b;
+  b.points = arena.take<T>(2 * capacity);
+  b.anchors = arena.take<T>(2 * capacity);
+  T** singles[] = {&b.weights, &b.width, &b.height, &b.corner[0], &b.corner[1], &b.corner[2], &b.corner[3], &b.fx,
+                   &b.fy, &b.x0_in, &b.x1_in, &b.y0_in, &b.y1_in, &b.grad_weights, &b.group_value};
+  for (T** single : singles) *single = arena.take<T>(capacity);
+  int32_t** integers[] = {&b.columns, &b.rows, &b.start, &b.index[0], &b.index[1], &b.index[2], &b.index[3],
+                          &b.alive, &b.live, &b.live_count};
+  for (int32_t** integer : integers) *integer = arena.take<int32_t>(capacity);
+  b.dots = arena.take<T>(4 * capacity);
+  b.grad_points = arena.take<T>(2 * capacity);
+  return b;
+}
+
+template <class T>
+static void describe_levels(const Call<T>& call, Block<T>& b, int capacity) {
+  const int n = call.num_levels * call.num_points;
+  for (int j = 0; j < capacity; j++) {
+    const Level level = call.levels[j % n / call.num_points];
+    b.columns[j] = level.width;
+    b.rows[j] = level.height;
+    b.start[j] = level.start;
+    b.width[j] = static_cast<T>(level.width);
+    b.height[j] = static_cast<T>(level.height);
+    b.points[2 * j] = b.points[2 * j + 1] = b.anchors[2 * j] = b.anchors[2 * j + 1] = b.weights[j] = 0;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- planning
+
+// A view of one block: rows order[first .. first + count) and heads [head, head + heads).
+struct Span {
+  int64_t first;
+  int count;
+  int64_t head;
+  int heads;
+};
+
+template <class T>
+FOCAL_INLINE int64_t query_of(const Call<T>& call, int64_t row) {
+  return call.row_query ? call.row_query[row] : row;
+}
+
+template <class T>
+FOCAL_INLINE void copy(T* to, const T* from, int64_t count) {
+  __builtin_memcpy(to, from, count * sizeof(T));
+}
+
+// The reference point of every point of a row: point p starts from anchor p % num_anchors.
+template <class T>
+static void spread_anchors(const Call<T>& call, const T* anchors, T* to, int heads) {
+  const int n = call.num_levels * call.num_points, r = call.num_anchors;
+  if (call.num_points % r == 0) {
+    for (int j = 0; j < n * heads; j += r) {
+      for (int k = 0; k < 2 * r; k++) to[2 * j + k] = anchors[k];
+    }
+    return;
+  }
+  for (int j = 0; j < n * heads; j++) {
+    const int k = j % call.num_points % r;
+    to[2 * j] = anchors[2 * k];
+    to[2 * j + 1] = anchors[2 * k + 1];
+  }
+}
+
+template <class T>
+static void read_rows(const Call<T>& call, const Span& span, Block<T>& b) {
+  const int n = call.num_levels * call.num_points, per_row = n * span.heads;
+  for (int i = 0; i < span.count; i++) {
+    const int64_t row = call.order[span.first + i];
+    const int64_t at = (query_of(call, row) * call.heads + span.head) * n;
+    copy(b.points + 2 * i * per_row, call.points + 2 * at, 2 * per_row);
+    copy(b.weights + i * per_row, call.weights + at, per_row);
+    if (call.anchors) {
+      spread_anchors(call, call.anchors + row * call.num_anchors * 2, b.anchors + 2 * i * per_row, span.heads);
+    }
+  }
+}
+
+// N: points per group when known at compile time, otherwise 0.
+template <class T, int N>
+static void softmax_of(T* weights, T* spread, int groups, int points) {
+  const int n = N ? N : points, count = groups * n, padded = (count + kPad - 1) / kPad * kPad;
+  for (int g = 0; g < groups; g++) {
+    T most = weights[g * n];
+    for (int j = 1; j < n; j++) most = weights[g * n + j] > most ? weights[g * n + j] : most;
+    for (int j = 0; j < n; j++) spread[g * n + j] = most;
+  }
+  for (int j = 0; j < count; j++) weights[j] -= spread[j];
+  exponential(weights, padded);
+  for (int g = 0; g < groups; g++) {
+    T sum = 0;
+    for (int j = 0; j < n; j++) sum += weights[g * n + j];
+    sum = 1 / sum;
+    for (int j = 0; j < n; j++) spread[g * n + j] = sum;
+  }
+  for (int j = 0; j < count; j++) weights[j] *= spread[j];
+}
+
+template <class T>
+static void softmax(Block<T>& b, int groups, int n) {
+  if (n == 4) return softmax_of<T, 4>(b.weights, b.group_value, groups, n);
+  if (n == 8) return softmax_of<T, 8>(b.weights, b.group_value, groups, n);
+  if (n == 32) return softmax_of<T, 32>(b.weights, b.group_value, groups, n);
+  softmax_of<T, 0>(b.weights, b.group_value, groups, n);
+}
+
+// Cell, bilinear weights and validity of `count` points; ANCHORED: points are offsets in cells from an anchor.
+// A coordinate that is NaN or far away is moved to where it just misses the map.
+template <class T, bool ANCHORED, bool BACKWARD>
+static void plan_points(Block<T>& b, int count, int32_t stride) {
+  const T* __restrict points = b.points;
+  const T* __restrict anchors = b.anchors;
+  int32_t* __restrict index[4] = {b.index[0], b.index[1], b.index[2], b.index[3]};
+  T* __restrict corner[4] = {b.corner[0], b.corner[1], b.corner[2], b.corner[3]};
+#pragma GCC ivdep
+  for (int j = 0; j < count; j++) {
+    const T w = b.width[j], h = b.height[j], half = T(0.5);
+    T x = ANCHORED ? anchors[2 * j] * w - half + points[2 * j] : points[2 * j] * w - half;
+    T y = ANCHORED ? anchors[2 * j + 1] * h - half + points[2 * j + 1] : points[2 * j + 1] * h - half;
+    x = x > T(-2) ? x : T(-2);
+    y = y > T(-2) ? y : T(-2);
+    x = x < w + 1 ? x : w + 1;
+    y = y < h + 1 ? y : h + 1;
+    const int32_t x0 = static_cast<int32_t>(x + 2) - 2, y0 = static_cast<int32_t>(y + 2) - 2;  // floor: x + 2 >= 0
+    const T fx = x - static_cast<T>(x0), fy = y - static_cast<T>(y0);
+    const int32_t columns = b.columns[j], rows = b.rows[j];
+    const T x0_in = (x0 >= 0) & (x0 < columns) ? T(1) : T(0), x1_in = (x0 >= -1) & (x0 < columns - 1) ? T(1) : T(0);
+    const T y0_in = (y0 >= 0) & (y0 < rows) ? T(1) : T(0), y1_in = (y0 >= -1) & (y0 < rows - 1) ? T(1) : T(0);
+    const T left = x0_in * (1 - fx), right = x1_in * fx;
+    const T top = b.weights[j] * y0_in * (1 - fy), bottom = b.weights[j] * y1_in * fy;
+    const int32_t cx0 = x0 < 0 ? 0 : x0 > columns - 1 ? columns - 1 : x0;
+    const int32_t cx1 = x0 + 1 < 0 ? 0 : x0 + 1 > columns - 1 ? columns - 1 : x0 + 1;
+    const int32_t cy0 = y0 < 0 ? 0 : y0 > rows - 1 ? rows - 1 : y0;
+    const int32_t cy1 = y0 + 1 < 0 ? 0 : y0 + 1 > rows - 1 ? rows - 1 : y0 + 1;
+    const int32_t upper = b.start[j] + cy0 * columns, lower = b.start[j] + cy1 * columns;
+    index[0][j] = (upper + cx0) * stride;
+    index[1][j] = (upper + cx1) * stride;
+    index[2][j] = (lower + cx0) * stride;
+    index[3][j] = (lower + cx1) * stride;
+    corner[0][j] = top * left;
+    corner[1][j] = top * right;
+    corner[2][j] = bottom * left;
+    corner[3][j] = bottom * right;
+    b.alive[j] = (x0 >= -1) & (x0 < columns) & (y0 >= -1) & (y0 < rows);
+    if (BACKWARD) {
+      b.fx[j] = fx;
+      b.fy[j] = fy;
+      b.x0_in[j] = x0_in;
+      b.x1_in[j] = x1_in;
+      b.y0_in[j] = y0_in;
+      b.y1_in[j] = y1_in;
+    }
+  }
+}
+
+// Lists, per group, the points that touch the map.
+template <class T>
+static void list_live(Block<T>& b, int groups, int n) {
+  for (int g = 0; g < groups; g++) {
+    int32_t* live = b.live + g * n;
+    int count = 0;
+    for (int j = g * n; j < (g + 1) * n; j++) {
+      live[count] = j;
+      count += b.alive[j];
+    }
+    b.live_count[g] = count;
+  }
+}
+
+template <class T, bool BACKWARD>
+static void plan_rows(const Call<T>& call, const Span& span, Block<T>& b, int32_t stride) {
+  const int n = call.num_levels * call.num_points, groups = span.count * span.heads;
+  const int padded = (groups * n + kPad - 1) / kPad * kPad;
+  read_rows(call, span, b);
+  if (call.anchors) {
+    softmax(b, groups, n);
+    plan_points<T, true, BACKWARD>(b, padded, stride);
+  } else {
+    plan_points<T, false, BACKWARD>(b, padded, stride);
+  }
+  list_live(b, groups, n);
+}
+
+// ---------------------------------------------------------------------------------------------------- slices
+
+template <class T>
+static int64_t padded_channels(const Call<T>& call) {
+  return (call.channels + Simd<T>::width - 1) / Simd<T>::width * Simd<T>::width;
+}
+
+// `count` stored numbers (T or bfloat16) at element `at` of `storage` -> to[count]; zeros up to `padded`.
+template <class T>
+FOCAL_INLINE void widen(const void* storage, bool bfloat16, int64_t at, int64_t count, int64_t padded, T* to) {
+  if (bfloat16) {
+    const uint16_t* from = static_cast<const uint16_t*>(storage) + at;
+    for (int64_t c = 0; c < count; c++) to[c] = from_bfloat16(from[c]);
+  } else {
+    const T* from = static_cast<const T*>(storage) + at;
+    for (int64_t c = 0; c < count; c++) to[c] = from[c];
+  }
+  for (int64_t c = count; c < padded; c++) to[c] = 0;
+}
+
+template <class T>
+FOCAL_INLINE void narrow(const T* from, int64_t count, void* storage, bool bfloat16, int64_t at) {
+  if (bfloat16) {
+    uint16_t* to = static_cast<uint16_t*>(storage) + at;
+    for (int64_t c = 0; c < count; c++) to[c] = to_bfloat16(static_cast<float>(from[c]));
+  } else {
+    T* to = static_cast<T*>(storage) + at;
+    for (int64_t c = 0; c < count; c++) to[c] = from[c];
+  }
+}
+
+// Is a head of the stored tensor a whole number of vectors of T?
+template <class T>
+FOCAL_INLINE bool is_native(const Call<T>& call) {
+  return !call.bfloat16 && call.channels % Simd<T>::width == 0;
+}
+
+// Outputs beyond this size are written past the caches.
+constexpr int64_t kStreamBytes = 8 << 20;
+
+template <class T>
+static bool is_streamed(const Call<T>& call) {
+  return call.out_bytes > kStreamBytes && reinterpret_cast<uintptr_t>(call.out) % FOCAL_VECTOR_BYTES == 0;
+}
+
+// One head of `count` consecutive cells (or queries) of a (.., heads, channels) tensor -> to[count][padded].
+template <class T>
+static void pack_head(const Call<T>& call, const void* storage, int64_t first, int64_t count, int64_t head, T* to) {
+  const int64_t channels = call.channels, padded = padded_channels(call), step = call.heads * channels;
+  const int64_t at = (first * call.heads + head) * channels;
+  if (!is_native(call)) {
+    for (int64_t s = 0; s < count; s++) widen(storage, call.bfloat16, at + s * step, channels, padded, to + s * padded);
+    return;
+  }
+  const T* from = static_cast<const T*>(storage) + at;
+  for (int64_t s = 0; s < count; s++) {
+    for (int64_t c = 0; c < channels; c += 64 / sizeof(T)) __builtin_prefetch(from + (s + 24) * step + c);
+    for (int64_t c = 0; c < channels; c += Simd<T>::width) store(to + s * channels + c, load(from + s * step + c));
+  }
+}
+
+template <class T>
+static void unpack_head(const Call<T>& call, const T* from, int64_t first, int64_t count, int64_t head, void* storage) {
+  const int64_t channels = call.channels, padded = padded_channels(call), step = call.heads * channels;
+  const int64_t at = (first * call.heads + head) * channels;
+  if (!is_native(call) || reinterpret_cast<uintptr_t>(storage) % FOCAL_VECTOR_BYTES) {
+    for (int64_t s = 0; s < count; s++) narrow(from + s * padded, channels, storage, call.bfloat16, at + s * step);
+    return;
+  }
+  T* to = static_cast<T*>(storage) + at;
+  for (int64_t s = 0; s < count; s++) {
+    for (int64_t c = 0; c < channels; c += Simd<T>::width) stream(to + s * step + c, load(from + s * channels + c));
+  }
+  stream_fence();
+}
+
+// ---------------------------------------------------------------------------------------------------- forward
+
+// sum[NV vectors] = sum over the live points of one group of corner weight * corner.
+template <class T, int NV>
+FOCAL_INLINE void gather(const T* base, const Block<T>& b, const int32_t* live, int count, typename Simd<T>::Vec* sum) {
+  using Vec = typename Simd<T>::Vec;
+  Vec even[NV] = {}, odd[NV] = {};
+  for (int t = 0; t < count; t++) {
+    const int j = live[t];
+    const T *p0 = base + b.index[0][j], *p1 = base + b.index[1][j], *p2 = base + b.index[2][j], *p3 = base + b.index[3][j];
+    const T w0 = b.corner[0][j], w1 = b.corner[1][j], w2 = b.corner[2][j], w3 = b.corner[3][j];
+#pragma GCC unroll 8
+    for (int k = 0; k < NV; k++) {
+      even[k] += w0 * load(p0 + k * Simd<T>::width);
+      odd[k] += w1 * load(p1 + k * Simd<T>::width);
+      even[k] += w2 * load(p2 + k * Simd<T>::width);
+      odd[k] += w3 * load(p3 + k * Simd<T>::width);
+    }
+  }
+  for (int k = 0; k < NV; k++) sum[k] = even[k] + odd[k];
+}
+
+// Where the sums of a block go.
+enum class Sink { plain, streamed, added };
+
+// Gathers one group into to[vectors * width].
+template <class T, int NV, Sink SINK>
+FOCAL_INLINE void gather_into(const T* base, const Block<T>& b, int group, int n, int vectors, T* to) {
+  constexpr int width = Simd<T>::width;
+  for (int v = 0; v < vectors; v += NV) {
+    typename Simd<T>::Vec sum[NV];
+    gather<T, NV>(base + v * width, b, b.live + group * n, b.live_count[group], sum);
+    for (int k = 0; k < NV; k++) {
+      T* at = to + (v + k) * width;
+      if (SINK == Sink::streamed) stream(at, sum[k]);
+      if (SINK == Sink::plain) store(at, sum[k]);
+      if (SINK == Sink::added) store(at, load(at) + sum[k]);
+    }
+  }
+}
+
+// Calls body(integral constant NV) with the largest register block that divides the channels.
+template <class Body>
+FOCAL_INLINE void with_vectors(int64_t vectors, Body body) {
+  if (vectors % 8 == 0) return body(Constant<8>{});
+  if (vectors % 4 == 0) return body(Constant<4>{});
+  if (vectors % 2 == 0) return body(Constant<2>{});
+  body(Constant<1>{});
+}
+
+template <class T, int NV, Sink SINK>
+static void forward_rows_direct(const Call<T>& call, const T* map, int64_t first, int64_t last, Block<T>& b) {
+  const int heads = static_cast<int>(call.heads), n = call.num_levels * call.num_points;
+  const int vectors = static_cast<int>(call.channels) / Simd<T>::width;
+  const int32_t stride = static_cast<int32_t>(call.heads * call.channels);
+  const int rows = kBlock / (n * heads) > 1 ? kBlock / (n * heads) : 1;
+  for (int64_t at = first; at < last; at += rows) {
+    const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), 0, heads};
+    plan_rows<T, false>(call, span, b, stride);
+    for (int i = 0; i < span.count; i++) {
+      T* out = static_cast<T*>(call.out) + query_of(call, call.order[at + i]) * stride;
+      for (int m = 0; m < heads; m++) {
+        gather_into<T, NV, SINK>(map + m * call.channels, b, i * heads + m, n, vectors, out + m * call.channels);
+      }
+    }
+  }
+}
+
+template <class T>
+static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int64_t last, char* scratch) {
+  Arena arena{scratch};
+  const int capacity = block_capacity(call, call.heads);
+  Block<T> b = carve_block<T>(arena, capacity);
+  describe_levels(call, b, capacity);
+  const int64_t step = call.heads * call.channels;
+  const T* base = static_cast<const T*>(call.value) + map * call.cells * step;
+  const bool streamed = is_streamed(call);
+  with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
+    if (streamed) forward_rows_direct<T, nv.value, Sink::streamed>(call, base, first, last, b);
+    else forward_rows_direct<T, nv.value, Sink::plain>(call, base, first, last, b);
+  });
+  stream_fence();
+}
+
+// One head of the rows of one map, gathered from its packed slice.
+template <class T, int NV>
+static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, const T* slice, T* sums,
+                               int64_t first_query, Block<T>& b) {
+  const int n = call.num_levels * call.num_points, rows = kBlock / n > 1 ? kBlock / n : 1;
+  const int64_t padded = padded_channels(call);
+  const int vectors = static_cast<int>(padded) / Simd<T>::width;
+  alignas(64) T wide[kMaxVectors * Simd<T>::width];
+  const bool native = is_native(call), streamed = native && is_streamed(call);
+  for (int64_t at = call.row_begin[map], last = call.row_begin[map + 1]; at < last; at += rows) {
+    const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, 1};
+    plan_rows<T, false>(call, span, b, static_cast<int32_t>(padded));
+    for (int i = 0; i < span.count; i++) {
+      const int64_t query = query_of(call, call.order[at + i]);
+      const int64_t out_at = (query * call.heads + head) * call.channels;
+      T* out = static_cast<T*>(call.out) + out_at;
+      if (sums) gather_into<T, NV, Sink::added>(slice, b, i, n, vectors, sums + (query - first_query) * padded);
+      else if (streamed) gather_into<T, NV, Sink::streamed>(slice, b, i, n, vectors, out);
+      else if (native) gather_into<T, NV, Sink::plain>(slice, b, i, n, vectors, out);
+      else for (int v = 0; v < vectors; v += NV) {
+        gather_into<T, NV, Sink::plain>(slice + v * Simd<T>::width, b, i, n, NV, wide);
+        const int64_t done = v * Simd<T>::width, left = call.channels - done;
+        narrow(wide, left < NV * Simd<T>::width ? left : NV * Simd<T>::width, call.out, call.bfloat16, out_at + done);
+      }
+    }
+  }
+}
+
+template <class T>
+static void forward_slice(const Call<T>& call, const Group& group, int64_t head, char* scratch) {
+  Arena arena{scratch};
+  const int capacity = block_capacity(call, 1);
+  Block<T> b = carve_block<T>(arena, capacity);
+  describe_levels(call, b, capacity);
+  const int64_t padded = padded_channels(call), queries = group.query_end - group.query_begin;
+  T* slice = arena.take<T>(call.cells * padded);
+  T* sums = call.shared ? arena.take<T>(queries * padded) : nullptr;
+  if (sums) __builtin_memset(sums, 0, queries * padded * sizeof(T));
+  for (int64_t map = group.map_begin; map < group.map_end; map++) {
+    if (call.row_begin[map] == call.row_begin[map + 1]) continue;
+    pack_head(call, call.value, map * call.cells, call.cells, head, slice);
+    with_vectors(padded / Simd<T>::width, [&](auto nv) {
+      forward_rows_slice<T, nv.value>(call, map, head, slice, sums, group.query_begin, b);
+    });
+  }
+  if (sums) unpack_head(call, sums, group.query_begin, queries, head, call.out);
+  stream_fence();
+}
+
+// ---------------------------------------------------------------------------------------------------- backward
+
+// dots[4 j + c] (+)= <grad, corner c of point j>, then grad_map[corner c] += corner weight * grad.
+template <class T, int NV>
+FOCAL_INLINE void dot_group(const T* base, const T* grad, const Block<T>& b, int group, int n, bool first) {
+  using Vec = typename Simd<T>::Vec;
+  constexpr int width = Simd<T>::width;
+  Vec g[NV];
+  for (int k = 0; k < NV; k++) g[k] = load(grad + k * width);
+  const int32_t* live = b.live + group * n;
+  for (int t = 0; t < b.live_count[group]; t++) {
+    const int j = live[t];
+    Vec dot[4];
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+      const T* p = base + b.index[c][j];
+      dot[c] = g[0] * load(p);
+#pragma GCC unroll 8
+      for (int k = 1; k < NV; k++) dot[c] += g[k] * load(p + k * width);
+    }
+    if (first) {
+      sum_lanes<T>(dot[0], dot[1], dot[2], dot[3], b.dots + 4 * j);
+    } else {
+      T more[4];
+      sum_lanes<T>(dot[0], dot[1], dot[2], dot[3], more);
+      for (int c = 0; c < 4; c++) b.dots[4 * j + c] += more[c];
+    }
+  }
+}
+
+template <class T, int NV>
+FOCAL_INLINE void scatter_group(T* base, const T* grad, const Block<T>& b, int group, int n) {
+  constexpr int width = Simd<T>::width;
+  typename Simd<T>::Vec g[NV];
+  for (int k = 0; k < NV; k++) g[k] = load(grad + k * width);
+  const int32_t* live = b.live + group * n;
+  for (int t = 0; t < b.live_count[group]; t++) {
+    const int j = live[t];
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+      T* p = base + b.index[c][j];
+      const T w = b.corner[c][j];
+#pragma GCC unroll 8
+      for (int k = 0; k < NV; k++) store(p + k * width, load(p + k * width) + w * g[k]);
+    }
+  }
+}
+
+// Gradients of the sampling points and the weights, from the dots of every point.
+template <class T>
+static void finish_points(const Call<T>& call, Block<T>& b, int count) {
+  const bool anchored = call.anchors != nullptr;
+  const T* __restrict dots = b.dots;
+  T* __restrict grad_points = b.grad_points;
+#pragma GCC ivdep
+  for (int j = 0; j < count; j++) {
+    const T fx = b.fx[j], fy = b.fy[j], gx = 1 - fx, gy = 1 - fy, a = b.weights[j];
+    const T d0 = dots[4 * j] * b.x0_in[j] * b.y0_in[j], d1 = dots[4 * j + 1] * b.x1_in[j] * b.y0_in[j];
+    const T d2 = dots[4 * j + 2] * b.x0_in[j] * b.y1_in[j], d3 = dots[4 * j + 3] * b.x1_in[j] * b.y1_in[j];
+    b.grad_weights[j] = gy * (gx * d0 + fx * d1) + fy * (gx * d2 + fx * d3);
+    const T dx = a * (gy * (d1 - d0) + fy * (d3 - d2)), dy = a * (gx * (d2 - d0) + fx * (d3 - d1));
+    grad_points[2 * j] = anchored ? dx : dx * b.width[j];
+    grad_points[2 * j + 1] = anchored ? dy : dy * b.height[j];
+  }
+}
+
+// Gradient of the logits from the gradient of the softmax.
+template <class T>
+static void finish_softmax(Block<T>& b, int groups, int n) {
+  for (int g = 0; g < groups; g++) {
+    const T* a = b.weights + g * n;
+    T* grad = b.grad_weights + g * n;
+    T mean = 0;
+    for (int j = 0; j < n; j++) mean += a[j] * grad[j];
+    for (int j = 0; j < n; j++) grad[j] = a[j] * (grad[j] - mean);
+  }
+}
+
+template <class T>
+FOCAL_INLINE void put(T* to, const T* from, int64_t count, bool add) {
+  if (!add) return copy(to, from, count);
+  for (int64_t k = 0; k < count; k++) to[k] += from[k];
+}
+
+template <class T>
+static void write_anchor_gradients(const Call<T>& call, const Block<T>& b, int64_t row, int64_t head, int first) {
+  const int r = call.num_anchors, n = call.num_levels * call.num_points;
+  T* to = call.grad_anchors + (row * call.heads + head) * r * 2;
+  for (int k = 0; k < 2 * r; k++) to[k] = 0;
+  for (int j = first; j < first + n; j++) {
+    const int k = (j - first) % call.num_points % r;
+    to[2 * k] += b.grad_points[2 * j] * b.width[j];
+    to[2 * k + 1] += b.grad_points[2 * j + 1] * b.height[j];
+  }
+}
+
+template <class T>
+static void write_gradients(const Call<T>& call, const Span& span, Block<T>& b) {
+  const int n = call.num_levels * call.num_points, per_row = n * span.heads;
+  finish_points(call, b, (span.count * per_row + kPad - 1) / kPad * kPad);
+  if (call.anchors) finish_softmax(b, span.count * span.heads, n);
+  for (int i = 0; i < span.count; i++) {
+    const int64_t row = call.order[span.first + i];
+    const int64_t at = (query_of(call, row) * call.heads + span.head) * n;
+    put(call.grad_points + 2 * at, b.grad_points + 2 * i * per_row, 2 * per_row, call.shared);
+    put(call.grad_weights + at, b.grad_weights + i * per_row, per_row, call.shared);
+    if (!call.grad_anchors) continue;
+    for (int m = 0; m < span.heads; m++) write_anchor_gradients(call, b, row, span.head + m, (i * span.heads + m) * n);
+  }
+}
+
+// Rows of one map for heads [head, head + heads): `map` and `grad_map` point at the first of these heads of cell 0,
+// cells lie `stride` apart, heads `channels` apart.
+template <class T, int NV>
+static void backward_rows(const Call<T>& call, int64_t map, int64_t head, int heads, const T* values, T* grad_values,
+                          int32_t stride, T* wide, Block<T>& b) {
+  constexpr int width = Simd<T>::width;
+  const int n = call.num_levels * call.num_points, per_row = n * heads, rows = kBlock / per_row > 1 ? kBlock / per_row : 1;
+  const int64_t padded = padded_channels(call);
+  const bool native = is_native(call);
+  for (int64_t at = call.row_begin[map], last = call.row_begin[map + 1]; at < last; at += rows) {
+    const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, heads};
+    plan_rows<T, true>(call, span, b, stride);
+    __builtin_memset(b.dots, 0, 4 * sizeof(T) * span.count * per_row);
+    const T* grads[kBlock];
+    for (int i = 0; i < span.count; i++) {
+      const int64_t grad_at = (query_of(call, call.order[at + i]) * call.heads + head) * call.channels;
+      grads[i] = native ? static_cast<const T*>(call.grad_out) + grad_at : wide + i * padded;
+      if (!native) widen(call.grad_out, call.bfloat16, grad_at, call.channels, padded, wide + i * padded);
+    }
+    for (int64_t v = 0; v < padded / width; v += NV) {
+      for (int g = 0; g < span.count * heads; g++) {
+        const int64_t to = g % heads * call.channels + v * width;
+        dot_group<T, NV>(values + to, grads[g / heads] + to, b, g, n, v == 0);
+      }
+      for (int g = 0; g < span.count * heads; g++) {
+        const int64_t to = g % heads * call.channels + v * width;
+        scatter_group<T, NV>(grad_values + to, grads[g / heads] + to, b, g, n);
+      }
+    }
+    write_gradients(call, span, b);
+  }
+}
+
+template <class T>
+static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin, int64_t head_end, char* scratch) {
+  Arena arena{scratch};
+  const int heads = static_cast<int>(head_end - head_begin), capacity = block_capacity(call, heads);
+  Block<T> b = carve_block<T>(arena, capacity);
+  describe_levels(call, b, capacity);
+  const int64_t step = call.heads * call.channels, at = map * call.cells * step + head_begin * call.channels;
+  const T* values = static_cast<const T*>(call.value) + at;
+  T* grad_values = static_cast<T*>(call.grad_value) + at;
+  with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
+    backward_rows<T, nv.value>(call, map, head_begin, heads, values, grad_values, static_cast<int32_t>(step), nullptr, b);
+  });
+}
+
+template <class T>
+static void backward_slice(const Call<T>& call, const Group& group, int64_t head, char* scratch) {
+  Arena arena{scratch};
+  const int capacity = block_capacity(call, 1);
+  Block<T> b = carve_block<T>(arena, capacity);
+  describe_levels(call, b, capacity);
+  const int64_t padded = padded_channels(call), size = call.cells * padded;
+  T* wide = arena.take<T>(kBlock * padded);
+  T* slice = arena.take<T>(size);
+  T* grad_slice = arena.take<T>(size);
+  for (int64_t map = group.map_begin; map < group.map_end; map++) {
+    __builtin_memset(grad_slice, 0, size * sizeof(T));
+    if (call.row_begin[map] < call.row_begin[map + 1]) {
+      pack_head(call, call.value, map * call.cells, call.cells, head, slice);
+      with_vectors(padded / Simd<T>::width, [&](auto nv) {
+        backward_rows<T, nv.value>(call, map, head, 1, slice, grad_slice, static_cast<int32_t>(padded), wide, b);
+      });
+    }
+    unpack_head(call, grad_slice, map * call.cells, call.cells, head, call.grad_value);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- table
+
+template <class T>
+static size_t direct_bytes(const Call<T>& call) {
+  Arena arena{nullptr};
+  carve_block<T>(arena, block_capacity(call, call.heads));
+  return arena.used;
+}
+
+template <class T>
+static size_t slice_bytes(const Call<T>& call, const Group& group, bool backward) {
+  Arena arena{nullptr};
+  carve_block<T>(arena, block_capacity(call, 1));
+  const int64_t padded = padded_channels(call);
+  arena.take<T>(call.cells * padded);
+  if (backward) {
+    arena.take<T>(call.cells * padded);
+    arena.take<T>(kBlock * padded);
+  } else if (call.shared) {
+    arena.take<T>((group.query_end - group.query_begin) * padded);
+  }
+  return arena.used;
+}
+
+template <class T>
+static const Kernels<T>* table(const char* name) {
+  static constexpr int width = Simd<T>::width;
+  static const Kernels<T> kernels{name, width, direct_bytes<T>, slice_bytes<T>, forward_direct<T>,
+                                  backward_direct<T>, forward_slice<T>, backward_slice<T>};
+  return &kernels;
+}

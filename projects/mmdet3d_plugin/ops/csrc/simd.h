@@ -1,0 +1,124 @@
+// Vectors of the widest registers of the instruction set this translation unit is compiled for.
+// Included inside namespace focal::FOCAL_ISA, so that every copy keeps its own symbols.
+
+#if defined(__AVX512F__)
+#define FOCAL_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define FOCAL_VECTOR_BYTES 32
+#else
+#define FOCAL_VECTOR_BYTES 16
+#endif
+
+#define FOCAL_INLINE static inline __attribute__((always_inline))
+
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+
+template <class T>
+struct Simd {
+  typedef T Vec __attribute__((vector_size(FOCAL_VECTOR_BYTES), aligned(alignof(T)), may_alias));
+  typedef int32_t Ints __attribute__((vector_size(FOCAL_VECTOR_BYTES), aligned(4), may_alias));
+  static constexpr int width = FOCAL_VECTOR_BYTES / sizeof(T);
+};
+
+template <class T>
+FOCAL_INLINE typename Simd<T>::Vec load(const T* p) {
+  return *reinterpret_cast<const typename Simd<T>::Vec*>(p);
+}
+
+template <class T>
+FOCAL_INLINE void store(T* p, typename Simd<T>::Vec v) {
+  *reinterpret_cast<typename Simd<T>::Vec*>(p) = v;
+}
+
+// Writes past the caches: for outputs that do not fit them. `p` must be aligned to the vector.
+template <class T>
+FOCAL_INLINE void stream(T* p, typename Simd<T>::Vec v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
+#else
+  store(p, v);
+#endif
+}
+
+// Makes streamed stores visible to the threads that read them next.
+FOCAL_INLINE void stream_fence() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
+FOCAL_INLINE float from_bfloat16(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &wide, 4);
+  return value;
+}
+
+// Round to nearest even; NaN stays NaN.
+FOCAL_INLINE uint16_t to_bfloat16(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, 4);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>(value == value ? rounded : 0x7fc0u);
+}
+
+// exp for x <= 0: 2^k * p(r) with x = k ln2 + r, relative error about 1e-7 in float.
+FOCAL_INLINE void exponential(float* x, int count) {
+  using S = Simd<float>;
+  const typename S::Vec lowest = typename S::Vec{} - 87.f;
+  for (int j = 0; j < count; j += S::width) {
+    typename S::Vec v = load(x + j);
+    v = v < lowest ? lowest : v;  // NaN passes
+    const typename S::Ints k = __builtin_convertvector(v * 1.44269504f - 0.5f, typename S::Ints);
+    const typename S::Vec kf = __builtin_convertvector(k, typename S::Vec);
+    const typename S::Vec r = (v - kf * 0.693145751953125f) - kf * 1.42860682e-6f;
+    typename S::Vec p = 1.f / 5040.f + r * (1.f / 40320.f);
+    p = 1.f / 720.f + r * p;
+    p = 1.f / 120.f + r * p;
+    p = 1.f / 24.f + r * p;
+    p = 1.f / 6.f + r * p;
+    p = 0.5f + r * p;
+    p = 1.f + r * (1.f + r * p);
+    const typename S::Ints scale = (k + 127) << 23;
+    store(x + j, p * reinterpret_cast<typename S::Vec>(scale));
+  }
+}
+
+FOCAL_INLINE void exponential(double* x, int count) {
+  for (int j = 0; j < count; j++) x[j] = __builtin_exp(x[j]);
+}
+
+// Sums of the lanes of four vectors, side by side.
+template <class T>
+FOCAL_INLINE void sum_lanes(typename Simd<T>::Vec a, typename Simd<T>::Vec b, typename Simd<T>::Vec c,
+                            typename Simd<T>::Vec d, T* sums) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b), _mm512_unpackhi_ps((__m512)a, (__m512)b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps((__m512)c, (__m512)d), _mm512_unpackhi_ps((__m512)c, (__m512)d));
+    const __m512 abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), (__m256)_mm512_extractf64x4_pd((__m512d)abcd, 1));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+    return;
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps((__m256)a, (__m256)b), _mm256_unpackhi_ps((__m256)a, (__m256)b));
+    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps((__m256)c, (__m256)d), _mm256_unpackhi_ps((__m256)c, (__m256)d));
+    const __m256 abcd = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
+    return;
+  }
+#endif
+  const typename Simd<T>::Vec four[4] = {a, b, c, d};
+  for (int i = 0; i < 4; i++) {
+    T sum = 0;
+    for (int k = 0; k < Simd<T>::width; k++) sum += four[i][k];
+    sums[i] = sum;
+  }
+}

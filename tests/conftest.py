@@ -1,0 +1,51 @@
+"""Data that several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
+from tests.nuscenes_tables import write_nuscenes
+
+
+def _shared_data() -> Path | None:
+    """``FD_SHARED``, or the folder ``shared`` beside this checkout or beside one of the folders above it."""
+    if 'FD_SHARED' in os.environ:
+        return Path(os.environ['FD_SHARED']) / 'data'
+    candidates = (folder / 'shared' / 'data' for folder in Path(__file__).resolve().parents[1:])
+    return next((path for path in candidates if path.is_dir()), None)
+
+
+@pytest.fixture(scope='session')
+def nuscenes_one_frame() -> Path:
+    """The real nuScenes keyframe, read only; skips where it is not."""
+    shared = _shared_data()
+    path = shared / 'nuscenes_one_frame' if shared else None
+    if path is None or not path.is_dir():
+        pytest.skip(
+            'needs the real frame of ../shared/data/nuscenes_one_frame (set FD_SHARED to its shared/)'
+        )
+    return path
+
+
+@pytest.fixture(scope='session')
+def one_frame_root(nuscenes_one_frame: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with links to the real frame and fresh info files of version v1.0-mini."""
+    root = tmp_path_factory.mktemp('one_frame')
+    for entry in nuscenes_one_frame.iterdir():
+        (root / entry.name).symlink_to(entry)
+    create_nuscenes_infos(root, 'v1.0-mini', progress=False)
+    return root
+
+
+@pytest.fixture(scope='session')
+def tiny_nuscenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up data root: two scenes to train on (5 and 3 frames), one to validate (4 frames), version v1.0-trainval.
+
+    Images are 64x36 noise. Nothing may write into it.
+    """
+    root = tmp_path_factory.mktemp('tiny_nuscenes')
+    write_nuscenes(root, 'v1.0-trainval', {'scene-0001': 5, 'scene-0002': 3, 'scene-0003': 4})
+    create_nuscenes_infos(root, 'v1.0-trainval', progress=False)
+    return root

@@ -1,0 +1,83 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from projects.mmdet3d_plugin.box_codec import convert_boxes
+from projects.mmdet3d_plugin.datasets.info_files import find_info_file, load_infos, save_infos
+
+TRAIN = 'nuscenes_infos_temporal_train.pkl'
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / 'new' / TRAIN
+    save_infos(dict(metadata={}, infos=[]), path)
+    before = path.read_bytes()
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        save_infos(dict(metadata={}, infos=[lambda: 0]), path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f'create_data.py nuscenes --root-path {tmp_path}'):
+        find_info_file(TRAIN, tmp_path)
+
+
+def test_files_are_found_below_the_root_by_absolute_path_and_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a/x.pkl').touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_info_file('x.pkl', tmp_path / 'a') == tmp_path / 'a/x.pkl'
+    assert find_info_file(str(tmp_path / 'a/x.pkl'), tmp_path / 'b') == tmp_path / 'a/x.pkl'
+    assert find_info_file('a/x.pkl', Path('b')).samefile(tmp_path / 'a/x.pkl')
+
+
+def official_file(tiny_nuscenes: Path, path: Path) -> None:
+    """An info file as BEVFormer writes it: legacy boxes, no marker, the author's paths, NaN velocities."""
+    content = load_infos(tiny_nuscenes / TRAIN, 'v1.0')
+    for info in content['infos']:
+        info['gt_boxes'] = convert_boxes(info['gt_boxes'], 'v1.0', 'legacy')
+        info['gt_velocity'][-1] = np.nan
+        info['lidar_path'] = './data/nuscenes/' + info['lidar_path']
+        for cam in info['cams'].values():
+            cam['data_path'] = '/home/someone/data/nuscenes/' + cam['data_path']
+            del cam['width'], cam['height']
+    save_infos(dict(metadata=dict(version='v1.0-trainval'), infos=content['infos'][::-1]), path)
+
+
+def test_official_files_load_as_ours(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    official_file(tiny_nuscenes, tmp_path / TRAIN)
+    ours = load_infos(tiny_nuscenes / TRAIN, 'v1.0')['infos']
+    loaded = load_infos(tmp_path / TRAIN, 'legacy')['infos']
+    scenes = [info['scene_name'] for info in loaded]
+    assert scenes == ['scene-0002'] * 3 + ['scene-0001'] * 5  # as the file has them
+    by_token = {info['token']: info for info in loaded}
+    for info in ours:
+        other = by_token[info['token']]
+        assert other['lidar_path'] == info['lidar_path']
+        assert other['cams']['CAM_BACK']['data_path'] == info['cams']['CAM_BACK']['data_path']
+        assert np.allclose(other['gt_boxes'], info['gt_boxes'])
+        assert np.allclose(other['gt_velocity'][:-1], info['gt_velocity'][:-1])
+        assert (other['gt_velocity'][-1] == 0).all()
+    assert [i['timestamp'] for i in loaded[3:]] == sorted(i['timestamp'] for i in loaded[3:])
+
+
+def test_the_wrong_convention_is_refused(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    official_file(tiny_nuscenes, tmp_path / TRAIN)
+    with pytest.raises(ValueError, match=r"not point where they move; set info_convention='legacy'"):
+        load_infos(tmp_path / TRAIN, 'v1.0')
+    with pytest.raises(ValueError, match=r"set info_convention='v1.0'"):
+        load_infos(tiny_nuscenes / TRAIN, 'legacy')
+
+
+def test_other_pickles_are_refused(tmp_path: Path) -> None:
+    save_infos([1, 2], tmp_path / TRAIN)
+    with pytest.raises(ValueError, match='not an info file'):
+        load_infos(tmp_path / TRAIN, 'v1.0')
+    save_infos(dict(infos=[dict(token='a', scene_token='b', timestamp=0)]), tmp_path / TRAIN)
+    with pytest.raises(ValueError, match='lacks cams, can_bus, lidar_path'):
+        load_infos(tmp_path / TRAIN, 'v1.0')

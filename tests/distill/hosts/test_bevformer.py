@@ -1,0 +1,225 @@
+"""The whole step on a shrunken BEVFormer: history, two views, taps, gradients, head inheritance."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmcv import Config
+from mmdet.models import DETECTORS
+from torch.nn.functional import interpolate
+
+from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter, unflatten_bev
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.taps import Recorder
+from tests.factories import PC_RANGE, frame_batch, pint_bevformer_config
+
+CLASSES = [f'class_{i}' for i in range(10)]
+TERMS = [
+    dict(type='ChannelWiseDivergence', name='pv_cwd', on='pv', tau=2.0, weight=0.25),
+    dict(
+        type='FeatureL2',
+        name='bev_l2',
+        on='bev',
+        connector='deconv',
+        region=dict(type='GTHeatmap'),
+        weight=9.0,
+    ),
+]
+Build = Callable[..., Distiller]
+
+
+def student_config() -> dict[str, Any]:
+    """Earlier stages at half resolution meet the teacher's later stages, as in the published pair."""
+    cfg = pint_bevformer_config()
+    cfg['img_backbone'] |= dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(1, 2))
+    cfg['img_neck']['in_channels'] = [32, 64]
+    return cfg
+
+
+def teacher_config() -> dict[str, Any]:
+    """Twice the BEV resolution, one encoder layer more."""
+    cfg = pint_bevformer_config()
+    cfg['pts_bbox_head'] |= dict(bev_h=20, bev_w=24)
+    cfg['pts_bbox_head']['transformer']['encoder']['num_layers'] = 3
+    return cfg
+
+
+def paired_batch(seeds: list[int], queue: int = 2) -> dict[str, Any]:
+    """A batch with the teacher's view: the same frames at twice the resolution."""
+    batch = frame_batch(seeds, queue, pc_range=PC_RANGE)
+    img = batch['img']
+    large = interpolate(img.flatten(0, 2), scale_factor=2, mode='bilinear').unflatten(0, img.shape[:3])
+    return {
+        **batch,
+        'teacher_img': large,
+        'teacher_img_metas': [[_enlarged(m) for m in q] for q in batch['img_metas']],
+    }
+
+
+def _enlarged(meta: dict[str, Any]) -> dict[str, Any]:
+    scale = np.diag([2.0, 2.0, 1.0, 1.0])
+    return {
+        **meta,
+        'lidar2img': scale @ meta['lidar2img'],
+        'img_shape': [(2 * h, 2 * w, c) for h, w, c in meta['img_shape']],
+    }
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """A function that builds the pair; keyword arguments change the ``distiller`` part."""
+
+    def make(student: dict[str, Any] | None = None, **changes: Any) -> Distiller:
+        torch.manual_seed(3)
+        teacher = DETECTORS.build(teacher_config())
+        teacher.init_weights()
+        torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'teacher.pth')
+        expert = dict(
+            config=dict(model=teacher_config(), class_names=CLASSES), checkpoint=str(tmp_path / 'teacher.pth')
+        )
+        recipe = dict(type='Distiller', teacher=expert, terms=TERMS) | changes
+        torch.manual_seed(0)
+        distiller = build_distiller(
+            Config(dict(model=student or student_config(), class_names=CLASSES, distiller=recipe))
+        )
+        distiller.init_weights()
+        return distiller
+
+    return make
+
+
+def test_full_step_teaches_backbone_neck_and_encoder(build: Build) -> None:
+    distiller = build(debug=True).train()
+    out = distiller.train_step(paired_batch([0, 1], queue=3), None)
+    assert {'loss_kd_pv_cwd_0', 'loss_kd_pv_cwd_1', 'loss_kd_bev_l2'} <= set(out['log_vars'])
+    assert all(np.isfinite(value) and value > 0 for key, value in out['log_vars'].items() if 'kd' in key)
+    out['loss'].backward()
+    silent = [name for name, p in distiller.named_parameters() if p.requires_grad and p.grad is None]
+    assert not silent
+
+
+@pytest.mark.parametrize(
+    ('term', 'reached'), [('pv', 'img_neck'), ('bev', 'pts_bbox_head.transformer.encoder')]
+)
+def test_each_term_alone_reaches_what_it_should(build: Build, term: str, reached: str) -> None:
+    distiller = build().train()
+    losses = distiller(**paired_batch([0]))
+    sum(value for key, value in losses.items() if key.startswith(f'loss_kd_{term}')).backward()
+    taught = {name for name, p in distiller.student.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any(name.startswith(reached) for name in taught)
+    assert any(name.startswith('img_backbone') for name in taught)
+    assert not any('decoder' in name or 'branches' in name for name in taught)
+
+
+def test_teacher_has_no_grid_mask_and_no_dropout(build: Build) -> None:
+    distiller, batch = build().train(), paired_batch([0], queue=3)
+    assert any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in distiller.teacher.model.modules())
+    assert distiller.teacher.model.grid_mask is not None
+    taps, device = distiller._taps('teacher'), torch.device('cpu')
+    first, _ = distiller.teacher.observe(batch, taps, device)
+    for _ in range(3):
+        distiller(**batch)
+        again, _ = distiller.teacher.observe(batch, taps, device)
+        assert all(torch.equal(first[path], again[path]) for path in first)
+    assert distiller.student.training
+    assert distiller.student.grid_mask.training
+
+
+def test_teacher_sees_its_own_view_and_history(build: Build) -> None:
+    distiller, batch = build().eval(), paired_batch([0], queue=3)
+    knowledge, outs = distiller.teacher.observe(batch, distiller._taps('teacher'), torch.device('cpu'))
+    with torch.no_grad():
+        expected = distiller.teacher.model.predict_raw(batch['teacher_img'], batch['teacher_img_metas'])
+    torch.testing.assert_close(outs['bev_embed'], expected['bev_embed'])
+    torch.testing.assert_close(knowledge['pts_bbox_head.transformer.encoder'], expected['bev_embed'])
+    assert knowledge['img_neck.fpn_convs.0.conv'].shape == (6, 32, 8, 12)
+
+
+def test_students_own_losses_are_those_without_a_teacher(build: Build) -> None:
+    distiller, batch = build().eval(), paired_batch([0, 1])
+    losses = distiller(**batch)
+    alone = distiller.student(
+        return_loss=True, **{k: v for k, v in batch.items() if not k.startswith('teacher')}
+    )
+    assert alone.keys() == {key for key in losses if 'kd' not in key}
+    for key, value in alone.items():
+        torch.testing.assert_close(losses[key], value)
+
+
+def test_batch_of_two_equals_two_singles(build: Build) -> None:
+    distiller, batch = build().eval(), paired_batch([0, 1])
+    both = distiller(**batch)
+    singles = [distiller(**{key: value[i : i + 1] for key, value in batch.items()}) for i in range(2)]
+    for key in (key for key in both if 'kd' in key):
+        assert both[key].item() == pytest.approx(sum(s[key].item() for s in singles) / 2, rel=1e-3), key
+
+
+def test_short_names_read_the_documented_shapes(build: Build) -> None:
+    student, adapter = build().student, BEVFormerAdapter()
+    taps = adapter.aliases(student)
+    batch = adapter.prepare(student, frame_batch([0, 1], queue=2))
+    with Recorder(student, [tap for group in taps.values() for tap in group]) as recorder:
+        outs = adapter.infer(student, batch)
+    record = recorder.pop()
+    shapes = {
+        name: [tuple(tap.read(record[tap.path]).shape) for tap in group] for name, group in taps.items()
+    }
+    assert shapes['pv'] == [(12, 32, 8, 12), (12, 32, 4, 6)]
+    assert shapes['bev'] == [(2, 32, 10, 12)]
+    assert shapes['queries'] == [(2, 2, 20, 32)]
+    bev = taps['bev'][0].read(record[taps['bev'][0].path])
+    assert torch.equal(bev[:, :, 3, 5], outs['bev_embed'][:, 3 * 12 + 5])
+    assert taps['bev'][0].size == (10, 12)
+
+
+def test_wrong_bev_size_is_clear() -> None:
+    with pytest.raises(ValueError, match='10 x 12 cells was expected, the encoder returned 100'):
+        unflatten_bev(torch.zeros(1, 100, 4), size=(10, 12))
+
+
+def test_gradient_checkpointing_of_the_encoder_changes_nothing(build: Build) -> None:
+    grads = []
+    for with_cp in (False, True):
+        cfg = student_config()
+        cfg['pts_bbox_head']['transformer']['encoder']['with_cp'] = with_cp
+        distiller = build(student=cfg).eval()
+        sum(distiller(**paired_batch([0])).values()).backward()
+        grads.append(distiller.student.pts_bbox_head.bev_embedding.weight.grad)
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_head_is_inherited_and_the_bev_embedding_resized(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level('INFO', logger='focaldistiller'):
+        distiller = build(initialize=[dict(type='InheritHead')])
+    pupil, expert = distiller.student.state_dict(), distiller.teacher.model.state_dict()
+    for name in (
+        'query_embedding.weight',
+        'cls_branches.1.0.weight',
+        'transformer.encoder.layers.1.norms.2.bias',
+    ):
+        assert torch.equal(pupil[f'pts_bbox_head.{name}'], expert[f'pts_bbox_head.{name}']), name
+    grid = expert['pts_bbox_head.bev_embedding.weight'].view(20, 24, 32)
+    halved = grid.view(10, 2, 12, 2, 32).mean((1, 3)).view(120, 32)
+    torch.testing.assert_close(pupil['pts_bbox_head.bev_embedding.weight'], halved)
+    assert '3 resized (pts_bbox_head.' in caplog.text
+    assert not torch.equal(
+        pupil['img_neck.fpn_convs.0.conv.weight'], expert['img_neck.fpn_convs.0.conv.weight']
+    )
+
+
+def test_boxes_of_two_conventions_cannot_be_mixed(build: Build) -> None:
+    cfg = student_config()
+    cfg['pts_bbox_head']['box_convention'] = 'v1.0'
+    with pytest.raises(DistillError, match=r"student's boxes are 'v1.0', the teacher's 'legacy'"):
+        build(student=cfg)
+
+
+def test_batch_without_the_teachers_view_is_clear(build: Build) -> None:
+    with pytest.raises(DistillError, match="the batch has no 'teacher_img'"):
+        build()(**frame_batch([0], pc_range=PC_RANGE))

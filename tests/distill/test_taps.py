@@ -1,0 +1,134 @@
+"""Taps record one forward pass and nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, expand_braces, find_module
+
+
+class Net(nn.Module):
+    """Two convolutions, one of them edited in place afterwards when asked."""
+
+    def __init__(self, in_place: bool = False, calls: int = 1) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)
+        self.act = nn.ReLU(inplace=in_place)
+        self.idle = nn.Linear(2, 2)
+        self.calls = calls
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, 5, H, W)."""
+        for _ in range(self.calls):
+            out = self.second(self.act(self.first(x)))
+        return out
+
+
+IMAGE = torch.randn(2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'paths'),
+    [
+        ('a.b', ['a.b']),
+        ('c.{0..3}.d', ['c.0.d', 'c.1.d', 'c.2.d', 'c.3.d']),
+        ('{x,y}.{1..2}', ['x.1', 'x.2', 'y.1', 'y.2']),
+        ('c.{2..2}', ['c.2']),
+    ],
+)
+def test_braces_expand(pattern: str, paths: list[str]) -> None:
+    assert expand_braces(pattern) == paths
+
+
+@pytest.mark.parametrize('pattern', ['c.{}', 'c.{3..1}', 'c.{a,}'])
+def test_empty_braces_are_an_error(pattern: str) -> None:
+    with pytest.raises(DistillError, match='is empty'):
+        expand_braces(pattern)
+
+
+def test_wrong_path_names_the_nearest() -> None:
+    with pytest.raises(DistillError, match="Net has no module 'secnd'; did you mean 'second'"):
+        find_module(Net(), 'secnd')
+
+
+def test_output_and_input_are_recorded_with_their_graph() -> None:
+    net = Net()
+    with Recorder(net, [Tap('first'), Tap('second:input')]) as recorder:
+        net(IMAGE)
+    record = recorder.pop()
+    assert record['first'].shape == (2, 4, 4, 4)
+    assert torch.equal(record['second:input'], record['first'].relu())
+    record['second:input'].sum().backward()
+    assert net.first.weight.grad is not None
+
+
+def test_hooks_are_gone_after_the_block_and_records_after_pop() -> None:
+    net = Net()
+    with Recorder(net, [Tap('first')]) as recorder:
+        assert len(net.first._forward_hooks) == 1
+        net(IMAGE)
+    assert len(net.first._forward_hooks) == 0
+    assert set(recorder.pop()) == {'first'}
+    assert recorder.pop() == {}
+
+
+def test_hooks_are_gone_after_an_error_too() -> None:
+    net = Net()
+    recorder = Recorder(net, [Tap('first')])
+    with pytest.raises(RuntimeError, match='expected input'), recorder:
+        net(torch.zeros(2, 7, 4, 4))
+    assert len(net.first._forward_hooks) == 0
+    assert recorder.pop() == {}
+
+
+def test_silent_tap_is_an_error() -> None:
+    net = Net()
+    with Recorder(net, [Tap('idle')]) as recorder:
+        net(IMAGE)
+    with pytest.raises(DistillError, match="'idle' of Net never fired"):
+        recorder.pop()
+
+
+def test_tap_that_fires_twice_is_an_error() -> None:
+    net = Net(calls=2)
+    with Recorder(net, [Tap('first')]) as recorder:
+        net(IMAGE)
+    with pytest.raises(DistillError, match="'first' of Net fired 2 times"):
+        recorder.pop()
+
+
+def test_edit_in_place_is_an_error_unless_cloned() -> None:
+    net = Net(in_place=True)
+    with Recorder(net, [Tap('first')]) as recorder:
+        net(IMAGE)
+    with pytest.raises(DistillError, match=r"'first' of Net was edited in place.*clone=True"):
+        recorder.pop()
+    with Recorder(net, [Tap('first', clone=True)]) as recorder:
+        net(IMAGE)
+    assert torch.equal(recorder.pop()['first'], net.first(IMAGE))
+
+
+def test_a_term_that_clones_wins_over_one_that_does_not() -> None:
+    net = Net(in_place=True)
+    with Recorder(net, [Tap('first', clone=True), Tap('first')]) as recorder:
+        net(IMAGE)
+    assert torch.equal(recorder.pop()['first'], net.first(IMAGE))
+
+
+def test_keyword_only_call_cannot_give_its_input() -> None:
+    net = nn.Sequential(nn.ReLU())
+    with (
+        pytest.raises(DistillError, match='called with keyword arguments only'),
+        Recorder(net, [Tap('0:input')]),
+    ):
+        net[0](input=IMAGE)
+
+
+def test_nested_outputs_are_kept_as_they_are() -> None:
+    rnn = nn.Sequential(nn.LSTM(3, 4))
+    with Recorder(rnn, [Tap('0')]) as recorder:
+        out, (hidden, _) = rnn(torch.randn(5, 2, 3))
+    recorded, (also_hidden, _) = recorder.pop()['0']
+    assert recorded is out
+    assert also_hidden is hidden

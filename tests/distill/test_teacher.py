@@ -1,0 +1,123 @@
+"""The frozen teacher: what it loads, what it refuses, how it stays as it is."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv import Config
+
+from projects.mmdet3d_plugin.distill.distiller import build_distiller
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from tests.distill.toy_host import CLASSES, ToyDetector, toy_batch
+
+CONFIG = dict(model=dict(type='ToyDetector', channels=6, bev_size=16), class_names=CLASSES)
+
+
+def test_weights_are_the_files_and_its_hash_is_kept(teacher_file: str) -> None:
+    teacher = FrozenTeacher(CONFIG, teacher_file, view='same')
+    saved = torch.load(teacher_file, weights_only=True)['state_dict']
+    assert all(torch.equal(value, saved[name]) for name, value in teacher.model.state_dict().items())
+    assert teacher.sha256 == hashlib.sha256(Path(teacher_file).read_bytes()).hexdigest()
+    assert teacher.classes == CLASSES
+
+
+def test_config_may_be_a_file(teacher_file: str, tmp_path: Path) -> None:
+    file = tmp_path / 'config.py'
+    file.write_text("model = dict(type='ToyDetector', channels=6, bev_size=16)\n")
+    assert FrozenTeacher(str(file), teacher_file).classes is None
+
+
+def test_a_distilled_student_can_teach(tmp_path: Path, recipe: Callable[..., Config]) -> None:
+    distiller = build_distiller(recipe())
+    path = tmp_path / 'distilled.pth'
+    torch.save({'state_dict': distiller.state_dict()}, path)
+    teacher = FrozenTeacher(dict(model=dict(type='ToyDetector')), str(path))
+    assert torch.equal(teacher.model.encoder.weight, distiller.student.encoder.weight)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda state: state.pop('encoder.weight'), r"1 weights of .* are missing, first 'encoder\.weight'"),
+        (lambda state: state.update(extra=torch.zeros(1)), "are unexpected, first 'extra'"),
+        (
+            lambda state: state.update({'encoder.bias': torch.zeros(9)}),
+            r"of another shape, first 'encoder\.bias'",
+        ),
+    ],
+)
+def test_checkpoint_that_does_not_fit_is_an_error(teacher_file: str, change: Callable, message: str) -> None:
+    state = torch.load(teacher_file, weights_only=True)['state_dict']
+    change(state)
+    torch.save(state, teacher_file)
+    with pytest.raises(DistillError, match=message):
+        FrozenTeacher(CONFIG, teacher_file)
+    FrozenTeacher(CONFIG, teacher_file, allow=['encoder.*', 'extra'])
+
+
+def test_missing_files_are_clear(teacher_file: str) -> None:
+    with pytest.raises(DistillError, match=r"checkpoint 'no\.pth' does not exist"):
+        FrozenTeacher(CONFIG, 'no.pth')
+    with pytest.raises(DistillError, match=r"config 'no\.py' does not exist"):
+        FrozenTeacher('no.py', teacher_file)
+
+
+def test_random_weights_must_be_meant(teacher_file: str) -> None:
+    with pytest.raises(DistillError, match="either a 'checkpoint' or random_weights=True"):
+        FrozenTeacher(CONFIG)
+    with pytest.raises(DistillError, match='either'):
+        FrozenTeacher(CONFIG, teacher_file, random_weights=True)
+    assert FrozenTeacher(CONFIG, random_weights=True).meta()['sha256'] is None
+
+
+def test_unknown_view_is_clear(teacher_file: str) -> None:
+    with pytest.raises(DistillError, match=r"must be one of .* got 'large'"):
+        FrozenTeacher(CONFIG, teacher_file, view='large')
+
+
+def test_frozen_for_ever(teacher_file: str) -> None:
+    teacher = FrozenTeacher(CONFIG, teacher_file, view='same')
+    assert not any(p.requires_grad for p in teacher.model.parameters())
+    record, out = teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
+    assert not out.requires_grad
+    assert not any(value.requires_grad for value in record.values())
+    assert not hasattr(teacher, 'parameters')
+    assert not hasattr(teacher, 'train')
+
+
+@pytest.mark.parametrize('name', ['encoder.weight', 'backbone.1.running_var'])
+def test_any_change_is_seen(teacher_file: str, name: str) -> None:
+    teacher = FrozenTeacher(CONFIG, teacher_file)
+    teacher.require_unchanged()
+    with torch.no_grad():
+        teacher.model.state_dict()[name].add_(1e-3)
+    with pytest.raises(DistillError, match='changed; a frozen teacher never does'):
+        teacher.require_unchanged()
+
+
+def test_new_buffer_is_seen(teacher_file: str) -> None:
+    teacher = FrozenTeacher(CONFIG, teacher_file)
+    teacher.model.register_buffer('prev_bev', torch.zeros(1))
+    with pytest.raises(DistillError, match="'prev_bev'"):
+        teacher.require_unchanged()
+
+
+def test_guard_runs_every_so_many_steps(teacher_file: str) -> None:
+    teacher = FrozenTeacher(CONFIG, teacher_file, view='same', guard_every=3)
+    look = lambda: teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))  # noqa: E731
+    look()
+    teacher.model.backbone[1].running_mean.add_(1)
+    look()
+    look()
+    with pytest.raises(DistillError, match='running_mean'):
+        look()
+
+
+def test_plain_state_dict_file_and_wrapper_prefix(tmp_path: Path) -> None:
+    model = ToyDetector(6, 16)
+    path = tmp_path / 'wrapped.pth'
+    torch.save({f'module.{name}': value for name, value in model.state_dict().items()}, path)
+    assert torch.equal(FrozenTeacher(CONFIG, str(path)).model.encoder.bias, model.encoder.bias)

@@ -1,0 +1,27 @@
+"""Metrics for people."""
+
+import io
+
+from rich.console import Console
+
+from projects.mmdet3d_plugin.engine.tables import format_metric, make_table, print_metrics
+
+
+def test_scores_are_points_and_errors_are_not() -> None:
+    assert format_metric('NDS', 0.4683) == '46.83'
+    assert format_metric('mAOE', 0.3512) == '0.351'
+    assert format_metric('mAVE', float('nan')) == '-'
+
+
+def test_the_table_shows_scores_errors_and_classes() -> None:
+    out = io.StringIO()
+    metrics = {'NDS': 0.5, 'mAP': 0.25, 'mATE': 0.7, 'AP/car': 0.125}
+    print_metrics(metrics, 'epoch_24.pth', Console(file=out, width=120))
+    for expected in ('epoch_24.pth', '50.00', '25.00', '0.700', 'car', '12.50'):
+        assert expected in out.getvalue()
+
+
+def test_models_stand_below_each_other() -> None:
+    table = make_table({'teacher': {'NDS': 0.5}, 'student': {'NDS': 0.4, 'params': 3.0}})
+    assert [column.header for column in table.columns] == ['model', 'NDS', 'params']
+    assert table.row_count == 2

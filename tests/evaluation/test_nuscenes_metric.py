@@ -1,0 +1,126 @@
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
+
+from projects.mmdet3d_plugin.box_codec import convert_boxes
+from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
+
+TRAIN, VAL = (f'nuscenes_infos_temporal_{part}.pkl' for part in ('train', 'val'))
+
+
+def perfect(dataset: NuScenesTemporalDataset) -> list[dict[str, Any]]:
+    """Ground truth as predictions, of boxes that some point hits: the others count as false."""
+    results = []
+    for index, info in enumerate(dataset.infos):
+        truth = dataset.get_ann_info(index)
+        hit = torch.as_tensor(info['valid_flag'][np.isin(info['gt_names'], dataset.CLASSES)])
+        boxes, labels = truth['gt_bboxes_3d'][hit], torch.as_tensor(truth['gt_labels_3d'])[hit]
+        results.append(dict(boxes_3d=boxes, scores_3d=torch.full((len(labels),), 0.9), labels_3d=labels))
+    return results
+
+
+def make(root: Path, ann_file: str = VAL) -> NuScenesTemporalDataset:
+    return NuScenesTemporalDataset(str(root), ann_file, [], test_mode=True)
+
+
+def test_perfect_predictions_on_the_real_frame_score_what_they_must(one_frame_root: Path) -> None:
+    """Five of ten classes have boxes in range, and one frame knows no velocity."""
+    dataset = make(one_frame_root, TRAIN)
+    reference = json.loads((one_frame_root / 'lidar_frame_boxes.json').read_text())
+    results = perfect(dataset)
+    velocity = np.nan_to_num(np.array(reference['boxes'])[dataset.infos[0]['valid_flag'], 7:])
+    results[0]['boxes_3d'].tensor[:, 7:] = torch.as_tensor(velocity)  # moving objects carry other attributes
+    metrics = dataset.evaluate(results)
+    assert metrics['mAP'] == pytest.approx(0.5, abs=1e-9)
+    assert metrics['NDS'] == pytest.approx(0.43194, abs=1e-4)
+    assert metrics['mATE'] == pytest.approx(0.5, abs=1e-5)
+    assert metrics['mAOE'] == pytest.approx(5 / 9, abs=1e-5)
+    assert metrics['AP/pedestrian'] == pytest.approx(1)
+    assert metrics['AP/bus'] == 0
+    assert all(type(value) is float for value in metrics.values())
+
+
+def test_perfect_predictions_of_a_whole_split(tiny_nuscenes: Path, tmp_path: Path, capfd: Any) -> None:
+    """Six of ten classes; with a past and a future the devkit knows velocities and attributes."""
+    dataset = make(tiny_nuscenes)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        metrics = dataset.evaluate(perfect(dataset), out_dir=tmp_path)
+    assert metrics['mAP'] == pytest.approx(0.6, abs=1e-9)
+    assert metrics['mAVE'] == pytest.approx(3 / 8, abs=1e-4)
+    assert metrics['mAAE'] == pytest.approx(3 / 8, abs=1e-9)
+    assert metrics['mASE'] == pytest.approx(0.4, abs=1e-5)
+    assert metrics['NDS'] == pytest.approx((5 * 0.6 + 0.6 + 0.6 + 6 / 9 + 5 / 8 + 5 / 8) / 10, abs=1e-3)
+    assert json.loads((tmp_path / 'metrics_summary.json').read_text())['mean_ap'] == metrics['mAP']
+    assert set(json.loads((tmp_path / 'results_nusc.json').read_text())['results']) == {
+        f'scene-0003-{i}' for i in range(4)
+    }
+    assert capfd.readouterr() == ('', '')
+
+
+def test_nothing_found_scores_nothing(tiny_nuscenes: Path) -> None:
+    dataset = make(tiny_nuscenes)
+    nothing = dict(
+        boxes_3d=LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9),
+        scores_3d=torch.zeros(0),
+        labels_3d=torch.zeros(0),
+    )
+    metrics = dataset.evaluate([nothing] * 4)
+    assert metrics['mAP'] == metrics['NDS'] == 0
+    assert metrics['mATE'] == 1
+
+
+def test_part_of_a_split_is_scored_with_a_warning(tiny_nuscenes: Path) -> None:
+    dataset = make(tiny_nuscenes)
+    dataset.infos = dataset.infos[:3]
+    with pytest.warns(UserWarning, match="3 of the 4 samples of split 'val' are scored: no official result"):
+        metrics = dataset.evaluate(perfect(dataset))
+    assert metrics['mAP'] == pytest.approx(0.6, abs=1e-9)
+
+
+def test_boxes_of_the_wrong_convention_are_warned_about(tiny_nuscenes: Path) -> None:
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    for result in results:
+        result['boxes_3d'].tensor = convert_boxes(result['boxes_3d'].tensor, 'v1.0', 'legacy')
+    with pytest.warns(UserWarning, match='boxes of the wrong convention look like this'):
+        metrics = dataset.evaluate(results)
+    assert metrics['mAP'] == pytest.approx(0.6, abs=1e-9)
+
+
+def test_the_best_500_boxes_go_to_the_devkit(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    for result in results:
+        many = result['boxes_3d'].tensor[:1].repeat(600, 1)
+        result['boxes_3d'] = LiDARInstance3DBoxes(torch.cat([many, result['boxes_3d'].tensor]), box_dim=9)
+        trailers = torch.full((600,), dataset.CLASSES.index('trailer'))
+        result['labels_3d'] = torch.cat([trailers, result['labels_3d']])
+        result['scores_3d'] = torch.cat([torch.linspace(0.1, 0.2, 600), result['scores_3d']])
+    assert dataset.evaluate(results, tmp_path)['mAP'] == pytest.approx(0.6, abs=1e-9)
+    for boxes in json.loads((tmp_path / 'results_nusc.json').read_text())['results'].values():
+        assert len(boxes) == 500
+        assert min(box['detection_score'] for box in boxes) > 0.116
+
+
+def test_mistakes_are_said(tiny_nuscenes: Path, one_frame_root: Path) -> None:
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    with pytest.raises(ValueError, match='3 predictions for 4 samples'):
+        dataset.evaluate(results[:3])
+    results[1]['boxes_3d'].tensor[2, 3] = np.nan
+    with pytest.raises(ValueError, match='sample scene-0003-1 are not finite'):
+        dataset.evaluate(results)
+    with pytest.raises(ValueError, match=r"holds no samples \(is the split 'mini_val' empty"):
+        make(one_frame_root).evaluate([])
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    dataset.infos[2] = dict(dataset.infos[2], token='stranger')
+    with pytest.raises(ValueError, match=r'1 predicted samples \(first stranger\) are not in'):
+        dataset.evaluate(results)

@@ -1,0 +1,51 @@
+"""Each mend of compat.py, by what fails without it; those of the distributed wrapper are in engine/test_parallel.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.utils.checkpoint as cp
+
+from projects.mmdet3d_plugin import compat
+
+
+def test_it_can_be_applied_again() -> None:
+    before = cp.checkpoint
+    compat.apply()
+    assert cp.checkpoint is before
+
+
+def test_mmdet3d_is_importable_and_mmcv_keeps_its_version() -> None:
+    import mmcv
+    import mmdet3d
+
+    assert mmcv.__version__ == '1.7.2'
+    assert mmdet3d.__version__ == '1.0.0rc6'
+
+
+def test_numpy_aliases_are_the_builtin_types() -> None:
+    assert np.bool in (bool, np.bool_)
+    assert np.array([1], dtype=np.long).dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    'value', [np.float64(0.5), np.float32(2), np.int64(3), np.bool_(True), np.arange(3.0)]
+)
+def test_numpy_numbers_in_a_checkpoint_are_read(tmp_path: Path, value: np.generic) -> None:
+    torch.save(dict(best_score=value), tmp_path / 'a.pth')
+    np.testing.assert_equal(torch.load(tmp_path / 'a.pth', weights_only=True)['best_score'], value)
+
+
+def test_checkpointing_gives_gradients_when_its_input_needs_none() -> None:
+    layer = torch.nn.Linear(2, 2)
+    cp.checkpoint(layer, torch.ones(1, 2)).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_mmcv_finds_a_copy_stream_by_device_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmcv.parallel import _functions
+
+    # Without a GPU torch answers None; without the mend it fails: an int has no attribute "type".
+    if not torch.cuda.is_available():
+        assert _functions._get_stream(0) is None
