@@ -69,7 +69,12 @@ data = dict(
 
 optimizer = dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01)
 lr_config = dict(
-    _delete_=True, policy='CosineAnnealing', warmup='linear', warmup_iters=50, warmup_ratio=0.1, min_lr_ratio=1e-2
+    _delete_=True,
+    policy='CosineAnnealing',
+    warmup='linear',
+    warmup_iters=50,
+    warmup_ratio=0.1,
+    min_lr_ratio=1e-2,
 )
 runner = dict(max_epochs=6)
 evaluation = dict(interval=6)
