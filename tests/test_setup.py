@@ -290,7 +290,8 @@ def test_a_failed_log_is_explained(text: str, reason: str, tmp_path: Path) -> No
 
 def clone(root: Path) -> Path:
     """The files of a clone that its fingerprint is made of."""
-    for file in ('requirements/constraints.txt', 'pyproject.toml', 'tools/setup/machine.py'):
+    ops = 'projects/mmdet3d_plugin/ops/build.py'
+    for file in ('requirements/constraints.txt', 'pyproject.toml', 'tools/setup/machine.py', ops):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text((ROOT / file).read_text())
     return root
