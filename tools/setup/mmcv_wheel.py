@@ -15,6 +15,8 @@ from pathlib import Path
 from tools.setup.machine import Flavour, compile_jobs, machine_tag
 from tools.setup.progress import Job, ninja_status
 
+# -g0: the wheel is 2 MB instead of 31. The rest is Python's own choice, which setuptools drops when CFLAGS is set
+FLAGS = '-O3 -DNDEBUG -fwrapv -g0'
 ALONE = (
     '--no-deps',
     '--no-build-isolation',
@@ -126,7 +128,7 @@ def compile_env(env: Mapping[str, str], flavour: Flavour) -> dict[str, str]:
         flavour: CPU, or GPU with its architectures.
     """
     made = {**env, 'MMCV_WITH_OPS': '1', 'MAX_JOBS': str(compile_jobs(env))}
-    made['CFLAGS'] = f'{env.get("CFLAGS", "")} -g0'.strip()  # without it the wheel is 31 MB instead of 2 MB
+    made['CFLAGS'] = f'{FLAGS} {env.get("CFLAGS", "")}'.strip()
     if flavour.cuda:
         made |= {'FORCE_CUDA': '1', 'TORCH_CUDA_ARCH_LIST': flavour.archs}
         if flavour.cuda_home is not None:
