@@ -118,13 +118,14 @@ def test_pinned_reads_the_lock_and_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_every_part_that_a_binary_depends_on_changes_its_key() -> None:
-    base = dict(mmcv='1.7.2', torch='2.11.0+cu130', python='cp311', flavour=Flavour())
+    base = dict(mmcv='1.7.2', torch='2.11.0+cu130', python='cp311', flavour=Flavour(), flags='-O3')
     others = [
         dict(mmcv='1.7.1'),
         dict(torch='2.11.0+cpu'),
         dict(python='cp312'),
         dict(flavour=Flavour('9.0')),
         dict(flavour=Flavour('8.0;9.0')),
+        dict(flags='-O3 -march=native'),
     ]
     keys = [wheel_key(**base)] + [wheel_key(**{**base, **other}) for other in others]
     assert len(set(keys)) == len(keys)

@@ -6,6 +6,7 @@ then fails with an undefined symbol. Ours is keyed by all that the binary depend
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import tarfile
@@ -30,7 +31,7 @@ def cache_dir(env: Mapping[str, str]) -> Path:
     return Path(base) / 'focaldistiller'
 
 
-def wheel_key(mmcv: str, torch: str, python: str, flavour: Flavour) -> str:
+def wheel_key(mmcv: str, torch: str, python: str, flavour: Flavour, flags: str) -> str:
     """Name of the cache entry.
 
     Args:
@@ -38,8 +39,10 @@ def wheel_key(mmcv: str, torch: str, python: str, flavour: Flavour) -> str:
         torch: Version of torch with its build, like ``2.11.0+cu130``.
         python: Interpreter tag, like ``cp311``.
         flavour: CPU, or GPU with its architectures.
+        flags: Compiler flags; a wheel for one processor (``-march=native``) must not reach another.
     """
-    return f'mmcv{mmcv}-torch{torch}-{python}-{flavour.tag}-{machine_tag()}'
+    flags_tag = hashlib.sha256(flags.encode()).hexdigest()[:8]
+    return f'mmcv{mmcv}-torch{torch}-{python}-{flavour.tag}-{machine_tag()}-{flags_tag}'
 
 
 class MmcvWheel:
