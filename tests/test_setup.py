@@ -118,13 +118,14 @@ def test_pinned_reads_the_lock_and_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_every_part_that_a_binary_depends_on_changes_its_key() -> None:
-    base = dict(mmcv='1.7.2', torch='2.11.0+cu130', python='cp311', flavour=Flavour())
+    base = dict(mmcv='1.7.2', torch='2.11.0+cu130', python='cp311', flavour=Flavour(), flags='-O3')
     others = [
         dict(mmcv='1.7.1'),
         dict(torch='2.11.0+cpu'),
         dict(python='cp312'),
         dict(flavour=Flavour('9.0')),
         dict(flavour=Flavour('8.0;9.0')),
+        dict(flags='-O3 -march=native'),
     ]
     keys = [wheel_key(**base)] + [wheel_key(**{**base, **other}) for other in others]
     assert len(set(keys)) == len(keys)
@@ -153,10 +154,21 @@ def test_a_kept_wheel_is_whole_and_found_again(tmp_path: Path) -> None:
     assert MmcvWheel(tmp_path, 'other key', '1.7.2').path is None
 
 
+def test_setuptools_hands_our_flags_to_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.utils.cpp_extension compiles C++ with distutils' C flags; some setuptools replace them by CFLAGS."""
+    from setuptools._distutils import ccompiler, sysconfig
+
+    monkeypatch.setenv('CFLAGS', compile_env({}, Flavour())['CFLAGS'])
+    compiler = ccompiler.new_compiler()
+    sysconfig.customize_compiler(compiler)
+    levels = [flag for flag in compiler.compiler_so if re.match(r'-[Og]', flag)]
+    assert levels[-2:] == ['-O3', '-g0']
+
+
 def test_cpu_builds_hide_the_gpu_from_mmcv() -> None:
     env = compile_env({'CFLAGS': '-O1', 'MAX_JOBS': '3', 'CUDA_VISIBLE_DEVICES': '0'}, Flavour())
     assert (env['FORCE_CUDA'], env['CUDA_VISIBLE_DEVICES']) == ('0', '')
-    assert (env['CFLAGS'], env['MAX_JOBS']) == ('-O1 -g0', '3')
+    assert (env['CFLAGS'], env['MAX_JOBS']) == ('-O3 -DNDEBUG -fwrapv -g0 -O1', '3')
     gpu = compile_env({'CUDA_VISIBLE_DEVICES': '0'}, Flavour('9.0', Path('/cuda')))
     assert (gpu['FORCE_CUDA'], gpu['CUDA_VISIBLE_DEVICES']) == ('1', '0')
     assert (gpu['CUDA_HOME'], gpu['TORCH_CUDA_ARCH_LIST']) == ('/cuda', '9.0')
@@ -290,7 +302,8 @@ def test_a_failed_log_is_explained(text: str, reason: str, tmp_path: Path) -> No
 
 def clone(root: Path) -> Path:
     """The files of a clone that its fingerprint is made of."""
-    for file in ('requirements/constraints.txt', 'pyproject.toml', 'tools/setup/machine.py'):
+    ops = 'projects/mmdet3d_plugin/ops/build.py'
+    for file in ('requirements/constraints.txt', 'pyproject.toml', 'tools/setup/machine.py', ops):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text((ROOT / file).read_text())
     return root

@@ -72,7 +72,7 @@ class Environment:
             [
                 sys.version,
                 str(self.root),
-                *machine.gpu_hints(os.environ),
+                *machine.build_hints(os.environ),
                 *contents(self.requirements.glob('*.txt')),
                 *contents((self.root / 'tools' / 'setup').glob('*.py')),
                 *contents([self.root / 'pyproject.toml']),
@@ -83,7 +83,9 @@ class Environment:
     def ops_fingerprint(self) -> str:
         """All sources that our own operators are compiled from."""
         ops = self.root / 'projects' / 'mmdet3d_plugin' / 'ops'
-        return digest(contents(path for path in [ops / 'build.py', *ops.glob('csrc/**/*')] if path.is_file()))
+        return digest(
+            contents([ops / 'build.py', *(path for path in ops.glob('csrc/**/*') if path.is_file())])
+        )
 
     def is_done(self, step: str, fingerprint: str) -> bool:
         """Whether this step was finished for the same inputs."""
@@ -207,9 +209,6 @@ class Environment:
         )
 
     def _build_ops(self) -> None:
-        if not (self.root / 'projects/mmdet3d_plugin/ops/build.py').is_file():
-            self.progress.say('note: this revision has no operators of its own yet')
-            return
         command = [self.python, '-m', 'projects.mmdet3d_plugin.ops.build']
         self._run('compiling our operators', command, 'ops', compile_env(os.environ, self.flavour))
 
@@ -221,7 +220,8 @@ class Environment:
     def _mmcv_key(self) -> str:
         probe = 'import sys, torch; print(torch.__version__, "cp%d%d" % sys.version_info[:2])'
         torch, python = subprocess.check_output([self.python, '-c', probe], text=True).split()
-        return wheel_key(pinned(self.lock, 'mmcv-full'), torch, python, self.flavour)
+        flags = compile_env(os.environ, self.flavour)['CFLAGS']
+        return wheel_key(pinned(self.lock, 'mmcv-full'), torch, python, self.flavour, flags)
 
     def _mmcv_wheel(self) -> MmcvWheel:
         return MmcvWheel(cache_dir(os.environ), self._mmcv_key(), pinned(self.lock, 'mmcv-full'))

@@ -58,5 +58,5 @@ def make_distiller(cfg: Config) -> nn.Module:
 
     distiller = build_distiller(cfg)
     distiller.init_weights()
-    apply_teacher_view(cfg, distiller.teacher.cfg)
+    apply_teacher_view(cfg)
     return distiller
