@@ -36,13 +36,17 @@ def recipe(tiny_nuscenes: Path, tmp_path: Path) -> Config:
     write_checkpoint(tmp_path / 'teacher.pth', dict(state_dict=plain_state(make_detector(teacher))))
     cfg = shrunken('distill_heatmap.py', tiny_nuscenes, 5, (32, 18))
     cfg.merge_from_dict(dict(runner=dict(max_epochs=2), evaluation=dict(interval=2)))
-    cfg.distiller.teacher.update(config=str(tmp_path / 'teacher.py'), checkpoint=str(tmp_path / 'teacher.pth'))
+    cfg.distiller.teacher.update(
+        config=str(tmp_path / 'teacher.py'), checkpoint=str(tmp_path / 'teacher.pth')
+    )
     return cfg
 
 
 def test_a_recipe_is_distilled_and_its_student_needs_no_teacher(recipe: Config, tmp_path: Path) -> None:
     distill(recipe, TrainOptions(work_dir=tmp_path / 'run'), ONE_PROCESS)
-    lines = [json.loads(line) for line in next((tmp_path / 'run').glob('*.log.json')).read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in next((tmp_path / 'run').glob('*.log.json')).read_text().splitlines()
+    ]
     assert {'loss_kd_pv_cwd_0', 'loss_kd_bev_l2', 'loss_cls', 'loss_bbox'} <= lines[1].keys()
     content = read_checkpoint(tmp_path / 'run/epoch_2.pth')
     assert len(content['meta']['teacher']['sha256']) == 64
