@@ -1,5 +1,6 @@
 # Shared by dist_train.sh, dist_distill.sh and dist_test.sh: start a tool on N processes of this node.
-# NNODES, NODE_RANK, MASTER_ADDR and PORT come from the environment when there are several nodes.
+# NNODES, NODE_RANK, MASTER_ADDR and PORT come from the environment when there are several nodes; without a .venv,
+# PYTHON names the interpreter.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -7,7 +8,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 launch() {
     local tool="$1" processes="$2"
     shift 2
-    local python=python
+    local python="${PYTHON:-python}"
     [ -x "$ROOT/.venv/bin/python" ] && python="$ROOT/.venv/bin/python"
     local rendezvous=(--nnodes "${NNODES:-1}" --nproc-per-node "$processes")
     if [ "${NNODES:-1}" -gt 1 ]; then

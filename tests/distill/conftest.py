@@ -10,7 +10,7 @@ from mmcv import Config
 
 import projects.mmdet3d_plugin.distill  # noqa: F401  (makes mmdet3d importable)
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
-from tests.distill.toy_host import CLASSES, ToyDetector
+from tests.distill.toy_host import CLASSES, ToyBEVHost
 
 BEV_TERM = dict(
     type='FeatureL2', name='bev', on='bev', connector='deconv', region=dict(type='GTHeatmap'), weight=0.5
@@ -25,7 +25,7 @@ def teacher_file(tmp_path: Path) -> str:
     """A checkpoint of the toy teacher (6 channels, BEV 16 x 16)."""
     torch.manual_seed(1)
     path = tmp_path / 'teacher.pth'
-    torch.save({'state_dict': ToyDetector(channels=6, bev_size=16).state_dict(), 'meta': {}}, path)
+    torch.save({'state_dict': ToyBEVHost(channels=6, bev_size=16).state_dict(), 'meta': {}}, path)
     return str(path)
 
 
@@ -35,13 +35,13 @@ def recipe(teacher_file: str) -> Callable[..., Config]:
 
     def make(**changes: Any) -> Config:
         teacher = dict(
-            config=dict(model=dict(type='ToyDetector', channels=6, bev_size=16), class_names=CLASSES),
+            config=dict(model=dict(type='ToyBEVHost', channels=6, bev_size=16), class_names=CLASSES),
             checkpoint=teacher_file,
             view='same',
         )
         teacher |= changes.pop('teacher', {})
         distiller = dict(type='Distiller', teacher=teacher, terms=[PV_TERM, BEV_TERM]) | changes
-        return Config(dict(model=dict(type='ToyDetector'), class_names=CLASSES, distiller=distiller))
+        return Config(dict(model=dict(type='ToyBEVHost'), class_names=CLASSES, distiller=distiller))
 
     return make
 

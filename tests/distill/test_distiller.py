@@ -14,7 +14,7 @@ from torch import nn
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from tests.distill.conftest import BEV_TERM, PV_TERM
-from tests.distill.toy_host import ToyDetector, toy_batch
+from tests.distill.toy_host import ToyBEVHost, toy_batch
 
 Recipe = Callable[..., Config]
 
@@ -78,7 +78,7 @@ def test_teacher_stays_in_eval_and_answers_alike(distiller: Distiller) -> None:
 
 
 def test_teacher_that_leaves_itself_in_training_mode_is_caught(recipe: Recipe) -> None:
-    teacher = dict(config=dict(model=dict(type='ToyDetector', channels=6, bev_size=16, sloppy=True)))
+    teacher = dict(config=dict(model=dict(type='ToyBEVHost', channels=6, bev_size=16, sloppy=True)))
     distiller = build_distiller(recipe(teacher=teacher))
     with pytest.raises(DistillError, match='is in training mode: its host called train'):
         distiller(**toy_batch())
@@ -115,13 +115,11 @@ def test_nothing_recorded_outlives_the_step(distiller: Distiller) -> None:
 
 
 def test_saved_names_are_the_students_and_distill(distiller: Distiller) -> None:
-    plain = set(ToyDetector().state_dict())
+    plain = set(ToyBEVHost().state_dict())
     for state in (distiller.state_dict(), get_state_dict(distiller)):
         assert {name for name in state if not name.startswith('distill.')} == plain
         assert any(name.startswith('distill.bev.connector.') for name in state)
-    ToyDetector().load_state_dict(
-        {k: v for k, v in distiller.state_dict().items() if k in plain}, strict=True
-    )
+    ToyBEVHost().load_state_dict({k: v for k, v in distiller.state_dict().items() if k in plain}, strict=True)
 
 
 def test_checkpoint_comes_back(distiller: Distiller, recipe: Recipe, tmp_path: object) -> None:
@@ -151,9 +149,9 @@ def test_state_dict_works_inside_a_wrapper(distiller: Distiller, recipe: Recipe)
 
 def test_upstream_checkpoint_loads(distiller: Distiller, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(7)
-    student = ToyDetector().state_dict()
+    student = ToyBEVHost().state_dict()
     upstream = {f'student.{name}': value for name, value in student.items()}
-    upstream |= {f'teacher.{name}': value for name, value in ToyDetector(6, 16).state_dict().items()}
+    upstream |= {f'teacher.{name}': value for name, value in ToyBEVHost(6, 16).state_dict().items()}
     upstream |= {
         'bev_restore_layers.0.weight': torch.zeros(1),
         'student_img_neck_fpn_convs_0_conv': torch.zeros(1),
@@ -280,7 +278,7 @@ def test_inherited_head_survives_init_weights(recipe: Recipe) -> None:
 
 def test_config_without_distiller_is_an_error() -> None:
     with pytest.raises(DistillError, match="no 'distiller'"):
-        build_distiller(Config(dict(model=dict(type='ToyDetector'))))
+        build_distiller(Config(dict(model=dict(type='ToyBEVHost'))))
 
 
 def _equal(one: nn.Module, two: nn.Module) -> bool:

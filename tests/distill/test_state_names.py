@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.state_names import plain_names, student_only
+from projects.mmdet3d_plugin.distill.state_names import plain_names
 
 VALUE = torch.zeros(1)
 
@@ -30,7 +30,3 @@ def test_each_name_gets_its_plain_form_or_is_dropped(name: str, plain: str | Non
 def test_wrapper_prefix_goes_only_when_all_have_it() -> None:
     assert list(plain_names({'module.a': VALUE, 'module.student.b': VALUE})[0]) == ['a', 'b']
     assert list(plain_names({'module.a': VALUE, 'b': VALUE})[0]) == ['module.a', 'b']
-
-
-def test_student_only_leaves_the_training_parts_out() -> None:
-    assert list(student_only({'a': VALUE, 'distill.b': VALUE, 'teacher.c': VALUE})) == ['a']

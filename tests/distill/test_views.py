@@ -1,7 +1,6 @@
 """The teacher's view of a batch and of a pipeline."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,13 +77,11 @@ def test_unknown_view_is_clear() -> None:
 
 
 @pytest.mark.parametrize('wrapped', [False, True])
-def test_recipe_gets_the_view_of_its_teachers_config(tmp_path: Path, wrapped: bool) -> None:
-    (tmp_path / 'teacher.py').write_text(f'data = dict(test=dict(pipeline={TEACHER!r}))\n')
+def test_recipe_gets_the_view_of_its_teachers_config(wrapped: bool) -> None:
     train: dict[str, Any] = dict(type='D', pipeline=STUDENT)
     train = dict(type='RepeatDataset', dataset=train) if wrapped else train
-    teacher = dict(config=str(tmp_path / 'teacher.py'), view='native')
-    cfg = Config(dict(data=dict(train=train), distiller=dict(teacher=teacher)))
-    apply_teacher_view(cfg)
+    cfg = Config(dict(data=dict(train=train), distiller=dict(teacher=dict(view='native'))))
+    apply_teacher_view(cfg, Config(dict(data=dict(test=dict(pipeline=TEACHER)))))
     inner = cfg.data.train.dataset if wrapped else cfg.data.train
     assert inner.pipeline[3]['name'] == 'teacher'
 

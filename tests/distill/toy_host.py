@@ -39,7 +39,7 @@ class ToyHead(nn.Module):
 
 
 @DETECTORS.register_module()
-class ToyDetector(nn.Module):
+class ToyBEVHost(nn.Module):
     """Image (B, T, 3, S, S) -> BEV (B, C, S, S) -> map of scores; earlier frames are added to the last one."""
 
     def __init__(
@@ -103,22 +103,22 @@ class ToyDetector(nn.Module):
         return self.forward_train(**batch) if return_loss else self.forward_test(**batch)
 
 
-@ADAPTERS.register_module(name='ToyDetector')
+@ADAPTERS.register_module(name='ToyBEVHost')
 class ToyAdapter(HostAdapter):
-    """The adapter of :class:`ToyDetector`."""
+    """The adapter of :class:`ToyBEVHost`."""
 
     head = 'head'
 
-    def prepare(self, model: ToyDetector, batch: Batch) -> Batch:
+    def prepare(self, model: ToyBEVHost, batch: Batch) -> Batch:
         """Earlier frames, outside the taps."""
         memory = model.history(batch['img'][:, :-1]) if batch['img'].shape[1] > 1 else None
         return {**batch, 'img': batch['img'][:, -1:], 'memory': memory}
 
-    def infer(self, model: ToyDetector, batch: Batch) -> Tensor:
+    def infer(self, model: ToyBEVHost, batch: Batch) -> Tensor:
         """(B, 1, H, W)."""
         return model.predict(batch['img'], batch['memory'])
 
-    def aliases(self, model: ToyDetector) -> dict[str, list[Tap]]:
+    def aliases(self, model: ToyBEVHost) -> dict[str, list[Tap]]:
         """'bev' and the two 'stages'."""
         size = (model.bev_size, model.bev_size)
         return {
@@ -126,7 +126,7 @@ class ToyAdapter(HostAdapter):
             'stages': [Tap(f'backbone.{i}', channels=model.channels) for i in range(2)],
         }
 
-    def grids(self, model: ToyDetector) -> dict[str, tuple[int, ...]]:
+    def grids(self, model: ToyBEVHost) -> dict[str, tuple[int, ...]]:
         """The BEV embedding."""
         return {'head.bev_embedding.weight': (model.bev_size, model.bev_size)}
 

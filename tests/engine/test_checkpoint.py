@@ -109,6 +109,7 @@ def test_upstream_distiller_checkpoints_load_into_a_student() -> None:
     report = load_weights(model, dict(state_dict=state))
     assert len(report.matched) == len(plain)
     assert 'student_img_neck_fpn_convs_0_conv 1' in report.notices[0]
+    assert 'teacher.img_backbone 1' in report.notices[0]
     assert all(torch.equal(value, plain[key]) for key, value in model.state_dict().items())
 
 

@@ -19,21 +19,14 @@ from tests.engine.toy import toy_config
 
 def shell(*command: str, **environment: str) -> subprocess.CompletedProcess:
     """Run a command from the project's root, as a person would."""
-    python = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
     clean = {
         key: value for key, value in os.environ.items() if key not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
     }
-    env = {
-        **clean,
-        'PATH': python,
-        'PYTHONPATH': str(ROOT),
-        'OMP_NUM_THREADS': '1',
-        'CUDA_VISIBLE_DEVICES': '',
-    }
+    ours = dict(PYTHON=sys.executable, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     return subprocess.run(
         command,
         cwd=ROOT,
-        env={**env, **environment},
+        env={**clean, **ours, **environment},
         capture_output=True,
         text=True,
         timeout=300,

@@ -51,7 +51,9 @@ def time_scene(root: Path, spec: WorldSpec, name: str, watch: Stopwatch) -> None
     writer, noise = SceneWriter(root, scene, spec.seed), np.random.default_rng(scene.noise)
     for frame, moment in enumerate(scene.times):
         with watch.stage('render'):
-            pictures = {c.channel: renderer.render(c, float(moment) + c.delay_us * 1e-6) for c in scene.rig.cameras}
+            pictures = {
+                c.channel: renderer.render(c, float(moment) + c.delay_us * 1e-6) for c in scene.rig.cameras
+            }
         with watch.stage('LiDAR'):
             sweep = lidar.cast(float(moment), noise)
         with watch.stage('write files'):
@@ -69,10 +71,15 @@ def measure(scenes: int, frames: int, size: tuple[int, int], seed: int) -> dict:
             time_scene(Path(folder), spec, name, watch)
     images = scenes * frames * 6
     stages = {
-        name: {'cpu_ms_per_image': 1e3 * watch.cpu[name] / images, 'wall_ms_per_image': 1e3 * watch.wall[name] / images}
+        name: {
+            'cpu_ms_per_image': 1e3 * watch.cpu[name] / images,
+            'wall_ms_per_image': 1e3 * watch.wall[name] / images,
+        }
         for name in watch.cpu
     }
-    total = {key: sum(stage[key] for stage in stages.values()) for key in ('cpu_ms_per_image', 'wall_ms_per_image')}
+    total = {
+        key: sum(stage[key] for stage in stages.values()) for key in ('cpu_ms_per_image', 'wall_ms_per_image')
+    }
     return {
         'machine': platform.processor() or platform.machine(),
         'python': platform.python_version(),

@@ -3,7 +3,14 @@
 # It is evaluated on the frame that it trains on; an epoch shows the frame 50 times.
 _base_ = ['./bevformer_teacher.py']
 
-_frame = dict({{_base_.data.train}}, queue_length=1, use_valid_flag=False)
+_frame = dict(
+    type={{_base_.dataset_type}},
+    data_root={{_base_.data_root}},
+    ann_file='nuscenes_infos_temporal_train.pkl',
+    pipeline={{_base_.train_pipeline}},
+    classes={{_base_.class_names}},
+    use_valid_flag=False,
+)
 _same_frame = dict(ann_file='nuscenes_infos_temporal_train.pkl')
 data = dict(
     samples_per_gpu=1,

@@ -11,7 +11,14 @@ distiller = dict(
     ),
     initialize=[dict(type='InheritHead')],
     terms=[
-        dict(type='ChannelWiseDivergence', name='pv_cwd', on='pv', connector='resize_conv', tau=2.0, weight=0.25),
+        dict(
+            type='ChannelWiseDivergence',
+            name='pv_cwd',
+            on='pv',
+            connector='resize_conv',
+            tau=2.0,
+            weight=0.25,
+        ),
         dict(
             type='FeatureL2',
             name='bev_l2',

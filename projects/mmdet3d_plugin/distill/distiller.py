@@ -172,11 +172,12 @@ def build_distiller(cfg: Config) -> Distiller:
     Args:
         cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
     """
-    from mmdet3d.models import build_model
+    from projects.mmdet3d_plugin.engine.build import (
+        build_model,
+    )  # late: the engine's modules import this room
 
     if cfg.get('distiller') is None:
         raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
     recipe = {key: value for key, value in cfg.distiller.items() if key != 'type'}
     teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'")
-    student = build_model(cfg.model, train_cfg=cfg.get('train_cfg'), test_cfg=cfg.get('test_cfg'))
-    return Distiller(student, teacher, classes=classes_of(cfg), **recipe)
+    return Distiller(build_model(cfg.get('model')), teacher, classes=classes_of(cfg), **recipe)

@@ -37,11 +37,6 @@ def plain_names(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return kept, dropped
 
 
-def student_only(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The student's weights alone, without the training-only parts."""
-    return {name: value for name, value in plain_names(state)[0].items() if not name.startswith(DISTILL)}
-
-
 def save_plain_names(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
     """State-dict hook of a distiller: the student's weights lose their ``student.``. mmcv's saver calls it too."""
     start = f'{prefix}student.'

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
-from projects.mmdet3d_plugin.distill.state_names import student_only
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
 
@@ -33,7 +31,7 @@ class FrozenTeacher:
         checkpoint: file of its weights. None is an error unless ``random_weights`` says that this is meant.
         view: what it sees: 'native' (its own resize of the original image), 'upsampled' (the student's image
             enlarged, as published), or 'same' (the student's tensors).
-        allow: patterns of weight names that may be missing, unexpected or of another shape in the checkpoint.
+        allow: beginnings of weight names that may be missing, unexpected or of another shape in the checkpoint.
         random_weights: build without weights, for measuring speed and memory.
         guard_every: compare weights and buffers with what was loaded every so many steps.
     """
@@ -55,12 +53,9 @@ class FrozenTeacher:
         self.view = view
         self.checkpoint = checkpoint
         self.sha256 = None if checkpoint is None else hash_file(checkpoint)
-        self.model = _build_model(self.cfg)
+        self.model = _load_model(self.cfg, checkpoint, allow).eval().requires_grad_(False)
         self.adapter = adapter_for(self.model)
         self.classes = classes_of(self.cfg)
-        if checkpoint is not None:
-            load_strictly(self.model, checkpoint, allow)
-        self.model.eval().requires_grad_(False)
         self._guard_every, self._steps = guard_every, 0
         self._loaded = _snapshot(self.model)
 
@@ -127,13 +122,16 @@ class FrozenTeacher:
             self._loaded = _snapshot(self.model)
 
 
-def _build_model(cfg: Config) -> nn.Module:
-    """Build a detector from a config's ``model``."""
-    from mmdet3d.models import build_model
+def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn.Module:
+    """Build the detector of a config and load its weights, strictly but for what is allowed by name."""
+    # Imported late: the engine's modules import this room.
+    from projects.mmdet3d_plugin.engine.build import build_model
+    from projects.mmdet3d_plugin.engine.checkpoint import load_weights
 
-    if 'model' not in cfg:
-        raise DistillError("the teacher's config has no 'model'")
-    return build_model(cfg.model, train_cfg=cfg.get('train_cfg'), test_cfg=cfg.get('test_cfg'))
+    model = build_model(cfg.get('model'))
+    if checkpoint is not None:
+        logger.info('teacher %s: %s', checkpoint, load_weights(model, checkpoint, allow=allow))
+    return model
 
 
 def hash_file(path: str) -> str:
@@ -142,36 +140,6 @@ def hash_file(path: str) -> str:
         raise DistillError(f"the teacher's checkpoint {path!r} does not exist; train it or download it first")
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def load_strictly(model: nn.Module, checkpoint: str, allow: Sequence[str] = ()) -> None:
-    """Load weights; a missing, unexpected or mismatched name that no pattern allows is an error.
-
-    Args:
-        model: takes the weights.
-        checkpoint: file with a state dict, bare or under ``state_dict``; a distilled student's serves too.
-        allow: patterns such as ``'img_neck.*'``.
-    """
-    content = torch.load(checkpoint, map_location='cpu', weights_only=True)
-    given = student_only(content.get('state_dict', content))
-    wanted = model.state_dict()
-    fitting = {
-        key: value for key, value in given.items() if key in wanted and value.shape == wanted[key].shape
-    }
-    faults = {
-        'missing': [key for key in wanted if key not in given],
-        'unexpected': [key for key in given if key not in wanted],
-        'of another shape': [key for key in given if key in wanted and key not in fitting],
-    }
-    for fault, keys in faults.items():
-        bad = [key for key in keys if not any(fnmatch(key, pattern) for pattern in allow)]
-        if bad:
-            raise DistillError(
-                f'{len(bad)} weights of {checkpoint} are {fault}, first {bad[0]!r}: the checkpoint belongs to '
-                "another config; if that is meant, name them in 'allow'"
-            )
-    model.load_state_dict(fitting, strict=False)
-    logger.info('teacher: %d of %d weights loaded from %s', len(fitting), len(wanted), checkpoint)
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor | tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.distill.configs import innermost_dataset, read_config
+from projects.mmdet3d_plugin.distill.configs import innermost_dataset
 from projects.mmdet3d_plugin.distill.registry import DistillError
 
 VIEWS = ('native', 'upsampled', 'same')
@@ -89,17 +89,16 @@ def _factor(student: Mapping, teacher: Mapping) -> float:
     return teacher.get('scale', 1.0) / student.get('scale', 1.0)
 
 
-def apply_teacher_view(cfg: Config) -> None:
+def apply_teacher_view(cfg: Config, teacher_cfg: Config) -> None:
     """Add the teacher's view to the training pipeline of a recipe, in place; call it before building the data.
 
     Args:
-        cfg: the recipe with ``data.train`` and ``distiller.teacher``. The test pipeline of the teacher's config says
-            what the teacher sees.
+        cfg: the recipe with ``data.train`` and ``distiller.teacher``.
+        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees.
     """
     mode = cfg.distiller.teacher.get('view', 'native')
     if mode == 'same':
         return
-    teacher = read_config(cfg.distiller.teacher.config)
-    theirs = innermost_dataset(teacher.data.get('test') or teacher.data.train)
+    theirs = innermost_dataset(teacher_cfg.data.get('test') or teacher_cfg.data.train)
     ours = innermost_dataset(cfg.data.train)
     ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode)

@@ -15,8 +15,8 @@ from projects.mmdet3d_plugin.engine.launch import Launch
 
 def build_model(cfg: dict[str, Any]) -> nn.Module:
     """Build a detector from its config; hosts live in mmdet's registry, mmdet3d's own detectors in mmdet3d's."""
-    from mmdet3d.models.builder import DETECTORS as DETECTORS_3D
     from mmdet.models.builder import DETECTORS
+    from mmdet3d.models.builder import DETECTORS as DETECTORS_3D
 
     if cfg is None:
         raise UserError('the config has no "model"')

@@ -1,6 +1,5 @@
 """Checkpoints: atomic writes, safe reads, strict loading that says what does not fit."""
 
-import hashlib
 import logging
 import os
 import pickle
@@ -17,10 +16,6 @@ from torch import nn
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.logs import get_logger
 
-# Parts of an upstream distiller's checkpoint that are not the student.
-UPSTREAM_EXTRAS = ('teacher.', 'distill_losses.', 'bev_restore_layers.')
-# Upstream kept recorded features as buffers: student_img_neck_fpn_convs_0_conv, teacher_bev, ...
-UPSTREAM_FEATURE_BUFFER = re.compile(r'(student|teacher)_\w+')
 TRAINING_ONLY = 'distill.'
 BEV_EMBEDDING = 'pts_bbox_head.bev_embedding.weight'
 # Rows of the BEV embedding, FPN laterals -> the config those published weights were made with.
@@ -119,6 +114,14 @@ def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def link_latest(path: Path) -> None:
+    """Let ``latest.pth`` beside a checkpoint point to it; at no moment is there none."""
+    temporary = path.with_name(f'.latest.{os.getpid()}.tmp')
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(path.name)
+    os.replace(temporary, path.with_name('latest.pth'))
+
+
 def plain_state(model: nn.Module) -> 'OrderedDict[str, torch.Tensor]':
     """State dict of a model or of the model inside a parallel wrapper, on the CPU."""
     state = unwrap(model).state_dict()
@@ -214,12 +217,11 @@ def normalise_keys(state: State, own: Iterable[str]) -> tuple['OrderedDict[str, 
     Returns:
         the state dict with plain names, and notices in words.
     """
-    own = set(own)
-    keys = {key: key.removeprefix('module.') for key in state}
-    notices = []
-    if any(name.startswith('student.') for name in keys.values()):
-        keys, dropped = _student_only(keys)
-        notices.append(f'read the student of a distiller: "student." stripped, dropped {_grouped(dropped)}')
+    from projects.mmdet3d_plugin.distill.state_names import plain_names  # that room is loaded after this one
+
+    plain, dropped = plain_names({key: key for key in state})
+    keys = {key: name for name, key in plain.items()}
+    notices = [f'read as the student of a distiller, dropped {_grouped(dropped)}'] if dropped else []
     if not any(name.startswith(TRAINING_ONLY) for name in own):
         training = [key for key, name in keys.items() if name.startswith(TRAINING_ONLY)]
         keys = {key: name for key, name in keys.items() if key not in set(training)}
@@ -237,12 +239,6 @@ def find_latest(work_dir: str | os.PathLike) -> Path | None:
     return max(files, key=_progress_of, default=None)
 
 
-def file_hash(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def _progress_of(path: Path) -> int:
     """Iterations that a checkpoint has behind it; the tensors themselves are not read from disk."""
     try:
@@ -257,18 +253,6 @@ def _progress_of(path: Path) -> int:
         TypeError,
     ) as error:
         raise UserError(f'{path} is not a checkpoint to resume from ({error}): move it away') from error
-
-
-def _student_only(keys: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Of an upstream distiller's keys, keep the student's under plain names; also list what was dropped."""
-    kept, dropped = {}, []
-    for key, name in keys.items():
-        stray = name.startswith(UPSTREAM_EXTRAS) or UPSTREAM_FEATURE_BUFFER.fullmatch(name)
-        if stray:
-            dropped.append(name)
-        else:
-            kept[key] = name.removeprefix('student.')
-    return kept, dropped
 
 
 def _plain_module(name: str) -> str:

@@ -40,9 +40,11 @@ def make_train_parser(description: str) -> argparse.ArgumentParser:
 
 def run(main: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> Any:
     """Run a parsed command, with one line instead of a traceback for errors that a person can mend."""
+    from projects.mmdet3d_plugin.distill.registry import DistillError
+
     try:
         return main(arguments)
-    except UserError as error:
+    except (UserError, DistillError, FileNotFoundError) as error:
         raise SystemExit(f'error: {error}') from None
     finally:
         launch.stop()

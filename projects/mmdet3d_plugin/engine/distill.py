@@ -1,14 +1,13 @@
 """Train the student of a recipe under its teacher."""
 
 import argparse
+import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmcv import Config
 from torch import nn
 
 from projects.mmdet3d_plugin.engine import cli
-from projects.mmdet3d_plugin.engine.checkpoint import file_hash
 from projects.mmdet3d_plugin.engine.config import load_config
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -47,23 +46,19 @@ def distill(cfg: Config, options: TrainOptions | None = None, launch: Launch | N
             f'{cfg.filename} has no distiller: recipes are in projects/configs/distiller; '
             'a detector alone is trained by tools/train.py'
         )
-    return train(cfg, options, launch, make_distiller, teacher_notes(cfg))
+    # The teacher's view is added to a copy of the config, so that the caller's can be used again.
+    return train(copy.deepcopy(cfg), options, launch, make_distiller)
 
 
 def make_distiller(cfg: Config) -> nn.Module:
-    """Build the distiller of a recipe: the student with initial weights, the teacher with its own."""
+    """Build the distiller of a recipe: the student with initial weights, the teacher with its own.
+
+    The training pipeline of the recipe learns to make the teacher's view too.
+    """
     from projects.mmdet3d_plugin.distill.distiller import build_distiller
+    from projects.mmdet3d_plugin.distill.views import apply_teacher_view
 
-    return build_distiller(cfg)
-
-
-def teacher_notes(cfg: Config) -> dict[str, str]:
-    """Which teacher it was, for the meta of checkpoints: the file's name and its SHA-256."""
-    checkpoint = cfg.distiller.get('teacher', {}).get('checkpoint')
-    if not checkpoint:
-        return {}
-    if not Path(checkpoint).is_file():
-        raise UserError(
-            f'there is no teacher checkpoint {checkpoint}: train the teacher first or set its path'
-        )
-    return dict(teacher=Path(checkpoint).name, teacher_sha256=file_hash(checkpoint))
+    distiller = build_distiller(cfg)
+    distiller.init_weights()
+    apply_teacher_view(cfg)
+    return distiller

@@ -34,6 +34,7 @@ def run_inference(
         on rank 0 one result dict per sample in the dataset's order, None elsewhere.
     """
     detector = unwrap(model)
+    detector = getattr(detector, 'student', detector)
     precision = precision or Precision()
     # What a temporal host remembers of the last frame lives here and dies here, not on the module.
     extra = dict(memory=detector.new_memory()) if hasattr(detector, 'new_memory') else {}

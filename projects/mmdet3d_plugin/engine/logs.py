@@ -1,11 +1,13 @@
 """The one logger, and what a log should say about the machine."""
 
+import contextlib
 import logging
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mmcv.utils import get_logger as mmcv_logger
 from tqdm import tqdm
 
 PACKAGES = ('torch', 'torchvision', 'mmcv-full', 'mmdet', 'mmdet3d', 'nuscenes-devkit', 'numpy')
@@ -26,6 +28,8 @@ def start_logging(is_main: bool = True, log_file: Path | None = None) -> logging
     logger = get_logger()
     logger.setLevel(logging.INFO if is_main else logging.ERROR)
     logger.propagate = False
+    # mmcv reports the initialisation of every single parameter at INFO: a thousand lines per model.
+    mmcv_logger('mmcv').setLevel(logging.WARNING)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
@@ -52,8 +56,8 @@ def versions() -> dict[str, str]:
     """Versions of Python, this project and what it stands on; written into every checkpoint."""
     found = {'python': platform.python_version()}
     for name in ('focaldistiller', *PACKAGES):
-        try:
+        with contextlib.suppress(
+            PackageNotFoundError
+        ):  # ours runs from its folder too, without being installed
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = 'not installed as a package'
     return found

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused, ms_deform_attn_packed
 
 # Per bilinear sample and channel: four corners, and the weight of the sample.
 SAMPLING_MACS = 5
@@ -139,6 +139,22 @@ class OpCounter(TorchDispatchMode):
         self.count('deformable attention', SAMPLING_MACS * d * (sampling_offsets.numel() // 2))
         return value.new_empty(b, sampling_offsets.shape[1], m * d)  # as hollow as value
 
+    def deformable_attention_of_pairs(
+        self,
+        value: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        sampling_offsets: Tensor,
+        attention_logits: Tensor,
+        reference_points: Tensor,
+        pair_value: Tensor,
+        pair_query: Tensor,
+    ) -> Tensor:
+        """Stands in for :func:`ms_deform_attn_packed`; arguments and return as there."""
+        b, q, m, levels, p, _ = sampling_offsets.shape
+        d = value.shape[-1]
+        self.count('deformable attention', SAMPLING_MACS * d * len(pair_value) * m * levels * p)
+        return value.new_empty(b, q, m * d)  # as hollow as value
+
     def deformable_convolution(
         self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
     ) -> Tensor:
@@ -166,6 +182,7 @@ class OpCounter(TorchDispatchMode):
         """Count everything that runs inside."""
         with ExitStack() as stack:
             stack.enter_context(_replaced(ms_deform_attn_fused, self.deformable_attention))
+            stack.enter_context(_replaced(ms_deform_attn_packed, self.deformable_attention_of_pairs))
             stack.enter_context(
                 _replaced(modulated_deform_conv.modulated_deform_conv2d, self.deformable_convolution)
             )

@@ -100,8 +100,8 @@ def evaluate_checkpoint(
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
     (folder / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
     if not quiet:
-        print_metrics(metrics, f'{Path(checkpoint).name} on {split} ({len(results)} samples)')
-        get_logger().info('wrote %s', folder / 'metrics.json')
+        print_metrics(metrics, Path(checkpoint).name)
+        get_logger().info('%d samples; wrote %s', len(results), folder / 'metrics.json')
     return metrics
 
 

@@ -79,7 +79,6 @@ def train(
     options: TrainOptions | None = None,
     launch: Launch | None = None,
     make_model: Callable[[Config], nn.Module] | None = None,
-    notes: dict[str, Any] | None = None,
 ) -> TrainRunner:
     """Train a model from a config.
 
@@ -88,7 +87,6 @@ def train(
         options: choices of this run.
         launch: the place of this process, one plain process by default.
         make_model: builds the model with initial weights; ``cfg.model`` by default.
-        notes: what else to write into the meta of checkpoints.
 
     Returns:
         the runner after the last epoch; its ``work_dir`` holds the checkpoints.
@@ -99,6 +97,7 @@ def train(
     seed = cfg.get('seed', 0) if options.seed is None else options.seed
     _open_work_dir(cfg, work_dir, launch)
     resume = _resume_path(options.resume, work_dir)
+    meta = dict(config=cfg.pretty_text, config_file=Path(cfg.filename or 'config.py').name, seed=seed)
     seed_everything(seed, options.deterministic)  # the same on every process, for the same initial weights
     model = (make_model or make_detector)(cfg)
     if cfg.get('load_from') and not resume:
@@ -106,7 +105,7 @@ def train(
     seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
     dataset = build_split(cfg, 'train', test_mode=False)
     loader = build_loader(cfg, dataset, True, launch, seed)
-    meta = _meta(cfg, seed, dataset, notes)
+    meta.update(versions=versions(), CLASSES=classes_of(dataset), **_notes_of(model))
     runner = _build_runner(cfg, model, options, launch, work_dir, meta)
     _register_hooks(runner, cfg, options, launch)
     if resume:
@@ -153,16 +152,9 @@ def _resume_path(resume: str | Path | None, work_dir: Path) -> Path | None:
     return found
 
 
-def _meta(cfg: Config, seed: int, dataset: Any, notes: dict[str, Any] | None) -> dict[str, Any]:
-    """What every checkpoint says about where it comes from; plain values only."""
-    return dict(
-        config=cfg.pretty_text,
-        config_file=Path(cfg.filename or 'config.py').name,
-        seed=seed,
-        versions=versions(),
-        CLASSES=classes_of(dataset),
-        **(notes or {}),
-    )
+def _notes_of(model: nn.Module) -> dict[str, Any]:
+    """What a model itself wants checkpoints to remember: a distiller names its teacher and the file's hash."""
+    return model.meta() if hasattr(model, 'meta') else {}
 
 
 def _build_runner(

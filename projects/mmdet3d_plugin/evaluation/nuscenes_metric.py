@@ -86,26 +86,28 @@ def sample_boxes(result: dict[str, Any], info: Info, classes: Sequence[str]) -> 
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError(f'predictions for sample {info["token"]} are not finite: the network has diverged')
     rotation, translation = _lidar2global(info)
-    matrix = rotation.rotation_matrix
-    centers = centers @ matrix.T + translation
-    velocity = np.pad(boxes[:, 7:9], ((0, 0), (0, 1))) @ matrix.T
-    out = []
-    for i, label in enumerate(labels):
-        name = classes[int(label)]
-        heading = rotation * Quaternion(axis=(0, 0, 1), radians=boxes[i, 6])
-        out.append(
-            dict(
-                sample_token=info['token'],
-                translation=centers[i].tolist(),
-                size=boxes[i, [4, 3, 5]].tolist(),  # the devkit's order is width, length, height
-                rotation=heading.elements.tolist(),
-                velocity=velocity[i, :2].tolist(),
-                detection_name=name,
-                detection_score=float(scores[best[i]]),
-                attribute_name=ATTRIBUTES[name][int(np.hypot(*velocity[i, :2]) <= _MOVING_SPEED)],
-            )
-        )
-    return out
+    centers = centers @ rotation.rotation_matrix.T + translation
+    velocity = (np.pad(boxes[:, 7:9], ((0, 0), (0, 1))) @ rotation.rotation_matrix.T)[:, :2]
+    names = [classes[int(label)] for label in labels]
+    standing = np.hypot(*velocity.T) <= _MOVING_SPEED
+    fields = dict(
+        translation=centers.tolist(),
+        size=boxes[:, [4, 3, 5]].tolist(),  # the devkit's order is width, length, height
+        rotation=_turn(rotation, boxes[:, 6]).tolist(),
+        velocity=velocity.tolist(),
+        detection_name=names,
+        detection_score=scores[best].tolist(),
+        attribute_name=[ATTRIBUTES[name][int(still)] for name, still in zip(names, standing, strict=True)],
+    )
+    rows = zip(*fields.values(), strict=True)
+    return [dict(zip(fields, row, strict=True), sample_token=info['token']) for row in rows]
+
+
+def _turn(rotation: Quaternion, yaw: np.ndarray) -> np.ndarray:
+    """Quaternions wxyz (n, 4) of a turn by ``yaw`` (n,) about z, followed by ``rotation``."""
+    c, s = np.cos(yaw / 2), np.sin(yaw / 2)
+    w, x, y, z = rotation.elements
+    return np.stack([w * c - z * s, x * c + y * s, y * c - x * s, z * c + w * s], axis=1)
 
 
 def evaluate_nuscenes(

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon
 
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
-from projects.mmdet3d_plugin.visualization.camera_view import add_legend
 from projects.mmdet3d_plugin.visualization.geometry import FOOTPRINT, box_corners
 from projects.mmdet3d_plugin.visualization.style import (
     FAINT_INK,
     INK,
     TRUTH,
+    add_legend,
     class_colours,
+    legend_height,
     new_figure,
     style_axes,
 )
@@ -144,17 +145,16 @@ def draw_bev(
     Args:
         size: width of the picture in pixels.
     """
-    legend_height, margin = 34, 6
-    figure = new_figure(size, size + legend_height)
-    height = size + legend_height
+    names = present_classes([predicted, truth], classes)
+    legend, margin = legend_height(names, size), 6
+    height = size + legend
+    figure = new_figure(size, height)
     area = (
         margin / size,
-        (legend_height + margin) / height,
+        (legend + margin) / height,
         1 - 2 * margin / size,
         (size - 2 * margin) / height,
     )
     draw_bev_axes(figure.add_axes(area), classes, points, predicted, truth, reach)
-    add_legend(
-        figure, present_classes([predicted, truth], classes), predicted is not None and truth is not None
-    )
+    add_legend(figure, names, predicted is not None and truth is not None)
     return figure

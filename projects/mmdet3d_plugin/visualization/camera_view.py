@@ -18,7 +18,14 @@ from projects.mmdet3d_plugin.visualization.geometry import (
     clip_segments,
     project,
 )
-from projects.mmdet3d_plugin.visualization.style import INK, TRUTH, class_colours, legend_handles, new_figure
+from projects.mmdet3d_plugin.visualization.style import (
+    INK,
+    TRUTH,
+    add_legend,
+    class_colours,
+    legend_height,
+    new_figure,
+)
 
 # Where each camera looks decides where its image goes: the driver's view on top, the rear below,
 # with left and right as one would see them standing behind the car.
@@ -180,30 +187,13 @@ def draw_cameras(
         predicted, truth: boxes in the LiDAR frame.
         width: of the picture in pixels.
     """
-    margin, legend_height, gap = 6, 34, 6
+    names = present_classes([predicted, truth], classes)
+    margin, legend, gap = 6, legend_height(names, width), 6
     image = next(iter(cameras.values()))[0]
     cell_width = (width - 2 * margin - 2 * gap) / 3
     grid_height = 2 * cell_width * image.shape[0] / image.shape[1] + gap
-    figure = new_figure(width, grid_height + legend_height + 2 * margin)
-    area = (margin, margin + legend_height, width - 2 * margin, grid_height)
+    figure = new_figure(width, grid_height + legend + 2 * margin)
+    area = (margin, margin + legend, width - 2 * margin, grid_height)
     draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap)
-    add_legend(
-        figure, present_classes([predicted, truth], classes), predicted is not None and truth is not None
-    )
+    add_legend(figure, names, predicted is not None and truth is not None)
     return figure
-
-
-def add_legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
-    """One row of classes along the bottom edge."""
-    figure.legend(
-        handles=legend_handles(names, with_truth),
-        loc='lower center',
-        ncols=len(names) + 1,
-        frameon=False,
-        labelcolor=INK,
-        fontsize=9,
-        handlelength=1.4,
-        handleheight=0.9,
-        columnspacing=1.6,
-        borderaxespad=0.4,
-    )

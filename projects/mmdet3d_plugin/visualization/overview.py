@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from projects.mmdet3d_plugin.visualization.bev_view import draw_bev_axes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
-from projects.mmdet3d_plugin.visualization.camera_view import add_legend, draw_camera_grid
-from projects.mmdet3d_plugin.visualization.style import new_figure
+from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid
+from projects.mmdet3d_plugin.visualization.style import add_legend, legend_height, new_figure
 
 
 def draw_overview(
@@ -30,20 +30,19 @@ def draw_overview(
         reach: metres from the ego car to each border of the bird's-eye view.
         width: of the picture in pixels.
     """
-    margin, gap, legend_height = 6, 6, 34
+    names = present_classes([predicted, truth], classes)
+    margin, gap, legend = 6, 6, legend_height(names, width)
     image = next(iter(cameras.values()))[0]
     ratio = image.shape[0] / image.shape[1]
     # three images of aspect `ratio` in two rows beside a square of the same height
     square = (width - 2 * margin - 3 * gap) * 2 * ratio / (3 + 2 * ratio) + gap
-    figure = new_figure(width, square + 2 * margin + legend_height)
-    full_height = square + 2 * margin + legend_height
+    full_height = square + 2 * margin + legend
+    figure = new_figure(width, full_height)
     grid_width = width - 2 * margin - gap - square
-    area = (margin, margin + legend_height, grid_width, square)
+    area = (margin, margin + legend, grid_width, square)
     draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap)
-    left, bottom = margin + grid_width + gap, margin + legend_height
+    left, bottom = margin + grid_width + gap, margin + legend
     bev = figure.add_axes((left / width, bottom / full_height, square / width, square / full_height))
     draw_bev_axes(bev, classes, points, predicted, truth, reach)
-    add_legend(
-        figure, present_classes([predicted, truth], classes), predicted is not None and truth is not None
-    )
+    add_legend(figure, names, predicted is not None and truth is not None)
     return figure

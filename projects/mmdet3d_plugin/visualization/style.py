@@ -1,6 +1,6 @@
 """Colours, the dark canvas and how a figure is saved: what every picture shares."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +58,34 @@ def style_axes(ax: Axes) -> None:
         spine.set_visible(False)
 
 
-def legend_handles(names: Iterable[str], with_truth: bool) -> list[Patch | Line2D]:
-    """One patch per class and, when both kinds are drawn, one line that explains the white boxes."""
+def legend_height(names: Sequence[str], width: float) -> int:
+    """Pixels that the legend of these classes needs below a picture of a width in pixels."""
+    return 12 + 22 * -(-(len(names) + 1) // _legend_columns(names, width))
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    return max(1, min(len(names) + 1, int(width // 150)))
+
+
+def add_legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
+    """Class colours along the bottom edge and, when both kinds are drawn, a line that explains the white boxes."""
     handles: list[Patch | Line2D] = [
         Patch(facecolor=class_colour(name), edgecolor='none', label=name.replace('_', ' ')) for name in names
     ]
     if with_truth:
         handles.append(Line2D([], [], color=TRUTH, linewidth=1.4, label='ground truth'))
-    return handles
+    figure.legend(
+        handles=handles,
+        loc='lower center',
+        ncols=_legend_columns(names, figure.get_figwidth() * figure.dpi),
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        handlelength=1.4,
+        handleheight=0.9,
+        columnspacing=1.6,
+        borderaxespad=0.4,
+    )
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -60,7 +60,7 @@ OBJECT_CLASSES: dict[str, ObjectClass] = {row[0]: ObjectClass(*row) for row in _
 # kind -> typical (length, width, height) in metres; never annotated.
 DISTRACTORS: dict[str, tuple[float, float, float]] = {
     'pole': (0.25, 0.25, 5.5),
-    'sign': (0.2, 0.8, 2.6),
+    'sign': (0.1, 0.8, 2.6),
     'tree': (3.2, 3.2, 6.0),
     'bush': (1.8, 1.4, 1.1),
     'building': (14.0, 10.0, 8.0),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +26,7 @@ from projects.mmdet3d_plugin.datasets.synthetic.nuscenes_writer import (
     write_tables,
 )
 from projects.mmdet3d_plugin.datasets.synthetic.renderer import Renderer
-from projects.mmdet3d_plugin.datasets.synthetic.scene import build_scene
+from projects.mmdet3d_plugin.datasets.synthetic.scene import FRAME_INTERVAL, build_scene
 
 GENERATION = 2  # raise it when the same arguments give other bytes
 TRAIN_SHARE = 0.8
@@ -34,6 +35,7 @@ _UNFINISHED = 'synthetic_world.unfinished.json'
 _PARTS = '.synthetic_parts'
 _SIZE_LIMITS = (64, 4096)
 _MAX_FRAMES = 40
+_MAX_SWEEPS = 9
 
 
 class WorldError(RuntimeError):
@@ -50,6 +52,7 @@ class WorldSpec:
         width: of the images, pixels.
         height: of the images, pixels.
         frames: keyframes per scene, two a second.
+        sweeps: LiDAR sweeps between two keyframes.
         version: name of the table folder.
         generation: of this generator.
     """
@@ -59,6 +62,7 @@ class WorldSpec:
     width: int
     height: int
     frames: int = 10
+    sweeps: int = 0
     version: str = 'v1.0-trainval'
     generation: int = GENERATION
 
@@ -69,6 +73,7 @@ def create_world(
     seed: int,
     size: tuple[int, int],
     frames: int = 10,
+    sweeps: int = 0,
     version: str = 'v1.0-trainval',
     progress: bool = True,
     workers: int = 2,
@@ -82,6 +87,7 @@ def create_world(
         seed: of the world.
         size: (width, height) of the images, pixels.
         frames: keyframes per scene, two a second.
+        sweeps: LiDAR sweeps between two keyframes (nuScenes has nine).
         version: name of the table folder.
         progress: show a progress bar.
         workers: processes; the result does not depend on it.
@@ -93,21 +99,21 @@ def create_world(
     Raises:
         WorldError: when it cannot be made as asked.
     """
-    spec = WorldSpec(scenes, seed, size[0], size[1], frames, version)
+    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version)
     _check(spec, workers)
     names = scene_names(scenes)
     root = Path(out)
     if not _prepare(root, spec, force):
         return False
     todo = [name for name in names if not _part_path(root, name).exists()]
-    _run(
-        root,
-        spec,
-        todo,
-        workers,
-        tqdm(total=len(names), initial=len(names) - len(todo), unit='scene', disable=not progress),
-    )
-    _finish(root, spec, names)
+    bar = tqdm(total=len(names), initial=len(names) - len(todo), unit='scene', disable=not progress)
+    try:
+        _run(root, spec, todo, workers, bar)
+        _finish(root, spec, names)
+    except OSError as error:
+        raise WorldError(f'{root} could not be written: {error}') from error
+    except BrokenProcessPool as error:
+        raise WorldError('a worker process was killed (out of memory?): try --workers 1') from error
     return True
 
 
@@ -139,8 +145,12 @@ def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:
     scene = build_scene(name, scene_seed(spec.seed, name), spec.frames, (spec.width, spec.height))
     renderer, lidar = Renderer(scene), Lidar(scene)
     writer = SceneWriter(root, scene, spec.seed)
-    noise = np.random.default_rng(scene.noise)
+    # Two streams: keyframes are the same however many sweeps lie between them.
+    noise, sweep_noise = (np.random.default_rng(stream) for stream in scene.noise.spawn(2))
     for frame, time in enumerate(scene.times):
+        for part in range(spec.sweeps if frame else 0):
+            between = float(time) - FRAME_INTERVAL * (1 - (part + 1) / (spec.sweeps + 1))
+            writer.add_sweep(frame, between, lidar.cast(between, sweep_noise))
         pictures = {
             camera.channel: renderer.render(camera, float(time) + camera.delay_us * 1e-6)
             for camera in scene.rig.cameras
@@ -160,6 +170,8 @@ def _check(spec: WorldSpec, workers: int) -> None:
         raise WorldError(f'--scenes is {spec.scenes}: ask for at least 1')
     if not 1 <= spec.frames <= _MAX_FRAMES:
         raise WorldError(f'--frames is {spec.frames}: ask for 1 to {_MAX_FRAMES}')
+    if not 0 <= spec.sweeps <= _MAX_SWEEPS:
+        raise WorldError(f'--sweeps is {spec.sweeps}: ask for 0 to {_MAX_SWEEPS}')
     if spec.seed < 0:
         raise WorldError(f'--seed is {spec.seed}: it must not be negative')
     if workers < 1:
@@ -240,8 +252,8 @@ def _run(root: Path, spec: WorldSpec, names: list[str], workers: int, bar: tqdm)
 
 
 def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, which stops handing out scenes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """On Ctrl-C leave at once and without a word: a scene that is not noted as complete is made anew."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 
 def _make_part(root: Path, spec: WorldSpec, name: str) -> None:
@@ -270,31 +282,29 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line of tools/create_synthetic.py; returns the exit status."""
+def _parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog='create_synthetic.py', description='Make a synthetic nuScenes-layout dataset.'
     )
-    parser.add_argument('--out', required=True, help='folder of the dataset')
-    parser.add_argument(
-        '--scenes', type=int, required=True, help='number of scenes; the last fifth is for validation'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    parser.add_argument(
-        '--size', type=parse_size, default=(400, 225), help='image size WIDTHxHEIGHT (default: 400x225)'
-    )
-    parser.add_argument(
-        '--frames', type=int, default=10, help='keyframes per scene, two a second (default: 10)'
-    )
-    parser.add_argument(
-        '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)'
-    )
-    parser.add_argument('--force', action='store_true', help='replace a world that is there already')
-    args = parser.parse_args(argv)
+    add = parser.add_argument
+    add('--out', required=True, help='folder of the dataset')
+    add('--scenes', type=int, required=True, help='number of scenes; the last fifth is for validation')
+    add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
+    add('--size', type=parse_size, default=(400, 225), help='image size WIDTHxHEIGHT (default: 400x225)')
+    add('--frames', type=int, default=10, help='keyframes per scene, two a second (default: 10)')
+    add('--sweeps', type=int, default=0, help='LiDAR sweeps between two keyframes (default: 0)')
+    add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
+    add('--force', action='store_true', help='replace a world that is there already')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of tools/create_synthetic.py; returns the exit status."""
+    args = _parse_args(argv)
+    options = dict(frames=args.frames, sweeps=args.sweeps, workers=args.workers, force=args.force)
     try:
-        made = create_world(
-            args.out, args.scenes, args.seed, args.size, args.frames, workers=args.workers, force=args.force
-        )
+        made = create_world(args.out, args.scenes, args.seed, args.size, **options)
     except WorldError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

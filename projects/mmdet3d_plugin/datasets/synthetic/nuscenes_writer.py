@@ -15,7 +15,7 @@ from projects.mmdet3d_plugin.datasets.synthetic.catalog import OBJECT_CLASSES
 from projects.mmdet3d_plugin.datasets.synthetic.lidar import Sweep
 from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix
 from projects.mmdet3d_plugin.datasets.synthetic.renderer import Picture
-from projects.mmdet3d_plugin.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL
+from projects.mmdet3d_plugin.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL, Camera
 from projects.mmdet3d_plugin.datasets.synthetic.scene import Scene, Thing
 
 TABLES = (
@@ -136,16 +136,26 @@ class SceneWriter:
         time_us = self.frame_time_us(frame)
         self.rows['sample'].append(self._sample(frame, time_us))
         for camera in self.scene.rig.cameras:
-            row = self._sample_data(
-                camera.channel, frame, time_us + camera.delay_us, 'jpg', (camera.width, camera.height)
-            )
+            row = self._sample_data(camera.channel, frame, time_us + camera.delay_us, camera)
             _write_jpeg(self.root / row['filename'], pictures[camera.channel].image)
-        row = self._sample_data(LIDAR_CHANNEL, frame, time_us, 'pcd', (0, 0))
+        row = self._sample_data(LIDAR_CHANNEL, frame, time_us)
         sweep.points.tofile(self.root / row['filename'])
         seen = sum(picture.seen for picture in pictures.values())
         whole = sum(picture.whole for picture in pictures.values())
         share = np.where(whole > 0, seen / np.maximum(whole, 1e-9), 0)
         self._observations.append(Observation(share, seen, sweep.hits))
+
+    def add_sweep(self, frame: int, time: float, sweep: Sweep) -> None:
+        """Write a LiDAR sweep that lies between two keyframes.
+
+        Args:
+            frame: the keyframe after it.
+            time: seconds since the start of the scene.
+            sweep: the LiDAR's.
+        """
+        row = self._sample_data(LIDAR_CHANNEL, frame, self._start_us + round(time * 1e6), is_key_frame=False)
+        (self.root / row['filename']).parent.mkdir(parents=True, exist_ok=True)
+        sweep.points.tofile(self.root / row['filename'])
 
     def finish(self) -> Rows:
         """Annotate what was seen; returns the rows of the scene by table."""
@@ -215,21 +225,23 @@ class SceneWriter:
             'scene_token': self._token('scene'),
         }
 
-    def _sample_data(self, channel: str, frame: int, time_us: int, form: str, size: tuple[int, int]) -> dict:
+    def _sample_data(
+        self, channel: str, frame: int, time_us: int, camera: Camera | None = None, is_key_frame: bool = True
+    ) -> dict:
         """Add the row of a file, linked to the channel's previous one, and the ego pose at its time."""
         key = self._token('sample_data', channel, time_us)
-        ending = 'jpg' if form == 'jpg' else 'pcd.bin'
+        folder = 'samples' if is_key_frame else 'sweeps'
         row = {
             'token': key,
             'sample_token': self._token('sample', frame),
             'ego_pose_token': key,
             'calibrated_sensor_token': self._token('calibrated_sensor', channel),
             'timestamp': time_us,
-            'fileformat': form,
-            'is_key_frame': True,
-            'height': size[1],
-            'width': size[0],
-            'filename': f'samples/{channel}/{self._logfile()}__{channel}__{time_us}.{ending}',
+            'fileformat': 'jpg' if camera else 'pcd',
+            'is_key_frame': is_key_frame,
+            'height': camera.height if camera else 0,
+            'width': camera.width if camera else 0,
+            'filename': f'{folder}/{channel}/{self._logfile()}__{channel}__{time_us}{".jpg" if camera else ".pcd.bin"}',
             'prev': self._last[channel]['token'] if channel in self._last else '',
             'next': '',
         }

@@ -60,6 +60,7 @@ def _shape(kind: str) -> Callable[[Callable], Callable]:
     """Register the painter of a kind."""
 
     def register(function: Callable[[MeshBuilder, np.random.Generator, bool], object]) -> Callable:
+        """Note the painter and hand it back."""
         _SHAPES[kind] = function
         return function
 
@@ -295,8 +296,8 @@ def _pole(b: MeshBuilder, rng: np.random.Generator, moving: bool) -> None:
 @_shape('sign')
 def _sign(b: MeshBuilder, rng: np.random.Generator, moving: bool) -> None:
     plate = _pick(rng, ((30, 80, 190), (240, 240, 236), (20, 130, 70)))
-    b.part((-0.2, 0.2), (-0.05, 0.05), (0, 0.68), (140, 144, 146))
-    b.part((-0.2, 0.2), (-0.5, 0.5), (0.68, 1), (150, 150, 150))
+    b.part((-0.4, 0.4), (-0.05, 0.05), (0, 0.68), (140, 144, 146))
+    b.part((-0.5, 0.5), (-0.5, 0.5), (0.68, 1), (150, 150, 150))
     b.paint('front', (0.04, 0.96), (0.04, 0.96), plate).paint(
         'front', (0.3, 0.7), (0.35, 0.65), _darker(plate, 0.5)
     )

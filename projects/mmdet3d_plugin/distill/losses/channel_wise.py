@@ -1,5 +1,6 @@
 """Channel-wise distillation (Shu et al., ICCV 2021): each channel's map is a distribution over positions."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 
-_CACHED = 1 << 18
-"""Elements worked on at a time on CPU: three such float32 buffers stay in the second-level cache."""
+_CACHED = 1 << 17
+"""Elements worked on at a time on CPU, so that what one operation writes is still in cache for the next."""
 
 
 @LOSSES.register_module()
@@ -66,48 +67,65 @@ def channel_wise_divergence(
 
 
 class _ChannelWiseDivergence(torch.autograd.Function):
-    """Forward also makes the gradient, block by block while the exponentials are in cache."""
+    """Works on a few rows at a time in small buffers; nothing of the features' size is made but the gradient.
+
+    Rows are channels of samples, P = H * W. Forward keeps the logarithms of the softmaxes' denominators, from which
+    backward has the gradient ``softmax(student / tau) - softmax(teacher / tau)`` in one pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool) -> Tensor:
-        n, c, h, w = student.shape
-        s, t = student.reshape(n * c, h * w), teacher.reshape(n * c, h * w)
-        slope = torch.empty_like(s) if ctx.needs_input_grad[0] else None
-        block = max(1, _CACHED // (h * w)) if s.device.type == 'cpu' else n * c
+        s, t = student.flatten(2).flatten(0, 1), teacher.flatten(2).flatten(0, 1)
+        # In float64, since a small divergence is the difference of two large logarithms.
+        log_s, log_t = (torch.empty(len(s), 1, dtype=torch.float64, device=s.device) for _ in range(2))
         total = s.new_zeros((), dtype=torch.float64)
-        for i in range(0, n * c, block):
-            out = None if slope is None else slope[i : i + block]
-            total += _divergence_of_rows(s[i : i + block], t[i : i + block], tau, cross_entropy, out)
-        ctx.scale, ctx.shape = tau / (n * c), student.shape
-        ctx.save_for_backward(slope)
-        return (total * (tau * tau / (n * c))).to(student.dtype)
+        for rows, buffer, spare in _blocks(s):
+            weight = _softmax_terms(t[rows], tau, buffer, log_t[rows])
+            values = (
+                torch.neg(s[rows], out=spare) if cross_entropy else torch.sub(t[rows], s[rows], out=spare)
+            )
+            mean = values.mul_(weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+            _softmax_terms(s[rows], tau, buffer, log_s[rows])
+            divergence = mean / tau + log_s[rows]
+            total += (divergence if cross_entropy else divergence - log_t[rows]).sum(dtype=torch.float64)
+        ctx.tau, ctx.scale = tau, tau / len(s)
+        ctx.save_for_backward(student, teacher, log_s, log_t)
+        return (total * (tau * tau / len(s))).to(student.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        (slope,) = ctx.saved_tensors
-        return (slope * (grad * ctx.scale)).view(ctx.shape), None, None, None
+        student, teacher, log_s, log_t = ctx.saved_tensors
+        s, t = student.flatten(2).flatten(0, 1), teacher.flatten(2).flatten(0, 1)
+        log_s, log_t = log_s.to(s.dtype), log_t.to(s.dtype)
+        slope = torch.empty_like(s)
+        for rows, buffer, _ in _blocks(s):
+            out = torch.add(-log_s[rows], s[rows], alpha=1 / ctx.tau, out=slope[rows]).exp_()
+            out.sub_(torch.add(-log_t[rows], t[rows], alpha=1 / ctx.tau, out=buffer).exp_())
+            out.mul_(grad * ctx.scale)
+        return slope.view(student.shape), None, None, None
 
 
-def _divergence_of_rows(
-    s: Tensor, t: Tensor, tau: float, cross_entropy: bool, slope: Tensor | None
-) -> Tensor:
-    """Summed divergence of some rows; their gradient ``softmax(s) - softmax(t)`` goes to ``slope``.
+def _softmax_terms(x: Tensor, tau: float, out: Tensor, log_sum: Tensor) -> Tensor:
+    """Write ``exp((x - max) / tau)`` to ``out`` and ``log sum exp(x / tau)`` to ``log_sum``.
 
     Args:
-        s: (R, P), student.
-        t: (R, P), teacher.
+        x: (R, P).
         tau: temperature.
-        cross_entropy: leave the teacher's entropy in.
-        slope: (R, P) to write the gradient to, or None.
-
-    Returns:
-        Scalar in float64.
+        out: (R, P), written and returned.
+        log_sum: (R, 1) float64, written.
     """
-    log_s = torch.log_softmax(s / tau, dim=1)
-    log_t = torch.log_softmax(t / tau, dim=1)
-    p_t = log_t.exp()
-    rows = -(p_t * log_s).sum(1) if cross_entropy else (p_t * (log_t - log_s)).sum(1)
-    if slope is not None:
-        torch.sub(log_s.exp_(), p_t, out=slope)
-    return rows.sum(dtype=torch.float64)
+    shift = x.amax(1, keepdim=True) / tau
+    torch.add(-shift, x, alpha=1 / tau, out=out).exp_()
+    torch.add(out.sum(1, keepdim=True).double().log_(), shift, out=log_sum)
+    return out
+
+
+def _blocks(x: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Cut (rows, P) into blocks that fit the cache; each comes with two buffers of its shape, used again and again."""
+    count, positions = x.shape
+    size = max(1, _CACHED // positions) if x.device.type == 'cpu' else count
+    buffers = x.new_empty(2, min(size, count), positions)
+    for i in range(0, count, size):
+        rows = slice(i, min(i + size, count))
+        yield rows, *buffers[:, : rows.stop - i]

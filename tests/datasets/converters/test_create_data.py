@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.create_data import main
+from projects.mmdet3d_plugin.datasets.converters.create_data import main
 
 
 def test_a_problem_is_one_line_and_status_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

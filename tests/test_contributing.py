@@ -1,0 +1,78 @@
+"""Every code block of CONTRIBUTING.md works as it stands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmdet.datasets import DATASETS
+from mmdet.models import DETECTORS
+
+from projects.mmdet3d_plugin.datasets.builder import build_dataloader
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.registry import ADAPTERS, LOSSES, REGIONS
+
+DRAWERS = (LOSSES, REGIONS, ADAPTERS, DETECTORS, DATASETS)
+
+
+@pytest.fixture(scope='module')
+def page() -> dict[str, Any]:
+    """The names that the page's blocks define; what they registered is forgotten afterwards."""
+    before = [dict(drawer.module_dict) for drawer in DRAWERS]
+    names: dict[str, Any] = {'__name__': 'contributing'}
+    for block in re.findall(r'```python\n(.*?)```', Path('CONTRIBUTING.md').read_text(), re.DOTALL):
+        exec(block, names)
+    yield names
+    for drawer, kept in zip(DRAWERS, before, strict=True):
+        drawer.module_dict.clear()
+        drawer.module_dict.update(kept)
+
+
+class StubTeacher:
+    """A teacher made of a host of its own, without a checkpoint."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model, self.adapter, self.classes = model.eval(), adapter_for(model), ['car']
+
+    def taps(self, on: str) -> list:
+        return self.adapter.taps(self.model, on)
+
+    def observe(self, batch: dict, taps: list, device: torch.device) -> tuple[dict, Any]:
+        from projects.mmdet3d_plugin.distill.taps import Recorder
+
+        with torch.no_grad(), Recorder(self.model, taps) as recorder:
+            prediction = self.adapter.infer(self.model, batch)
+        return recorder.pop(), prediction
+
+
+def test_the_page_s_parts_distil_together(page: dict[str, Any]) -> None:
+    loader = build_dataloader(
+        page['BlankFrames'](4), samples_per_gpu=2, workers_per_gpu=0, train=True, seed=0, rank=0, world_size=1
+    )
+    batch = {key: value.data[0] for key, value in next(iter(loader)).items()}
+    terms = [
+        dict(type='CosineDistance', on='bev', weight=1.0),
+        dict(type='FeatureL2', on='bev', region=dict(type='NearField', metres=20), weight=1.0),
+    ]
+    distiller = Distiller(page['Gist'](), StubTeacher(page['Gist']()), terms, classes=['car'])
+    out = distiller.train_step(batch)
+    assert {'loss_score', 'loss_kd_cosine_distance', 'loss_kd_feature_l2'} <= set(out['log_vars'])
+    out['loss'].backward()
+    assert distiller.student.backbone.weight.grad.abs().sum() > 0
+
+
+def test_the_region_is_a_disc(page: dict[str, Any]) -> None:
+    from projects.mmdet3d_plugin.distill.step import Step
+
+    step = Step(dict(img_metas=[dict(pc_range=[-51.2, -51.2, -5.0, 51.2, 51.2, 3.0])]), {}, {})
+    weights = page['NearField'](20.0)(step, torch.zeros(1, 4, 200, 200))
+    assert weights.shape == (1, 1, 200, 200)
+    assert weights.sum().item() * 0.512**2 == pytest.approx(torch.pi * 20**2, rel=0.01)
+
+
+def test_the_loss_is_zero_between_equals(page: dict[str, Any]) -> None:
+    feature = torch.randn(2, 8, 5, 5, requires_grad=True)
+    assert page['CosineDistance']()(feature, feature.detach()).abs() < 1e-6
+    assert page['CosineDistance']()(feature[:0], feature[:0].detach()) == 0
