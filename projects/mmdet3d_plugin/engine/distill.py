@@ -60,5 +60,5 @@ def make_distiller(cfg: Config) -> nn.Module:
 
     distiller = build_distiller(cfg)
     distiller.init_weights()
-    apply_teacher_view(cfg)
+    apply_teacher_view(cfg, distiller.teacher.cfg)
     return distiller
