@@ -1,5 +1,6 @@
 """The set-up: a complete lock, keys that keep builds apart, steps done once, errors of one sentence."""
 
+import contextlib
 import importlib.metadata
 import io
 import re
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.setup import machine, progress
+from tools.setup.__main__ import main
 from tools.setup.environment import Environment, pinned
 from tools.setup.errors import SetupError
 from tools.setup.machine import Flavour
@@ -118,13 +120,14 @@ def test_pinned_reads_the_lock_and_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_every_part_that_a_binary_depends_on_changes_its_key() -> None:
-    base = dict(mmcv='1.7.2', torch='2.11.0+cu130', python='cp311', flavour=Flavour())
+    base = dict(mmcv='1.7.2', torch='2.11.0+cu130', python='cp311', flavour=Flavour(), flags='-O3')
     others = [
         dict(mmcv='1.7.1'),
         dict(torch='2.11.0+cpu'),
         dict(python='cp312'),
         dict(flavour=Flavour('9.0')),
         dict(flavour=Flavour('8.0;9.0')),
+        dict(flags='-O3 -march=native'),
     ]
     keys = [wheel_key(**base)] + [wheel_key(**{**base, **other}) for other in others]
     assert len(set(keys)) == len(keys)
@@ -153,10 +156,21 @@ def test_a_kept_wheel_is_whole_and_found_again(tmp_path: Path) -> None:
     assert MmcvWheel(tmp_path, 'other key', '1.7.2').path is None
 
 
+def test_setuptools_hands_our_flags_to_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.utils.cpp_extension compiles C++ with distutils' C flags; some setuptools replace them by CFLAGS."""
+    from setuptools._distutils import ccompiler, sysconfig
+
+    monkeypatch.setenv('CFLAGS', compile_env({}, Flavour())['CFLAGS'])
+    compiler = ccompiler.new_compiler()
+    sysconfig.customize_compiler(compiler)
+    levels = [flag for flag in compiler.compiler_so if re.match(r'-[Og]', flag)]
+    assert levels[-2:] == ['-O3', '-g0']
+
+
 def test_cpu_builds_hide_the_gpu_from_mmcv() -> None:
     env = compile_env({'CFLAGS': '-O1', 'MAX_JOBS': '3', 'CUDA_VISIBLE_DEVICES': '0'}, Flavour())
     assert (env['FORCE_CUDA'], env['CUDA_VISIBLE_DEVICES']) == ('0', '')
-    assert (env['CFLAGS'], env['MAX_JOBS']) == ('-O1 -g0', '3')
+    assert (env['CFLAGS'], env['MAX_JOBS']) == ('-O3 -DNDEBUG -fwrapv -g0 -O1', '3')
     gpu = compile_env({'CUDA_VISIBLE_DEVICES': '0'}, Flavour('9.0', Path('/cuda')))
     assert (gpu['FORCE_CUDA'], gpu['CUDA_VISIBLE_DEVICES']) == ('1', '0')
     assert (gpu['CUDA_HOME'], gpu['TORCH_CUDA_ARCH_LIST']) == ('/cuda', '9.0')
@@ -429,6 +443,19 @@ def test_a_long_job_shows_a_heartbeat(tmp_path: Path, monkeypatch: pytest.Monkey
     assert re.search(r'^\[1/3\] 0:0\d sleeping 0:00 \(soundly\)$', out.getvalue(), re.MULTILINE)
 
 
+def test_on_a_terminal_one_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('COLUMNS', '30')
+    out = io.StringIO()
+    out.isatty = lambda: True
+    shown = progress.Progress(1, out)
+    shown.beat('x' * 100)
+    shown.beat('done')
+    first, second = out.getvalue().split('\r\x1b[K')[1:]
+    assert len(first) == 29
+    assert second.endswith(' done')
+    assert '\n' not in out.getvalue()
+
+
 def test_a_failing_job_ends_its_companion_and_tells(tmp_path: Path) -> None:
     shown = progress.Progress(1, io.StringIO())
     fails = progress.Job('failing', ['sh', '-c', 'echo broken; exit 3'], tmp_path / 'fails.log').start()
@@ -460,6 +487,16 @@ def test_make_names_the_python_it_needs(python: str) -> None:
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode != 0
     assert re.search(r'^set-up: .*Python 3\.11 or 3\.12.*PYTHON=', answer.stderr, re.MULTILINE)
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('signal.signal', lambda *_: None)  # pytest keeps its own
+    monkeypatch.setattr(Environment, 'set_up', lambda _: (tmp_path / 'taken').mkdir(parents=True))
+    (tmp_path / 'taken').touch()
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out):
+        assert main() == 1
+    assert re.fullmatch(r'\nset-up: .*taken.*\n', out.getvalue())
 
 
 def test_set_up_runs_on_the_standard_library_alone() -> None:

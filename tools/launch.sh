@@ -1,6 +1,6 @@
 # Shared by dist_train.sh, dist_distill.sh and dist_test.sh: start a tool on N processes of this node.
-# NNODES, NODE_RANK, MASTER_ADDR and PORT come from the environment when there are several nodes; PYTHON names
-# another interpreter than that of .venv.
+# NNODES, NODE_RANK, MASTER_ADDR and PORT come from the environment when there are several nodes; without a .venv,
+# PYTHON names the interpreter.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -8,12 +8,8 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 launch() {
     local tool="$1" processes="$2"
     shift 2
-    local python=python
-    if [ -n "${PYTHON:-}" ]; then
-        python="$PYTHON"
-    elif [ -x "$ROOT/.venv/bin/python" ]; then
-        python="$ROOT/.venv/bin/python"
-    fi
+    local python="${PYTHON:-python}"
+    [ -x "$ROOT/.venv/bin/python" ] && python="$ROOT/.venv/bin/python"
     local rendezvous=(--nnodes "${NNODES:-1}" --nproc-per-node "$processes")
     if [ "${NNODES:-1}" -gt 1 ]; then
         if [ -z "${MASTER_ADDR:-}" ] || [ -z "${NODE_RANK:-}" ]; then

@@ -1,6 +1,7 @@
 """The few lines that let mmcv-full 1.7 and mmdet3d 1.0.0rc6 live on torch 2.11; each names its reason."""
 
 import functools
+import logging
 import warnings
 from typing import Any
 
@@ -12,6 +13,8 @@ def apply() -> None:
     """Make mmdet3d importable and mmcv's runner usable. Safe to call any number of times."""
     # mmcv announces at every import that version 2 will appear in 2023; we know, and pin 1.7.2.
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV will release', category=UserWarning)
+    # mmcv imports torch's builder of extensions, which warns on every machine without a GPU; we build none.
+    logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
     _add_numpy_aliases()
     _import_mmdet3d()
     _trust_numpy_numbers()

@@ -131,6 +131,10 @@ def test_in_testing_frames_come_in_order_without_targets(tiny_nuscenes: Path) ->
     assert [metas(s)[0]['sample_token'] for s in samples] == [f'scene-0003-{i}' for i in range(4)]
     assert [metas(s)[0]['prev_bev_exists'] for s in samples] == [False, True, True, True]
     assert all(set(s) == {'img', 'img_metas'} for s in samples)
+    np.random.seed(0)
+    before = np.random.get_state()[2]
+    dataset[1]
+    assert np.random.get_state()[2] == before  # an evaluation between two epochs changes no training
 
 
 @pytest.mark.parametrize(

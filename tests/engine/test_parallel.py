@@ -15,8 +15,10 @@ from projects.mmdet3d_plugin.engine.parallel import unpack_batch, wrap_model
 from projects.mmdet3d_plugin.engine.train import TrainOptions, train
 from tests.engine.processes import run_in_processes
 from tests.engine.toy import ONE_PROCESS, ToyDataset, ToyDetector, toy_config
+from tests.factories import frame_batch, pint_bevformer
 
 SIZE = 8
+HOST_SEEDS = [3, 4]  # with different numbers of boxes: their normaliser has to be shared too
 
 
 def trained_state(launch: Launch, folder: str, batch: int, **changes: Any) -> dict[str, torch.Tensor]:
@@ -46,6 +48,10 @@ class Checkpointed(nn.Module):
         torch.manual_seed(0)
         self.layer, self.unused = nn.Linear(3, 3), nn.Linear(3, 3)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3) -> (n, 3)."""
+        return self.layer(x)
+
     def train_step(self, data: dict[str, torch.Tensor], optimizer: Any = None) -> dict[str, Any]:
         """As mmdet's backbones call it: without saying which kind of checkpointing."""
         x = cp.checkpoint(self.layer, cp.checkpoint(self.layer, data['x']))
@@ -61,9 +67,24 @@ def everything_distributed(place: Launch, folder: str) -> dict[str, Any]:
     model = wrap_model(Checkpointed(), place, find_unused_parameters=True)
     model.train_step(batch, None)['loss'].backward()
     found['checkpointed'] = model.module.layer.weight.grad
+    with torch.no_grad():
+        found['forward'] = model(**batch)
+    found['host'] = host_gradients(place, [HOST_SEEDS[place.rank]])
     found['results'] = _evaluate(place)
     found['objects'] = gather_objects(f'from {place.rank}')
     return found
+
+
+def host_gradients(place: Launch, seeds: list[int]) -> dict[str, torch.Tensor]:
+    """Gradients of a real BEVFormer, with history, on the samples of these seeds."""
+    model = wrap_model(pint_bevformer(), place)
+    batch = frame_batch(seeds, queue=2)
+    for _ in range(2):  # a second pass fails if a parameter got no gradient in the first
+        model.zero_grad(set_to_none=True)
+        model.train_step(dict(batch, img_metas=DataContainer([batch['img_metas']], cpu_only=True)), None)[
+            'loss'
+        ].backward()
+    return {name: p.grad for name, p in model.module.named_parameters() if p.grad is not None}
 
 
 def _variants() -> dict[str, dict[str, Any]]:
@@ -108,6 +129,18 @@ def test_gradients_equal_those_of_the_joined_batch(
             torch.testing.assert_close(rank['trained'][variant][name], alone[name], rtol=1e-5, atol=1e-6)
 
 
+def test_gradients_of_the_real_host_equal_those_of_the_joined_batch(ranks: list[dict[str, Any]]) -> None:
+    alone = host_gradients(ONE_PROCESS, HOST_SEEDS)
+    half = host_gradients(ONE_PROCESS, HOST_SEEDS[:1])
+    assert len(alone) > 100
+    name = 'pts_bbox_head.transformer.level_embeds'
+    assert not torch.allclose(half[name], alone[name], rtol=1e-2)
+    for rank in ranks:
+        assert rank['host'].keys() == alone.keys()
+        for name, gradient in alone.items():
+            torch.testing.assert_close(rank['host'][name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
 def test_processes_really_differ_in_their_samples(ranks: list[dict[str, Any]], tmp_path: Path) -> None:
     half = trained_state(ONE_PROCESS, str(tmp_path), batch=2, **{'data.train.size': SIZE // 2})
     name = 'pts_bbox_head.weight'
@@ -130,6 +163,11 @@ def test_gradient_checkpointing_lives_with_unused_parameters(ranks: list[dict[st
     model.train_step(dict(x=_points()))['loss'].backward()
     for rank in ranks:
         torch.testing.assert_close(rank['checkpointed'], model.layer.weight.grad)
+
+
+def test_a_wrapped_model_can_be_called(ranks: list[dict[str, Any]]) -> None:
+    for number, rank in enumerate(ranks):
+        torch.testing.assert_close(rank['forward'], Checkpointed()(_points()[number::2]).detach())
 
 
 def test_results_of_processes_come_together_in_order(ranks: list[dict[str, Any]]) -> None:

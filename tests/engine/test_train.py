@@ -66,6 +66,16 @@ def test_resuming_inside_an_epoch_equals_a_straight_run(tmp_path: Path) -> None:
     assert_same_end(tmp_path / 'straight/epoch_2.pth', tmp_path / 'parts/epoch_2.pth')
 
 
+def test_a_checkpoint_never_cuts_an_accumulated_update(tmp_path: Path) -> None:
+    steps = {'checkpoint_config': dict(interval=3, by_epoch=False), 'optimizer_config.cumulative_iters': 2}
+    run(tmp_path / 'straight', 2, **steps)
+    # Steps 3, 6 and 9 are due; groups end with steps 2, 4 and 5 of an epoch of 5.
+    names = sorted(path.name for path in (tmp_path / 'straight').glob('*_*.pth'))
+    assert names == ['epoch_2.pth', 'iter_4.pth', 'iter_7.pth', 'iter_9.pth']
+    run(tmp_path / 'parts', 2, dict(resume=tmp_path / 'straight/iter_7.pth'), **steps)
+    assert_same_end(tmp_path / 'straight/epoch_2.pth', tmp_path / 'parts/epoch_2.pth')
+
+
 def test_validation_leaves_no_trace_in_training(tmp_path: Path) -> None:
     run(tmp_path / 'with', evaluation=dict(interval=1))
     run(tmp_path / 'without')
@@ -87,6 +97,22 @@ def test_auto_without_a_checkpoint_says_so_and_starts(tmp_path: Path, capsys: py
     run(tmp_path, 1, dict(resume='auto'))
     assert 'no checkpoint in' in capsys.readouterr().err
     assert (tmp_path / 'epoch_1.pth').is_file()
+
+
+def test_another_teacher_than_before_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def taught_by(digest: str) -> None:
+        meta = dict(teacher=dict(checkpoint='teacher.pth', sha256=digest))
+        monkeypatch.setattr(ToyDetector, 'meta', lambda _: meta, raising=False)
+
+    taught_by('aa')
+    run(tmp_path, 1)
+    run(tmp_path, 2, dict(resume='auto'))
+    assert 'another teacher' not in capsys.readouterr().err
+    taught_by('bb')
+    run(tmp_path, 3, dict(resume='auto'))
+    assert 'taught by another teacher (teacher.pth)' in capsys.readouterr().err
 
 
 def test_a_student_file_cannot_be_resumed(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ CASES = {
     'odd channels': ([(6, 5), (3, 3)], 77, 3, 20, 3, 2),
     'three points, two references': ([(6, 5)], 30, 1, 8, 3, 2),
     'wide heads': ([(7, 7)], 40, 1, 256, 4, 1),
-    'more points than a block': ([(7, 9), (4, 4)], 5, 2, 8, 150, 1),
+    'as many points as a block holds': ([(7, 9), (4, 4)], 5, 2, 8, 128, 1),
 }
 
 

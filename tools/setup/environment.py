@@ -72,7 +72,7 @@ class Environment:
             [
                 sys.version,
                 str(self.root),
-                *machine.gpu_hints(os.environ),
+                *machine.build_hints(os.environ),
                 *contents(self.requirements.glob('*.txt')),
                 *contents((self.root / 'tools' / 'setup').glob('*.py')),
                 *contents([self.root / 'pyproject.toml']),
@@ -219,8 +219,12 @@ class Environment:
 
     def _mmcv_key(self) -> str:
         probe = 'import sys, torch; print(torch.__version__, "cp%d%d" % sys.version_info[:2])'
-        torch, python = subprocess.check_output([self.python, '-c', probe], text=True).split()
-        return wheel_key(pinned(self.lock, 'mmcv-full'), torch, python, self.flavour)
+        answer = subprocess.run([self.python, '-c', probe], capture_output=True, text=True)
+        if answer.returncode:
+            raise SetupError(f'torch was installed but does not import: {answer.stderr.strip()}')
+        torch, python = answer.stdout.split()
+        flags = compile_env(os.environ, self.flavour)['CFLAGS']
+        return wheel_key(pinned(self.lock, 'mmcv-full'), torch, python, self.flavour, flags)
 
     def _mmcv_wheel(self) -> MmcvWheel:
         return MmcvWheel(cache_dir(os.environ), self._mmcv_key(), pinned(self.lock, 'mmcv-full'))

@@ -135,9 +135,9 @@ def machine_tag() -> str:
     return f'{platform.system()}-{platform.machine()}-{"".join(platform.libc_ver())}'.lower()
 
 
-def gpu_hints(env: Mapping[str, str]) -> list[str]:
-    """What decides the flavour, cheap to read: asking nvidia-smi takes seconds on some servers."""
-    names = ('FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST', 'CUDA_HOME', 'CUDA_PATH')
+def build_hints(env: Mapping[str, str]) -> list[str]:
+    """What decides how operators are compiled, cheap to read: asking nvidia-smi takes seconds on some servers."""
+    names = ('FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST', 'CUDA_HOME', 'CUDA_PATH', 'CFLAGS')
     return [f'{name}={env.get(name, "")}' for name in names] + [
         f'gpu={shutil.which("nvidia-smi") is not None}'
     ]

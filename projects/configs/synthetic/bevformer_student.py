@@ -1,9 +1,8 @@
-# The pint-sized student of the demo: half the resolution of its teacher in the images (200x112) and in BEV (20x20).
+# The pint-sized student of the demo: half the resolution of its teacher in the images (160x90 padded to 160x96) and in
+# BEV (20x20), and half its encoder.
 _base_ = ['./bevformer_teacher.py']
 
 model = dict(
-    img_backbone=dict(base_channels=16, stem_channels=16),
-    img_neck=dict(in_channels=[32, 64, 128]),
     pts_bbox_head=dict(
         bev_h=20,
         bev_w=20,
@@ -13,7 +12,7 @@ model = dict(
 
 image_view = dict(
     type='ImageView',
-    size=(200, 112),
+    size=(160, 90),
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,

@@ -95,8 +95,9 @@ class NuScenesTemporalDataset(Dataset):
         plain int draws from numpy's global state.
         """
         seed = getattr(index, 'seed', None)
-        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
-        index = int(index)
+        if seed is None:  # testing leaves numpy's global state alone: training may go on after it
+            seed = 0 if self.test_mode else np.random.randint(2**31)
+        rng, index = np.random.default_rng(seed), int(index)
         if not self.test_mode and self.filter_empty:
             index = self._with_targets(index, rng)
         return self._queue(self._draw_queue(index, rng), rng)

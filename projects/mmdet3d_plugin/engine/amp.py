@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from projects.mmdet3d_plugin.engine.logs import get_logger
+
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -21,6 +23,10 @@ class Precision:
     def __init__(self, name: str | None = None, device_type: str = 'cpu') -> None:
         if name is not None and name not in DTYPES:
             raise ValueError(f'mixed precision "{name}" is unknown: choose from {", ".join(DTYPES)}')
+        if name == 'fp16' and device_type == 'cpu':
+            get_logger().warning(
+                'fp16 is emulated on a CPU and many times slower than fp32 there; bf16 is not'
+            )
         self.name = name
         self.device_type = device_type
         self.scaler = torch.amp.GradScaler(device_type) if name == 'fp16' else None

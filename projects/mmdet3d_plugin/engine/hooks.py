@@ -26,7 +26,7 @@ class OptimizeHook(Hook):
     """Backward pass, gradient accumulation, clipping, and the optimizer's step.
 
     Accumulation is exact: the gradient of a group of steps is the mean over the group, also for the last group
-    of an epoch when it is shorter. Groups never cross an epoch, so a checkpoint never cuts one.
+    of an epoch when it is shorter. Groups never cross an epoch.
 
     Args:
         grad_clip: arguments of ``clip_grad_norm_``, for instance ``dict(max_norm=35, norm_type=2)``.
@@ -53,7 +53,8 @@ class OptimizeHook(Hook):
         loss = runner.outputs['loss'] / self._group_size(runner)
         scaler = runner.precision.scaler
         (loss if scaler is None else scaler.scale(loss)).backward()
-        if not self._closes_group(runner):
+        runner.between_updates = self._closes_group(runner)
+        if not runner.between_updates:
             return
         if scaler is not None:
             scaler.unscale_(runner.optimizer)
@@ -112,16 +113,23 @@ class SaveHook(Hook):
         self.by_epoch = by_epoch
         self.max_keep_ckpts = max_keep_ckpts
         self.save_last = save_last
+        self._due = False
 
     def after_train_epoch(self, runner: TrainRunner) -> None:
         """Save when the number of finished epochs asks for it."""
-        due = self.by_epoch and self.every_n_epochs(runner, self.interval)
+        due = self._due or (self.by_epoch and self.every_n_epochs(runner, self.interval))
+        self._due = False
         if due or (self.save_last and self.is_last_epoch(runner)):
             self._save(runner, f'epoch_{runner.epoch + 1}.pth', mid_epoch=False)
 
     def after_train_iter(self, runner: TrainRunner) -> None:
-        """Save when the number of finished steps asks for it; the end of an epoch is saved as an epoch."""
-        if not self.by_epoch and self.every_n_iters(runner, self.interval) and not self.end_of_epoch(runner):
+        """Save when the number of finished steps asks for it, but never between the steps of one update.
+
+        What falls due at the end of an epoch is saved as an epoch.
+        """
+        self._due = not self.by_epoch and (self._due or self.every_n_iters(runner, self.interval))
+        if self._due and runner.between_updates and not self.end_of_epoch(runner):
+            self._due = False
             self._save(runner, f'iter_{runner.iter + 1}.pth', mid_epoch=True)
 
     def _save(self, runner: TrainRunner, name: str, mid_epoch: bool) -> None:
@@ -184,10 +192,11 @@ class EvaluateHook(Hook):
         if epoch < self.start or (epoch - self.start + 1) % self.interval:
             return
         with untouched_rng():
-            results = run_inference(runner.model, self.data_loader, runner.launch, runner.precision)
+            # In fp32 whatever training runs in, so that tools/test.py later says the same.
+            results = run_inference(runner.model, self.data_loader, runner.launch)
             metrics = None if results is None else self.evaluate(results, **self.evaluate_kwargs)
         metrics = {key: float(value) for key, value in broadcast_object(metrics).items()}
-        runner.log_buffer.output.update(metrics, eval_iter_num=len(self.data_loader))
+        runner.log_buffer.output.update(metrics, eval_iter_num=len(self.data_loader.dataset))
         runner.log_buffer.ready = True
         if self.save_best:
             self._keep_best(runner, metrics)

@@ -1,5 +1,6 @@
 """The one logger, and what a log should say about the machine."""
 
+import contextlib
 import logging
 import platform
 import sys
@@ -55,8 +56,8 @@ def versions() -> dict[str, str]:
     """Versions of Python, this project and what it stands on; written into every checkpoint."""
     found = {'python': platform.python_version()}
     for name in ('focaldistiller', *PACKAGES):
-        try:
+        with contextlib.suppress(
+            PackageNotFoundError
+        ):  # ours runs from its folder too, without being installed
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = 'not installed as a package'
     return found

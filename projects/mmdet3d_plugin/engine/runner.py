@@ -37,6 +37,7 @@ class TrainRunner(EpochBasedRunner):
         super().__init__(**kwargs)
         self.launch = launch
         self.precision = precision or Precision()
+        self.between_updates = True  # False while gradients of an unfinished group are waiting
         self._recount = False
         self._skip = 0  # batches of the first epoch that a resumed run has behind it
         self._pending_rng: dict[str, Any] | None = None
@@ -135,6 +136,7 @@ class TrainRunner(EpochBasedRunner):
     def _restore_position(self, content: dict[str, Any], path: Path) -> None:
         """Restore epoch, iteration, best score and this process's random state."""
         saved = content['meta']
+        self._compare_teachers(saved.get('teacher'), path)
         self._epoch, self._iter, self._skip = saved['epoch'], saved['iter'], saved.get('inner_iter', 0)
         self.meta = {**(self.meta or {}), 'hook_msgs': saved.get('hook_msgs', {})}
         if saved['world_size'] == self.world_size:
@@ -151,6 +153,14 @@ class TrainRunner(EpochBasedRunner):
                 self.world_size,
             )
         self.logger.info('resumed %s after epoch %d, iteration %d', path, self._epoch, saved['iter'])
+
+    def _compare_teachers(self, saved: dict[str, Any] | None, path: Path) -> None:
+        """Say so when a student goes on under another teacher than it began with."""
+        present = (self.meta or {}).get('teacher')
+        if saved and present and saved['sha256'] != present['sha256']:
+            self.logger.warning(
+                '%s was taught by another teacher (%s): its file has changed', path, saved['checkpoint']
+            )
 
     def _batches(self, data_loader: DataLoader) -> Iterator[tuple[int, Any]]:
         """Yield (number in epoch, batch) of one epoch, without those that a resumed run has behind it."""

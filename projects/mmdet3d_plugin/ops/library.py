@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -12,23 +13,24 @@ from torch.library import register_autograd, register_fake
 
 from projects.mmdet3d_plugin.ops.build import BuildError, build, cached_library, find_compiler
 
-_devices: frozenset[str] = frozenset()
+OPERATORS = ('ms_deform_attn', 'channel_wise_kl', 'masked_l2')
+_served: frozenset[tuple[str, str]] = frozenset()
 
 
-def serves(tensor: Tensor) -> bool:
-    """Is there a compiled kernel for the device this tensor lives on?"""
-    return tensor.device.type in _devices
+def serves(tensor: Tensor, operator: str = 'ms_deform_attn') -> bool:
+    """Is there a compiled kernel of this operator for the device that the tensor lives on?"""
+    return (operator, tensor.device.type) in _served
 
 
 @contextlib.contextmanager
 def pure_torch() -> Iterator[None]:
     """Within this context the doors take their plain torch path: for comparisons."""
-    global _devices
-    before, _devices = _devices, frozenset()
+    global _served
+    before, _served = _served, frozenset()
     try:
         yield
     finally:
-        _devices = before
+        _served = before
 
 
 def load() -> None:
@@ -37,7 +39,7 @@ def load() -> None:
     Without a compiler, or when compiling fails, the operators run in plain torch and one warning says so.
     ``FOCALDISTILLER_OPS=torch`` asks for that path.
     """
-    global _devices
+    global _served
     if os.environ.get('FOCALDISTILLER_OPS') == 'torch':
         return
     try:
@@ -51,8 +53,8 @@ def load() -> None:
         return
     _register()
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    keys = {'cpu': 'CPU', 'cuda': 'CUDA'}
-    _devices = frozenset(name for name, key in keys.items() if has('focaldistiller::ms_deform_attn', key))
+    pairs = product(OPERATORS, ('cpu', 'cuda'))
+    _served = frozenset((op, dev) for op, dev in pairs if has(f'focaldistiller::{op}', dev.upper()))
 
 
 def _register() -> None:
@@ -66,6 +68,12 @@ def _register() -> None:
             f'focaldistiller::{name}_backward', _fake_anchored_backward if anchored else _fake_backward
         )
         register_autograd(f'focaldistiller::{name}', _backward_of(name, anchored), setup_context=_save_inputs)
+    register_fake('focaldistiller::channel_wise_kl', _fake_divergence)
+    register_fake('focaldistiller::channel_wise_kl_backward', _fake_slope)
+    register_autograd('focaldistiller::channel_wise_kl', _divergence_backward, setup_context=_save_divergence)
+    register_fake('focaldistiller::masked_l2', _fake_square)
+    register_fake('focaldistiller::masked_l2_backward', _fake_slope)
+    register_autograd('focaldistiller::masked_l2', _square_backward, setup_context=_save_square)
 
 
 def _fake_forward(value: Tensor, shapes: list[int], points: Tensor, weights: Tensor, *rest: Tensor) -> Tensor:
@@ -112,6 +120,45 @@ def _backward_of(name: str, anchored: bool) -> object:
         return grad_value, None, grad_points, grad_weights, grad_anchors if wanted else None, *pairs
 
     return backward
+
+
+def _fake_divergence(student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool) -> tuple[Tensor, ...]:
+    logs = student.new_empty(student.shape[0] * student.shape[1], dtype=torch.float64)
+    return student.new_empty(()), logs, torch.empty_like(logs)
+
+
+def _fake_square(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    return student.new_empty(())
+
+
+def _fake_slope(grad: Tensor, student: Tensor, *rest: object) -> Tensor:
+    return student.new_empty(student.shape)
+
+
+def _save_divergence(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, ...]
+) -> None:
+    student, teacher, ctx.tau, _ = inputs
+    _, log_student, log_teacher = output
+    ctx.save_for_backward(student, teacher, log_student, log_teacher)
+    ctx.mark_non_differentiable(log_student, log_teacher)
+
+
+def _divergence_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, *unused: Tensor) -> tuple:
+    return (
+        torch.ops.focaldistiller.channel_wise_kl_backward(grad, *ctx.saved_tensors, ctx.tau),
+        None,
+        None,
+        None,
+    )
+
+
+def _save_square(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _square_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+    return torch.ops.focaldistiller.masked_l2_backward(grad, *ctx.saved_tensors), None, None
 
 
 load()

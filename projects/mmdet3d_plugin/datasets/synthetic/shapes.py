@@ -60,6 +60,7 @@ def _shape(kind: str) -> Callable[[Callable], Callable]:
     """Register the painter of a kind."""
 
     def register(function: Callable[[MeshBuilder, np.random.Generator, bool], object]) -> Callable:
+        """Note the painter and hand it back."""
         _SHAPES[kind] = function
         return function
 

@@ -47,16 +47,12 @@ class PhotoMetricDistortionMultiView:
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Parameters for one image; a step that a coin leaves out has its neutral value."""
-
-        def maybe(neutral: float, low: float, high: float) -> float:
-            return rng.uniform(low, high) if rng.random() < 0.5 else neutral
-
         return dict(
-            brightness=maybe(0.0, -self.brightness_delta, self.brightness_delta),
+            brightness=_maybe(rng, 0.0, -self.brightness_delta, self.brightness_delta),
             contrast_first=rng.random() < 0.5,
-            contrast=maybe(1.0, *self.contrast_range),
-            saturation=maybe(1.0, *self.saturation_range),
-            hue=maybe(0.0, -self.hue_delta, self.hue_delta),
+            contrast=_maybe(rng, 1.0, *self.contrast_range),
+            saturation=_maybe(rng, 1.0, *self.saturation_range),
+            hue=_maybe(rng, 0.0, -self.hue_delta, self.hue_delta),
             channels=rng.permutation(3) if rng.random() < 0.5 else np.arange(3),
         )
 
@@ -66,6 +62,10 @@ class PhotoMetricDistortionMultiView:
             f'saturation_range={self.saturation_range}, hue_delta={self.hue_delta}, '
             f'shared_across_cameras={self.shared_across_cameras})'
         )
+
+
+def _maybe(rng: np.random.Generator, neutral: float, low: float, high: float) -> float:
+    return rng.uniform(low, high) if rng.random() < 0.5 else neutral
 
 
 def distort(

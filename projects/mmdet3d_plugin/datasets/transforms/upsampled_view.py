@@ -18,7 +18,7 @@ class UpsampledView:
     normalisation is the student's. :class:`ImageView` gives a teacher the resolution it was trained on.
 
     Args:
-        name: of the new view; its tensor becomes ``{name}_img``.
+        name: of the new view; its tensor (num_cams, 3, H, W) becomes ``{name}_img``.
         factor: on both sides.
         pad_divisor: sides are padded with zeros to multiples of this.
     """

@@ -76,16 +76,16 @@ class PerceptionTransformer(nn.Module):
         )
         self.can_bus_mlp.add_module('norm', nn.LayerNorm(embed_dims))
 
-    def init_weights(self) -> None:
-        """Xavier everywhere, then what deformable attention and the embeddings ask for."""
+    def init_weights(self, embed_std: float = 1.0) -> None:
+        """Xavier everywhere, then what deformable attention asks for, and embeddings of a given spread."""
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         for module in self.modules():
             if isinstance(module, DEFORMABLE):
                 module.init_weights()
-        nn.init.normal_(self.level_embeds)
-        nn.init.normal_(self.cams_embeds)
+        nn.init.normal_(self.level_embeds, std=embed_std)
+        nn.init.normal_(self.cams_embeds, std=embed_std)
         nn.init.zeros_(self.reference_points.bias)
 
     def encode(

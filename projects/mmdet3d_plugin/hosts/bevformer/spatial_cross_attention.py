@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
 from projects.mmdet3d_plugin.hosts.bevformer.reference_points import VisiblePairs
-from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_packed
 
 
 class CameraDeformableAttention(nn.Module):
@@ -54,10 +53,15 @@ class CameraDeformableAttention(nn.Module):
         b, q, c = query.shape
         m, levels, p = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(value).view(value.shape[0], -1, m, c // m)
-        offsets = self.sampling_offsets(query).view(b * q, m, levels, p, 2)
-        logits = self.attention_weights(query).view(b * q, m, levels * p)
-        out = _attend_pairs(value, spatial_shapes, offsets, logits, pairs)
-        return out.view(b, q, c)
+        return ms_deform_attn_packed(
+            value,
+            spatial_shapes,
+            self.sampling_offsets(query).view(b, q, m, levels, p, 2),
+            self.attention_weights(query).view(b, q, m, levels * p),
+            pairs.points,
+            pairs.value_index,
+            pairs.query_index,
+        )
 
 
 class SpatialCrossAttention(nn.Module):
@@ -90,33 +94,3 @@ class SpatialCrossAttention(nn.Module):
         """
         seen = self.deformable_attention(query, value, spatial_shapes, pairs)
         return query + self.dropout(self.output_proj(seen / pairs.count))
-
-
-def _attend_pairs(
-    value: Tensor,
-    spatial_shapes: Sequence[tuple[int, int]],
-    offsets: Tensor,
-    logits: Tensor,
-    pairs: VisiblePairs,
-) -> Tensor:
-    """Lay the pairs of each camera side by side, padded to the longest, attend, and sum over cameras.
-
-    Args and returns: value (V, S, M, D), offsets (N, M, L, P, 2), logits (N, M, L * P) -> (N, M * D).
-    """
-    counts = torch.bincount(pairs.value_index, minlength=len(value))
-    row = torch.arange(len(pairs.value_index), device=value.device)
-    row = row - (counts.cumsum(0) - counts)[pairs.value_index]
-    place = (pairs.value_index, row)
-    size = (len(value), int(counts.max()) if len(row) else 0)
-
-    def lay_out(rows: Tensor) -> Tensor:
-        return rows.new_zeros(*size, *rows.shape[1:]).index_put(place, rows)
-
-    out = ms_deform_attn_fused(
-        value,
-        spatial_shapes,
-        lay_out(offsets[pairs.query_index]),
-        lay_out(logits[pairs.query_index]),
-        lay_out(pairs.points.to(offsets.dtype)),
-    )
-    return out.new_zeros(len(offsets), out.shape[-1]).index_add(0, pairs.query_index, out[place])

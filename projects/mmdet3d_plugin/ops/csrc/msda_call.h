@@ -7,8 +7,18 @@
 
 namespace focal {
 
+constexpr int kBlock = 256;     // most points of a group; direct kernels: of all heads of a row
+constexpr int kFill = 256;      // points planned at once, unless a single row has more
+constexpr int64_t kChunk = 256; // rows that are computed while the cells of the next as many are fetched
+
 struct Level {
   int32_t height, width, start;  // start: first cell of the level in the flattened map
+};
+
+// Elements from one map, query and head to the next. Queries count through all maps, so `map` holds what a map's
+// begin differs from where its first query would lie.
+struct Steps {
+  int64_t map, query, head;
 };
 
 // A row is one (query, map) pair. Rows are grouped by map; `order` lists the rows of every map in the sequence in
@@ -23,11 +33,13 @@ struct Call {
 
   const int32_t* order = nullptr;
   const int64_t* row_begin = nullptr;
+  const int32_t* centre = nullptr;     // per entry of `order`: cell (y << 16 | x) of level 0 it looks at, or nullptr
   const int32_t* row_query = nullptr;  // query of a row; nullptr: the row itself
   bool shared = false;                 // several rows may name one query: their results add up
 
   const T* points = nullptr;   // (queries, heads, levels, points, 2): locations, or offsets in cells when anchored
   const T* weights = nullptr;  // (queries, heads, levels * points): weights, or logits when anchored
+  Steps points_at{}, weights_at{};
   const T* anchors = nullptr;  // (rows, num_anchors, 2) reference points; nullptr: points are locations
   int32_t num_anchors = 0;
 

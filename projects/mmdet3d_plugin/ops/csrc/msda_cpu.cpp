@@ -10,18 +10,14 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <optional>
-#include <string>
 #include <tuple>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
+#include "huge_pages.h"
+#include "isa.h"
 #include "msda_call.h"
 
 namespace focal {
@@ -29,19 +25,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kRowsPerTask = 256;  // rows of one direct task
 constexpr int32_t kTile = 16;          // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
-constexpr size_t kHugePage = 2u << 20;
-
-// Fresh memory of many megabytes costs a page fault every 4 KiB unless it may come in huge pages.
-void advise_huge(void* data, size_t bytes) {
-#if defined(__linux__)
-  if (bytes < 2 * kHugePage) return;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kHugePage * kHugePage;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-}
 
 Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
   Tensor t = at::empty(sizes, options);
@@ -61,13 +45,9 @@ Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
 template <class T>
 const Kernels<T>& kernels() {
 #if defined(__x86_64__)
-  static const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-  static const bool narrow = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const char* wanted = std::getenv("FOCALDISTILLER_ISA");  // for tests: hold the choice down
-  const std::string limit = wanted ? wanted : "avx512";
-  if (wide && limit == "avx512") return *avx512_kernels<T>();
-  if (narrow && limit != "baseline") return *avx2_kernels<T>();
+  const Isa isa = chosen_isa();
+  if (isa == Isa::avx512) return *avx512_kernels<T>();
+  if (isa == Isa::avx2) return *avx2_kernels<T>();
 #endif
   return *baseline_kernels<T>();
 }
@@ -79,7 +59,7 @@ struct Inputs {
   Tensor value, points, weights, anchors;
   std::vector<Level> levels;
   std::vector<int64_t> row_begin;
-  std::vector<int32_t> order, row_query;
+  std::vector<int32_t> order, centre, row_query;
   std::vector<Group> groups;
   bool shared = false;  // rows are pairs: several may name one query
   int64_t queries = 0;
@@ -107,7 +87,18 @@ void check_sampling(const Tensor& value, const Tensor& points, const Tensor& wei
   TORCH_CHECK(points.size(2) == value.size(2), "value has ", value.size(2), " heads but the sampling points ", points.size(2));
   TORCH_CHECK(points.size(3) == static_cast<int64_t>(levels), "the sampling points have ", points.size(3), " levels, spatial_shapes ", levels);
   TORCH_CHECK(weights.numel() * 2 == points.numel(), "weights ", weights.sizes(), " do not match the points ", points.sizes());
+  TORCH_CHECK(points.size(3) * points.size(4) <= kBlock, "at most ", kBlock, " points per head, got ", points.size(3), " levels of ", points.size(4));
   TORCH_CHECK(points.size(4) > 0 && value.size(3) > 0, "needs at least one point and one channel");
+}
+
+// Batch, query and head may lie anywhere, what belongs to one head must be contiguous.
+Tensor with_dense_tail(const Tensor& t) {
+  int64_t step = 1;
+  for (int64_t d = t.dim() - 1; d > 2; d--) {
+    if (t.size(d) != 1 && t.stride(d) != step) return t.contiguous();
+    step *= t.size(d);
+  }
+  return t;
 }
 
 Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& points, const Tensor& weights,
@@ -118,8 +109,8 @@ Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& po
   TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
   in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
   in.value = (in.value_type == at::kHalf ? value.to(at::kFloat) : value).contiguous();
-  in.points = points.to(in.compute).contiguous();
-  in.weights = weights.to(in.compute).contiguous();
+  in.points = with_dense_tail(points.to(in.compute));
+  in.weights = with_dense_tail(weights.to(in.compute));
   if (anchors) in.anchors = anchors->to(in.compute).contiguous();
   in.levels = read_levels(shapes, value.size(1));
   in.queries = points.size(0) * points.size(1);
@@ -128,50 +119,67 @@ Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& po
 
 // ------------------------------------------------------------------------------------------------- row order
 
+// Of a (B, Q, M, ...) tensor whose dimensions beyond M are contiguous.
+Steps steps_of(const Tensor& t) {
+  return {t.stride(0) - t.size(1) * t.stride(1), t.stride(1), t.stride(2)};
+}
+
 // A point that stands for the row: the mean of its anchors, or of the first location of every head.
 template <class T>
-std::pair<T, T> representative(const Inputs& in, int64_t row) {
-  const Tensor& t = in.anchors.defined() ? in.anchors : in.points;
-  const int64_t count = in.anchors.defined() ? t.size(-2) : t.size(2);
-  const int64_t step = in.anchors.defined() ? 2 : t.size(3) * t.size(4) * 2;
-  const T* at = t.const_data_ptr<T>() + row * count * step;
+std::pair<T, T> representative(const Inputs& in, int64_t map, int64_t row) {
+  const bool anchored = in.anchors.defined();
+  const Steps steps = anchored ? Steps{0, in.anchors.size(-2) * 2, 2} : steps_of(in.points);
+  const int64_t count = anchored ? in.anchors.size(-2) : in.points.size(2);
+  const T* at = (anchored ? in.anchors : in.points).const_data_ptr<T>() + map * steps.map + row * steps.query;
   T x = 0, y = 0;
-  for (int64_t k = 0; k < count; k++, at += step) {
+  for (int64_t k = 0; k < count; k++, at += steps.head) {
     x += at[0];
     y += at[1];
   }
   return {x / count, y / count};
 }
 
+template <class T>
+int32_t cell_of(T at, int32_t cells) {  // NaN: the first cell
+  const T position = at * cells;
+  return position > 0 ? static_cast<int32_t>(std::min<T>(position, cells - 1)) : 0;
+}
+
 // Orders rows [first, last) by the tile of level 0 they look at (stable counting sort), so that consecutive rows
 // meet the same cells in the nearest caches.
 template <class T>
-void order_rows(Inputs& in, int64_t first, int64_t last) {
-  std::iota(in.order.begin() + first, in.order.begin() + last, static_cast<int32_t>(first));
-  if (last - first < 2 * kRowsPerTask) return;
+void order_rows(Inputs& in, int64_t map) {
+  const int64_t first = in.row_begin[map], last = in.row_begin[map + 1];
   const Level level = in.levels[0];
   const int32_t across = (level.width + kTile - 1) / kTile, down = (level.height + kTile - 1) / kTile;
-  std::vector<int32_t> tile(last - first), begin(across * down + 1, 0);
+  std::vector<int32_t> centre(last - first), begin(across * down + 1, 0);
+  const auto tile = [&](int32_t c) { return (c >> 16) / kTile * across + (c & 0xffff) / kTile; };
   for (int64_t row = first; row < last; row++) {
-    const auto [x, y] = representative<T>(in, row);
-    const T px = x * level.width, py = y * level.height;
-    const int32_t column = px > 0 ? static_cast<int32_t>(std::min<T>(px, level.width - 1)) : 0;
-    const int32_t line = py > 0 ? static_cast<int32_t>(std::min<T>(py, level.height - 1)) : 0;
-    tile[row - first] = line / kTile * across + column / kTile;
-    begin[tile[row - first] + 1]++;
+    const auto [x, y] = representative<T>(in, map, row);
+    const int32_t c = cell_of(y, level.height) << 16 | cell_of(x, level.width);
+    centre[row - first] = c;
+    begin[tile(c) + 1]++;
   }
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
-  for (int64_t row = first; row < last; row++) in.order[first + begin[tile[row - first]]++] = static_cast<int32_t>(row);
+  for (int64_t row = first; row < last; row++) {
+    const int64_t place = first + begin[tile(centre[row - first])]++;
+    in.order[place] = static_cast<int32_t>(row);
+    in.centre[place] = centre[row - first];
+  }
 }
 
 void order_all(Inputs& in) {
   const int64_t maps = in.value.size(0);
   TORCH_CHECK(in.row_begin[maps] < (int64_t{1} << 31), "too many rows for one call: ", in.row_begin[maps]);
   in.order.resize(in.row_begin[maps]);
+  std::iota(in.order.begin(), in.order.end(), 0);
+  const Level level = in.levels[0];
+  if (level.width > 0x7fff || level.height > 0x7fff) return;
+  in.centre.resize(in.order.size());
   at::parallel_for(0, maps, 1, [&](int64_t a, int64_t b) {
     for (int64_t v = a; v < b; v++) {
-      if (in.compute == at::kDouble) order_rows<double>(in, in.row_begin[v], in.row_begin[v + 1]);
-      else order_rows<float>(in, in.row_begin[v], in.row_begin[v + 1]);
+      if (in.compute == at::kDouble) order_rows<double>(in, v);
+      else order_rows<float>(in, v);
     }
   });
 }
@@ -248,11 +256,14 @@ Call<T> make_call(const Inputs& in) {
   call.num_levels = static_cast<int32_t>(in.levels.size());
   call.num_points = static_cast<int32_t>(in.points.size(4));
   call.order = in.order.data();
+  call.centre = in.centre.empty() || in.levels.size() > 1 ? nullptr : in.centre.data();
   call.row_begin = in.row_begin.data();
   call.row_query = in.shared ? in.row_query.data() : nullptr;
   call.shared = in.shared;
   call.points = in.points.const_data_ptr<T>();
   call.weights = in.weights.const_data_ptr<T>();
+  call.points_at = steps_of(in.points);
+  call.weights_at = steps_of(in.weights);
   if (in.anchors.defined()) {
     call.anchors = in.anchors.const_data_ptr<T>();
     call.num_anchors = static_cast<int32_t>(in.anchors.size(-2));
@@ -260,13 +271,14 @@ Call<T> make_call(const Inputs& in) {
   return call;
 }
 
-// Gathering in place pays when few corners are read per cell; otherwise a dense copy of the slice does.
+// Gathering in place pays when few corners are read per cell, and on a single level, where the cells of the next rows
+// can be fetched ahead; otherwise a dense copy of the slice does.
 template <class T>
 bool gathers_directly(const Call<T>& call, int width) {
-  const int64_t corners = call.row_begin[call.maps] * call.num_levels * call.num_points * 4;
-  const bool able = !call.bfloat16 && !call.shared && call.channels % width == 0 &&
+  const int64_t points = call.num_levels * call.num_points, corners = call.row_begin[call.maps] * points * 4;
+  const bool able = !call.bfloat16 && !call.shared && call.channels % width == 0 && call.heads * points <= kBlock &&
                     call.cells * call.heads * call.channels < (int64_t{1} << 31);
-  return able && (corners < 4 * call.maps * call.cells);
+  return able && (call.num_levels == 1 || corners < 4 * call.maps * call.cells);
 }
 
 struct Scratch {
@@ -279,12 +291,12 @@ template <class T>
 void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
-    const int64_t rows = call.row_begin[1], chunks = (rows + kRowsPerTask - 1) / kRowsPerTask;
+    const int64_t rows = call.row_begin[1], chunks = (rows + kChunk - 1) / kChunk;
     at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
       const Scratch scratch(kernel.direct_bytes(call));
       for (int64_t task = a; task < b; task++) {
-        const int64_t map = task / chunks, first = map * rows + task % chunks * kRowsPerTask;
-        kernel.forward_direct(call, map, first, std::min(first + kRowsPerTask, (map + 1) * rows), scratch.get());
+        const int64_t map = task / chunks, first = map * rows + task % chunks * kChunk;
+        kernel.forward_direct(call, map, first, std::min(first + kChunk, (map + 1) * rows), scratch.get());
       }
     });
     return;

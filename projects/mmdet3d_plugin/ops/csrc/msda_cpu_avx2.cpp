@@ -1,4 +1,6 @@
 // The CPU attention kernels for the "avx2" instruction set; build.py gives this file its flags.
+#include <utility>
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif

@@ -4,11 +4,25 @@
 // softmax), then gathered (vectors run over channels). Points that miss the map are dropped between the two steps,
 // so nothing that lies outside of a map is ever read or added.
 
-constexpr int kBlock = 256;       // points planned at once, unless one row alone has more
-constexpr int kPad = 16;          // planned arrays are processed in whole vectors
-constexpr int kMaxVectors = 8;    // vectors of channels held in registers by the gather
+constexpr int kPad = 16;         // planned arrays are processed in whole vectors
+constexpr int kMaxVectors = 8;   // vectors of channels held in registers by the gather
 
 // ---------------------------------------------------------------------------------------------------- scratch
+
+// Everything known about the points of a block of rows: groups of n points, one group per (row, head).
+template <class T>
+struct alignas(64) Block {
+  T points[2 * kBlock], anchors[2 * kBlock], weights[kBlock];
+  T width[kBlock], height[kBlock];                          // of the point's level
+  int32_t columns[kBlock], rows[kBlock], start[kBlock];     // the same as integers, and the level's first cell
+  int32_t index[4][kBlock];                                 // offsets of corners y0x0, y0x1, y1x0, y1x1 from the base
+  T corner[4][kBlock];                                      // what each corner is multiplied with
+  int32_t alive[kBlock], live[kBlock + 1], live_count[kBlock];  // touches the map; those that do, and how many, per group
+  T spread[kBlock];                                         // one number per point, equal within a group
+  T fx[kBlock], fy[kBlock];                                 // backward: position within the cell
+  T x0_in[kBlock], x1_in[kBlock], y0_in[kBlock], y1_in[kBlock];  // backward: do the cell's sides lie in the map
+  T dots[4 * kBlock], grad_points[2 * kBlock], grad_weights[kBlock];
+};
 
 // Hands out aligned pieces of one allocation. With a null base it only measures.
 struct Arena {
@@ -22,56 +36,66 @@ struct Arena {
   }
 };
 
-// Everything known about the points of a block of rows; `capacity` points, groups of `n` points per (row, head).
 template <class T>
-struct Block {
-  T *points, *anchors, *weights;               // 2, 2 and 1 per point
-  T *width, *height;                           // of the point's level
-  int32_t *columns, *rows, *start;             // the same as integers, and the level's first cell
-  int32_t* index[4];                           // offsets of the corners (y0x0, y0x1, y1x0, y1x1) from the base
-  T* corner[4];                                // what each corner is multiplied with
-  int32_t *alive, *live;                       // does the point touch the map; indices of those that do, per group
-  int32_t* live_count;                         // per group
-  T *fx, *fy, *x0_in, *x1_in, *y0_in, *y1_in;  // backward: position within the cell, validity of its sides
-  T *dots, *grad_points, *grad_weights;        // backward: 4, 2 and 1 per point
-  T* group_value;                              // one number per point, equal within a group
-};
-
-template <class T>
-static int block_capacity(const Call<T>& call, int64_t heads) {
-  const int64_t row = call.num_levels * call.num_points * heads;
-  return static_cast<int>((row > kBlock ? row : kBlock) + kPad - 1) / kPad * kPad;
-}
-
-template <class T>
-static Block<T> carve_block(Arena& arena, int capacity) {
-  Block<T> b;
-  b.points = arena.take<T>(2 * capacity);
-  b.anchors = arena.take<T>(2 * capacity);
-  T** singles[] = {&b.weights, &b.width, &b.height, &b.corner[0], &b.corner[1], &b.corner[2], &b.corner[3], &b.fx,
-                   &b.fy, &b.x0_in, &b.x1_in, &b.y0_in, &b.y1_in, &b.grad_weights, &b.group_value};
-  for (T** single : singles) *single = arena.take<T>(capacity);
-  int32_t** integers[] = {&b.columns, &b.rows, &b.start, &b.index[0], &b.index[1], &b.index[2], &b.index[3],
-                          &b.alive, &b.live, &b.live_count};
-  for (int32_t** integer : integers) *integer = arena.take<int32_t>(capacity);
-  b.dots = arena.take<T>(4 * capacity);
-  b.grad_points = arena.take<T>(2 * capacity);
-  return b;
-}
-
-template <class T>
-static void describe_levels(const Call<T>& call, Block<T>& b, int capacity) {
+static void describe_levels(const Call<T>& call, Block<T>& b) {
   const int n = call.num_levels * call.num_points;
-  for (int j = 0; j < capacity; j++) {
+  __builtin_memset(&b, 0, sizeof(b));
+  for (int j = 0; j < kBlock; j++) {
     const Level level = call.levels[j % n / call.num_points];
     b.columns[j] = level.width;
     b.rows[j] = level.height;
     b.start[j] = level.start;
     b.width[j] = static_cast<T>(level.width);
     b.height[j] = static_cast<T>(level.height);
-    b.points[2 * j] = b.points[2 * j + 1] = b.anchors[2 * j] = b.anchors[2 * j + 1] = b.weights[j] = 0;
   }
 }
+
+// Streams the cells that the next chunk of rows will look at into the cache while this one computes: the rows of a
+// chunk lie in one tile of the map, so this is a box around their centres. Single-level calls only.
+struct Prefetcher {
+  static constexpr int kHalo = 5;       // cells around the centres
+  static constexpr int kMostCells = 4096;
+  const char *base, *second;            // cell 0 of the maps to stream; second may be null
+  int64_t step, bytes;                  // from cell to cell; to fetch of each
+  int columns, x0, x1, y1, x, y, per_row;
+
+  template <class T>
+  void aim(const Call<T>& call, int64_t first, int64_t last, int64_t rows) {
+    per_row = 0;
+    if (call.centre == nullptr || first >= last || rows <= 0) return;
+    int left = 1 << 15, right = 0, top = 1 << 15, bottom = 0;
+    for (int64_t at = first; at < last; at++) {
+      const int cx = call.centre[at] & 0xffff, cy = call.centre[at] >> 16;
+      left = cx < left ? cx : left;
+      right = cx > right ? cx : right;
+      top = cy < top ? cy : top;
+      bottom = cy > bottom ? cy : bottom;
+    }
+    const Level level = call.levels[0];
+    columns = level.width;
+    x = x0 = left > kHalo ? left - kHalo : 0;
+    y = top > kHalo ? top - kHalo : 0;
+    x1 = right + kHalo < level.width ? right + kHalo : level.width - 1;
+    y1 = bottom + kHalo < level.height ? bottom + kHalo : level.height - 1;
+    const int64_t cells = static_cast<int64_t>(x1 - x0 + 1) * (y1 - y + 1);
+    if (cells <= kMostCells) per_row = static_cast<int>((cells + rows - 1) / rows);
+  }
+
+  // To be called once per row.
+  void advance() {
+    for (int k = 0; k < per_row && y <= y1; k++) {
+      const int64_t at = (static_cast<int64_t>(y) * columns + x) * step;
+      for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(base + at + o, 0, 2);
+      if (second) {
+        for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(second + at + o, 1, 2);
+      }
+      if (++x > x1) {
+        x = x0;
+        y++;
+      }
+    }
+  }
+};
 
 // ---------------------------------------------------------------------------------------------------- planning
 
@@ -111,60 +135,46 @@ static void spread_anchors(const Call<T>& call, const T* anchors, T* to, int hea
 }
 
 template <class T>
-static void read_rows(const Call<T>& call, const Span& span, Block<T>& b) {
+static void read_rows(const Call<T>& call, int64_t map, const Span& span, Block<T>& b) {
   const int n = call.num_levels * call.num_points, per_row = n * span.heads;
+  const T* points = call.points + map * call.points_at.map + span.head * call.points_at.head;
+  const T* weights = call.weights + map * call.weights_at.map + span.head * call.weights_at.head;
+  const bool dense = call.points_at.head == 2 * n && call.weights_at.head == n;
   for (int i = 0; i < span.count; i++) {
-    const int64_t row = call.order[span.first + i];
-    const int64_t at = (query_of(call, row) * call.heads + span.head) * n;
-    copy(b.points + 2 * i * per_row, call.points + 2 * at, 2 * per_row);
-    copy(b.weights + i * per_row, call.weights + at, per_row);
+    const int64_t row = call.order[span.first + i], query = query_of(call, row);
+    const T *from = points + query * call.points_at.query, *weight = weights + query * call.weights_at.query;
+    for (int m = 0; m < (dense ? 1 : span.heads); m++) {
+      const int count = dense ? per_row : n, to = i * per_row + m * n;
+      copy(b.points + 2 * to, from + m * call.points_at.head, 2 * count);
+      copy(b.weights + to, weight + m * call.weights_at.head, count);
+    }
     if (call.anchors) {
       spread_anchors(call, call.anchors + row * call.num_anchors * 2, b.anchors + 2 * i * per_row, span.heads);
     }
   }
 }
 
-// N: points per group when known at compile time, otherwise 0.
-template <class T, int N>
-static void softmax_of(T* weights, T* spread, int groups, int points) {
-  const int n = N ? N : points, count = groups * n, padded = (count + kPad - 1) / kPad * kPad;
-  for (int g = 0; g < groups; g++) {
-    T most = weights[g * n];
-    for (int j = 1; j < n; j++) most = weights[g * n + j] > most ? weights[g * n + j] : most;
-    for (int j = 0; j < n; j++) spread[g * n + j] = most;
-  }
-  for (int j = 0; j < count; j++) weights[j] -= spread[j];
-  exponential(weights, padded);
-  for (int g = 0; g < groups; g++) {
-    T sum = 0;
-    for (int j = 0; j < n; j++) sum += weights[g * n + j];
-    sum = 1 / sum;
-    for (int j = 0; j < n; j++) spread[g * n + j] = sum;
-  }
-  for (int j = 0; j < count; j++) weights[j] *= spread[j];
-}
-
 template <class T>
 static void softmax(Block<T>& b, int groups, int n) {
-  if (n == 4) return softmax_of<T, 4>(b.weights, b.group_value, groups, n);
-  if (n == 8) return softmax_of<T, 8>(b.weights, b.group_value, groups, n);
-  if (n == 32) return softmax_of<T, 32>(b.weights, b.group_value, groups, n);
-  softmax_of<T, 0>(b.weights, b.group_value, groups, n);
+  using S = Simd<T>;
+  const int count = groups * n;
+  over_groups(b.weights, b.spread, groups, n, Larger{});
+  for (int j = 0; j < count; j += S::width) {
+    store(b.weights + j, exponential_of<T>(load(b.weights + j) - load(b.spread + j)));
+  }
+  over_groups(b.weights, b.spread, groups, n, Sum{});
+  for (int j = 0; j < count; j += S::width) store(b.weights + j, load(b.weights + j) / load(b.spread + j));
 }
 
 // Cell, bilinear weights and validity of `count` points; ANCHORED: points are offsets in cells from an anchor.
 // A coordinate that is NaN or far away is moved to where it just misses the map.
 template <class T, bool ANCHORED, bool BACKWARD>
 static void plan_points(Block<T>& b, int count, int32_t stride) {
-  const T* __restrict points = b.points;
-  const T* __restrict anchors = b.anchors;
-  int32_t* __restrict index[4] = {b.index[0], b.index[1], b.index[2], b.index[3]};
-  T* __restrict corner[4] = {b.corner[0], b.corner[1], b.corner[2], b.corner[3]};
 #pragma GCC ivdep
   for (int j = 0; j < count; j++) {
     const T w = b.width[j], h = b.height[j], half = T(0.5);
-    T x = ANCHORED ? anchors[2 * j] * w - half + points[2 * j] : points[2 * j] * w - half;
-    T y = ANCHORED ? anchors[2 * j + 1] * h - half + points[2 * j + 1] : points[2 * j + 1] * h - half;
+    T x = ANCHORED ? b.anchors[2 * j] * w - half + b.points[2 * j] : b.points[2 * j] * w - half;
+    T y = ANCHORED ? b.anchors[2 * j + 1] * h - half + b.points[2 * j + 1] : b.points[2 * j + 1] * h - half;
     x = x > T(-2) ? x : T(-2);
     y = y > T(-2) ? y : T(-2);
     x = x < w + 1 ? x : w + 1;
@@ -181,14 +191,14 @@ static void plan_points(Block<T>& b, int count, int32_t stride) {
     const int32_t cy0 = y0 < 0 ? 0 : y0 > rows - 1 ? rows - 1 : y0;
     const int32_t cy1 = y0 + 1 < 0 ? 0 : y0 + 1 > rows - 1 ? rows - 1 : y0 + 1;
     const int32_t upper = b.start[j] + cy0 * columns, lower = b.start[j] + cy1 * columns;
-    index[0][j] = (upper + cx0) * stride;
-    index[1][j] = (upper + cx1) * stride;
-    index[2][j] = (lower + cx0) * stride;
-    index[3][j] = (lower + cx1) * stride;
-    corner[0][j] = top * left;
-    corner[1][j] = top * right;
-    corner[2][j] = bottom * left;
-    corner[3][j] = bottom * right;
+    b.index[0][j] = (upper + cx0) * stride;
+    b.index[1][j] = (upper + cx1) * stride;
+    b.index[2][j] = (lower + cx0) * stride;
+    b.index[3][j] = (lower + cx1) * stride;
+    b.corner[0][j] = top * left;
+    b.corner[1][j] = top * right;
+    b.corner[2][j] = bottom * left;
+    b.corner[3][j] = bottom * right;
     b.alive[j] = (x0 >= -1) & (x0 < columns) & (y0 >= -1) & (y0 < rows);
     if (BACKWARD) {
       b.fx[j] = fx;
@@ -216,10 +226,10 @@ static void list_live(Block<T>& b, int groups, int n) {
 }
 
 template <class T, bool BACKWARD>
-static void plan_rows(const Call<T>& call, const Span& span, Block<T>& b, int32_t stride) {
+static void plan_rows(const Call<T>& call, int64_t map, const Span& span, Block<T>& b, int32_t stride) {
   const int n = call.num_levels * call.num_points, groups = span.count * span.heads;
   const int padded = (groups * n + kPad - 1) / kPad * kPad;
-  read_rows(call, span, b);
+  read_rows(call, map, span, b);
   if (call.anchors) {
     softmax(b, groups, n);
     plan_points<T, true, BACKWARD>(b, padded, stride);
@@ -355,19 +365,27 @@ FOCAL_INLINE void with_vectors(int64_t vectors, Body body) {
   body(Constant<1>{});
 }
 
+template <class T>
+static int rows_per_block(const Call<T>& call, int heads) {
+  const int points = call.num_levels * call.num_points * heads;
+  return kFill / points > 1 ? kFill / points : 1;
+}
+
 template <class T, int NV, Sink SINK>
-static void forward_rows_direct(const Call<T>& call, const T* map, int64_t first, int64_t last, Block<T>& b) {
+static void forward_rows_direct(const Call<T>& call, int64_t map, int64_t first, int64_t last, Prefetcher& ahead,
+                                Block<T>& b) {
   const int heads = static_cast<int>(call.heads), n = call.num_levels * call.num_points;
-  const int vectors = static_cast<int>(call.channels) / Simd<T>::width;
+  const int vectors = static_cast<int>(call.channels) / Simd<T>::width, rows = rows_per_block(call, heads);
   const int32_t stride = static_cast<int32_t>(call.heads * call.channels);
-  const int rows = kBlock / (n * heads) > 1 ? kBlock / (n * heads) : 1;
+  const T* base = static_cast<const T*>(call.value) + map * call.cells * stride;
   for (int64_t at = first; at < last; at += rows) {
     const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), 0, heads};
-    plan_rows<T, false>(call, span, b, stride);
+    plan_rows<T, false>(call, map, span, b, stride);
     for (int i = 0; i < span.count; i++) {
+      ahead.advance();
       T* out = static_cast<T*>(call.out) + query_of(call, call.order[at + i]) * stride;
       for (int m = 0; m < heads; m++) {
-        gather_into<T, NV, SINK>(map + m * call.channels, b, i * heads + m, n, vectors, out + m * call.channels);
+        gather_into<T, NV, SINK>(base + m * call.channels, b, i * heads + m, n, vectors, out + m * call.channels);
       }
     }
   }
@@ -375,17 +393,20 @@ static void forward_rows_direct(const Call<T>& call, const T* map, int64_t first
 
 template <class T>
 static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int64_t last, char* scratch) {
-  Arena arena{scratch};
-  const int capacity = block_capacity(call, call.heads);
-  Block<T> b = carve_block<T>(arena, capacity);
-  describe_levels(call, b, capacity);
-  const int64_t step = call.heads * call.channels;
-  const T* base = static_cast<const T*>(call.value) + map * call.cells * step;
+  Block<T>& b = *Arena{scratch}.take<Block<T>>(1);
+  describe_levels(call, b);
+  const int64_t bytes = call.heads * call.channels * sizeof(T);
+  Prefetcher ahead{static_cast<const char*>(call.value) + map * call.cells * bytes, nullptr, bytes, bytes};
   const bool streamed = is_streamed(call);
-  with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
-    if (streamed) forward_rows_direct<T, nv.value, Sink::streamed>(call, base, first, last, b);
-    else forward_rows_direct<T, nv.value, Sink::plain>(call, base, first, last, b);
-  });
+  for (int64_t at = first; at < last; at += kChunk) {
+    const int64_t end = at + kChunk < last ? at + kChunk : last;
+    const int64_t map_end = call.row_begin[map + 1], next_end = end + kChunk < map_end ? end + kChunk : map_end;
+    ahead.aim(call, end, next_end, end - at);
+    with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
+      if (streamed) forward_rows_direct<T, nv.value, Sink::streamed>(call, map, at, end, ahead, b);
+      else forward_rows_direct<T, nv.value, Sink::plain>(call, map, at, end, ahead, b);
+    });
+  }
   stream_fence();
 }
 
@@ -393,14 +414,14 @@ static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int6
 template <class T, int NV>
 static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, const T* slice, T* sums,
                                int64_t first_query, Block<T>& b) {
-  const int n = call.num_levels * call.num_points, rows = kBlock / n > 1 ? kBlock / n : 1;
+  const int n = call.num_levels * call.num_points, rows = rows_per_block(call, 1);
   const int64_t padded = padded_channels(call);
   const int vectors = static_cast<int>(padded) / Simd<T>::width;
   alignas(64) T wide[kMaxVectors * Simd<T>::width];
   const bool native = is_native(call), streamed = native && is_streamed(call);
   for (int64_t at = call.row_begin[map], last = call.row_begin[map + 1]; at < last; at += rows) {
     const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, 1};
-    plan_rows<T, false>(call, span, b, static_cast<int32_t>(padded));
+    plan_rows<T, false>(call, map, span, b, static_cast<int32_t>(padded));
     for (int i = 0; i < span.count; i++) {
       const int64_t query = query_of(call, call.order[at + i]);
       const int64_t out_at = (query * call.heads + head) * call.channels;
@@ -420,9 +441,8 @@ static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, c
 template <class T>
 static void forward_slice(const Call<T>& call, const Group& group, int64_t head, char* scratch) {
   Arena arena{scratch};
-  const int capacity = block_capacity(call, 1);
-  Block<T> b = carve_block<T>(arena, capacity);
-  describe_levels(call, b, capacity);
+  Block<T>& b = *arena.take<Block<T>>(1);
+  describe_levels(call, b);
   const int64_t padded = padded_channels(call), queries = group.query_end - group.query_begin;
   T* slice = arena.take<T>(call.cells * padded);
   T* sums = call.shared ? arena.take<T>(queries * padded) : nullptr;
@@ -442,7 +462,7 @@ static void forward_slice(const Call<T>& call, const Group& group, int64_t head,
 
 // dots[4 j + c] (+)= <grad, corner c of point j>, then grad_map[corner c] += corner weight * grad.
 template <class T, int NV>
-FOCAL_INLINE void dot_group(const T* base, const T* grad, const Block<T>& b, int group, int n, bool first) {
+FOCAL_INLINE void dot_group(const T* base, const T* grad, Block<T>& b, int group, int n, bool first) {
   using Vec = typename Simd<T>::Vec;
   constexpr int width = Simd<T>::width;
   Vec g[NV];
@@ -507,12 +527,12 @@ static void finish_points(const Call<T>& call, Block<T>& b, int count) {
 // Gradient of the logits from the gradient of the softmax.
 template <class T>
 static void finish_softmax(Block<T>& b, int groups, int n) {
-  for (int g = 0; g < groups; g++) {
-    const T* a = b.weights + g * n;
-    T* grad = b.grad_weights + g * n;
-    T mean = 0;
-    for (int j = 0; j < n; j++) mean += a[j] * grad[j];
-    for (int j = 0; j < n; j++) grad[j] = a[j] * (grad[j] - mean);
+  using S = Simd<T>;
+  const int count = groups * n;
+  for (int j = 0; j < count; j += S::width) store(b.fx + j, load(b.weights + j) * load(b.grad_weights + j));
+  over_groups(b.fx, b.spread, groups, n, Sum{});
+  for (int j = 0; j < count; j += S::width) {
+    store(b.grad_weights + j, load(b.weights + j) * (load(b.grad_weights + j) - load(b.spread + j)));
   }
 }
 
@@ -549,33 +569,39 @@ static void write_gradients(const Call<T>& call, const Span& span, Block<T>& b) 
   }
 }
 
-// Rows of one map for heads [head, head + heads): `map` and `grad_map` point at the first of these heads of cell 0,
-// cells lie `stride` apart, heads `channels` apart.
+// Rows [first, last) of one map for heads [head, head + heads): `values` and `grad_values` point at the first of these
+// heads of cell 0, cells lie `stride` apart. `wide` has room for the output gradients of a block, unless they can be
+// read in place.
 template <class T, int NV>
-static void backward_rows(const Call<T>& call, int64_t map, int64_t head, int heads, const T* values, T* grad_values,
-                          int32_t stride, T* wide, Block<T>& b) {
+static void backward_rows(const Call<T>& call, int64_t map, int64_t first, int64_t last, int64_t head, int heads,
+                          const T* values, T* grad_values, int32_t stride, T* wide, Prefetcher& ahead, Block<T>& b) {
   constexpr int width = Simd<T>::width;
-  const int n = call.num_levels * call.num_points, per_row = n * heads, rows = kBlock / per_row > 1 ? kBlock / per_row : 1;
+  const int n = call.num_levels * call.num_points, per_row = n * heads, rows = rows_per_block(call, heads);
   const int64_t padded = padded_channels(call);
   const bool native = is_native(call);
-  for (int64_t at = call.row_begin[map], last = call.row_begin[map + 1]; at < last; at += rows) {
+  for (int64_t at = first; at < last; at += rows) {
     const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, heads};
-    plan_rows<T, true>(call, span, b, stride);
+    plan_rows<T, true>(call, map, span, b, stride);
     __builtin_memset(b.dots, 0, 4 * sizeof(T) * span.count * per_row);
     const T* grads[kBlock];
     for (int i = 0; i < span.count; i++) {
+      ahead.advance();
       const int64_t grad_at = (query_of(call, call.order[at + i]) * call.heads + head) * call.channels;
       grads[i] = native ? static_cast<const T*>(call.grad_out) + grad_at : wide + i * padded;
       if (!native) widen(call.grad_out, call.bfloat16, grad_at, call.channels, padded, wide + i * padded);
     }
     for (int64_t v = 0; v < padded / width; v += NV) {
-      for (int g = 0; g < span.count * heads; g++) {
-        const int64_t to = g % heads * call.channels + v * width;
-        dot_group<T, NV>(values + to, grads[g / heads] + to, b, g, n, v == 0);
+      for (int i = 0; i < span.count; i++) {
+        for (int m = 0; m < heads; m++) {
+          const int64_t to = m * call.channels + v * width;
+          dot_group<T, NV>(values + to, grads[i] + to, b, i * heads + m, n, v == 0);
+        }
       }
-      for (int g = 0; g < span.count * heads; g++) {
-        const int64_t to = g % heads * call.channels + v * width;
-        scatter_group<T, NV>(grad_values + to, grads[g / heads] + to, b, g, n);
+      for (int i = 0; i < span.count; i++) {
+        for (int m = 0; m < heads; m++) {
+          const int64_t to = m * call.channels + v * width;
+          scatter_group<T, NV>(grad_values + to, grads[i] + to, b, i * heads + m, n);
+        }
       }
     }
     write_gradients(call, span, b);
@@ -584,34 +610,42 @@ static void backward_rows(const Call<T>& call, int64_t map, int64_t head, int he
 
 template <class T>
 static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin, int64_t head_end, char* scratch) {
-  Arena arena{scratch};
-  const int heads = static_cast<int>(head_end - head_begin), capacity = block_capacity(call, heads);
-  Block<T> b = carve_block<T>(arena, capacity);
-  describe_levels(call, b, capacity);
-  const int64_t step = call.heads * call.channels, at = map * call.cells * step + head_begin * call.channels;
-  const T* values = static_cast<const T*>(call.value) + at;
-  T* grad_values = static_cast<T*>(call.grad_value) + at;
-  with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
-    backward_rows<T, nv.value>(call, map, head_begin, heads, values, grad_values, static_cast<int32_t>(step), nullptr, b);
-  });
+  Block<T>& b = *Arena{scratch}.take<Block<T>>(1);
+  describe_levels(call, b);
+  const int64_t step = call.heads * call.channels, base = map * call.cells * step + head_begin * call.channels;
+  const T* values = static_cast<const T*>(call.value) + base;
+  T* grad_values = static_cast<T*>(call.grad_value) + base;
+  const int64_t bytes = (head_end - head_begin) * call.channels * sizeof(T);
+  Prefetcher ahead{reinterpret_cast<const char*>(values), reinterpret_cast<const char*>(grad_values),
+                   static_cast<int64_t>(step * sizeof(T)), bytes};
+  const int64_t last = call.row_begin[map + 1];
+  for (int64_t at = call.row_begin[map]; at < last; at += kChunk) {
+    const int64_t end = at + kChunk < last ? at + kChunk : last;
+    ahead.aim(call, end, end + kChunk < last ? end + kChunk : last, end - at);
+    with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
+      backward_rows<T, nv.value>(call, map, at, end, head_begin, static_cast<int>(head_end - head_begin), values,
+                                 grad_values, static_cast<int32_t>(step), nullptr, ahead, b);
+    });
+  }
 }
 
 template <class T>
 static void backward_slice(const Call<T>& call, const Group& group, int64_t head, char* scratch) {
   Arena arena{scratch};
-  const int capacity = block_capacity(call, 1);
-  Block<T> b = carve_block<T>(arena, capacity);
-  describe_levels(call, b, capacity);
+  Block<T>& b = *arena.take<Block<T>>(1);
+  describe_levels(call, b);
   const int64_t padded = padded_channels(call), size = call.cells * padded;
   T* wide = arena.take<T>(kBlock * padded);
   T* slice = arena.take<T>(size);
   T* grad_slice = arena.take<T>(size);
+  Prefetcher ahead{};  // idle
   for (int64_t map = group.map_begin; map < group.map_end; map++) {
     __builtin_memset(grad_slice, 0, size * sizeof(T));
     if (call.row_begin[map] < call.row_begin[map + 1]) {
       pack_head(call, call.value, map * call.cells, call.cells, head, slice);
       with_vectors(padded / Simd<T>::width, [&](auto nv) {
-        backward_rows<T, nv.value>(call, map, head, 1, slice, grad_slice, static_cast<int32_t>(padded), wide, b);
+        backward_rows<T, nv.value>(call, map, call.row_begin[map], call.row_begin[map + 1], head, 1, slice, grad_slice,
+                                   static_cast<int32_t>(padded), wide, ahead, b);
       });
     }
     unpack_head(call, grad_slice, map * call.cells, call.cells, head, call.grad_value);
@@ -621,16 +655,14 @@ static void backward_slice(const Call<T>& call, const Group& group, int64_t head
 // ---------------------------------------------------------------------------------------------------- table
 
 template <class T>
-static size_t direct_bytes(const Call<T>& call) {
-  Arena arena{nullptr};
-  carve_block<T>(arena, block_capacity(call, call.heads));
-  return arena.used;
+static size_t direct_bytes(const Call<T>&) {
+  return sizeof(Block<T>);
 }
 
 template <class T>
 static size_t slice_bytes(const Call<T>& call, const Group& group, bool backward) {
   Arena arena{nullptr};
-  carve_block<T>(arena, block_capacity(call, 1));
+  arena.take<Block<T>>(1);
   const int64_t padded = padded_channels(call);
   arena.take<T>(call.cells * padded);
   if (backward) {

@@ -67,12 +67,15 @@ FOCAL_INLINE uint16_t to_bfloat16(float value) {
   return static_cast<uint16_t>(value == value ? rounded : 0x7fc0u);
 }
 
-// exp for x <= 0: 2^k * p(r) with x = k ln2 + r, relative error about 1e-7 in float.
-FOCAL_INLINE void exponential(float* x, int count) {
-  using S = Simd<float>;
-  const typename S::Vec lowest = typename S::Vec{} - 87.f;
-  for (int j = 0; j < count; j += S::width) {
-    typename S::Vec v = load(x + j);
+// exp for x <= 0 (and a little above): 2^k * p(r) with x = k ln2 + r, relative error about 1e-7 in float.
+template <class T>
+FOCAL_INLINE typename Simd<T>::Vec exponential_of(typename Simd<T>::Vec v) {
+  using S = Simd<T>;
+  if constexpr (sizeof(T) == 8) {
+    for (int k = 0; k < S::width; k++) v[k] = __builtin_exp(v[k]);
+    return v;
+  } else {
+    const typename S::Vec lowest = typename S::Vec{} - 87.f;
     v = v < lowest ? lowest : v;  // NaN passes
     const typename S::Ints k = __builtin_convertvector(v * 1.44269504f - 0.5f, typename S::Ints);
     const typename S::Vec kf = __builtin_convertvector(k, typename S::Vec);
@@ -85,13 +88,76 @@ FOCAL_INLINE void exponential(float* x, int count) {
     p = 0.5f + r * p;
     p = 1.f + r * (1.f + r * p);
     const typename S::Ints scale = (k + 127) << 23;
-    store(x + j, p * reinterpret_cast<typename S::Vec>(scale));
+    return p * reinterpret_cast<typename S::Vec>(scale);
   }
 }
 
-FOCAL_INLINE void exponential(double* x, int count) {
-  for (int j = 0; j < count; j++) x[j] = __builtin_exp(x[j]);
+template <class T>
+FOCAL_INLINE void exponential(T* x, int count) {
+  for (int j = 0; j < count; j += Simd<T>::width) store(x + j, exponential_of<T>(load(x + j)));
 }
+
+// Lane i of the result is lane i ^ X of the argument.
+template <class T, int X, int... I>
+FOCAL_INLINE typename Simd<T>::Vec swap_lanes(typename Simd<T>::Vec v, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(v, v, (I ^ X)...);
+}
+
+template <class T, int X>
+FOCAL_INLINE typename Simd<T>::Vec swap_lanes(typename Simd<T>::Vec v) {
+  return swap_lanes<T, X>(v, std::make_integer_sequence<int, Simd<T>::width>{});
+}
+
+// Combines every lane with the others of its group of N lanes (a power of two, at most a vector): all get the result.
+template <class T, int N, class Op>
+FOCAL_INLINE typename Simd<T>::Vec over_lanes(typename Simd<T>::Vec v, Op op) {
+  if constexpr (N >= 2) v = op(v, swap_lanes<T, 1>(v));
+  if constexpr (N >= 4) v = op(v, swap_lanes<T, 2>(v));
+  if constexpr (N >= 8) v = op(v, swap_lanes<T, 4>(v));
+  if constexpr (N >= 16) v = op(v, swap_lanes<T, 8>(v));
+  return v;
+}
+
+// For groups of n consecutive numbers: spread[j] = op over the numbers of j's group.
+template <class T, int N, class Op>
+FOCAL_INLINE void over_groups_of(const T* x, T* spread, int groups, int n, Op op) {
+  using S = Simd<T>;
+  constexpr int lanes = N < S::width ? N : S::width;
+  const int vectors = n > S::width ? n / S::width : 1;  // per group
+  const int padded = (groups * n + S::width - 1) / S::width;
+  for (int k = 0; k < padded; k += vectors) {
+    typename S::Vec all = load(x + k * S::width);
+    for (int u = 1; u < vectors; u++) all = op(all, load(x + (k + u) * S::width));
+    all = over_lanes<T, lanes>(all, op);
+    for (int u = 0; u < vectors; u++) store(spread + (k + u) * S::width, all);
+  }
+}
+
+template <class T, class Op>
+FOCAL_INLINE void over_groups(const T* x, T* spread, int groups, int n, Op op) {
+  if (n == 4) return over_groups_of<T, 4>(x, spread, groups, n, op);
+  if (n == 8) return over_groups_of<T, 8>(x, spread, groups, n, op);
+  if (n % 16 == 0) return over_groups_of<T, 16>(x, spread, groups, n, op);
+  for (int g = 0; g < groups; g++) {
+    T all = x[g * n];
+    for (int j = 1; j < n; j++) all = op(all, x[g * n + j]);
+    for (int j = 0; j < n; j++) spread[g * n + j] = all;
+  }
+}
+
+struct Larger {
+  template <class V>
+  V operator()(V a, V b) const {
+    return b > a ? b : a;
+  }
+};
+
+struct Sum {
+  template <class V>
+  V operator()(V a, V b) const {
+    return a + b;
+  }
+};
 
 // Sums of the lanes of four vectors, side by side.
 template <class T>

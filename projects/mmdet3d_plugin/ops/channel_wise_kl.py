@@ -1,0 +1,46 @@
+"""Channel-wise KL divergence of two feature maps (Shu et al., ICCV 2021): the one Python door."""
+
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.ops import library
+
+
+def channel_wise_kl(student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool = False) -> Tensor:
+    """``tau^2 / rows * sum_rows KL(softmax(teacher / tau) || softmax(student / tau))`` over H * W of every channel.
+
+    The compiled operator reads both features twice forward (the second time from cache) and once backward, and
+    keeps two numbers per channel. Dtypes other than float32 and float64 are computed in float32.
+
+    Args:
+        student: (N, C, H, W).
+        teacher: (N, C, H, W), constant: no gradient flows to it.
+        tau: temperature, positive.
+        cross_entropy: leave the teacher's entropy in the value; gradients are the same.
+
+    Returns:
+        Scalar in the dtype of ``student``.
+    """
+    if student.dim() != 4 or teacher.shape != student.shape:
+        raise ValueError(
+            f'student and teacher must be of one shape (N, C, H, W), got {tuple(student.shape)} and {tuple(teacher.shape)}.'
+        )
+    if tau <= 0:
+        raise ValueError(f'tau must be positive, got {tau}.')
+    if not library.serves(student, 'channel_wise_kl'):
+        return channel_wise_kl_torch(student, teacher, tau, cross_entropy)
+    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+    op = torch.ops.focaldistiller.channel_wise_kl
+    loss, _, _ = op(student.to(dtype), teacher.detach().to(dtype), tau, cross_entropy)
+    return loss.to(student.dtype)
+
+
+def channel_wise_kl_torch(
+    student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool = False
+) -> Tensor:
+    """See :func:`channel_wise_kl`; in plain torch."""
+    log_s = (student.flatten(2) / tau).log_softmax(-1)
+    log_t = (teacher.detach().flatten(2) / tau).log_softmax(-1)
+    value = -log_s if cross_entropy else log_t - log_s
+    rows = max(student.shape[0] * student.shape[1], 1)
+    return (log_t.exp() * value).sum() * (tau * tau / rows)

@@ -1,0 +1,38 @@
+"""Weighted squared distance of two feature maps: the one Python door."""
+
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.ops import library
+
+
+def masked_l2(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """``sum(weight * (student - teacher)^2)``.
+
+    The compiled operator reads both features once forward and once backward and keeps nothing; stretches of 64
+    positions without any weight are not read at all and get a gradient of exactly 0. Dtypes other than float32 and
+    float64 are computed in float32.
+
+    Args:
+        student: (N, C, H, W).
+        teacher: (N, C, H, W), constant: no gradient flows to it.
+        weight: (N, 1, H, W), constant.
+
+    Returns:
+        Scalar in the dtype of ``student``.
+    """
+    n, _, h, w = student.shape
+    if teacher.shape != student.shape:
+        raise ValueError(f'teacher is {tuple(teacher.shape)} but student is {tuple(student.shape)}.')
+    if weight.shape != (n, 1, h, w):
+        raise ValueError(f'weight must be {(n, 1, h, w)}, got {tuple(weight.shape)}.')
+    if not library.serves(student, 'masked_l2'):
+        return masked_l2_torch(student, teacher, weight)
+    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+    inputs = (student.to(dtype), teacher.detach().to(dtype), weight.detach().to(dtype))
+    return torch.ops.focaldistiller.masked_l2(*inputs).to(student.dtype)
+
+
+def masked_l2_torch(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """See :func:`masked_l2`; in plain torch."""
+    return (weight.detach() * (student - teacher.detach()).square()).sum()
