@@ -34,11 +34,15 @@ def both(student: Tensor, teacher: Tensor, **kwargs: float) -> list[tuple[Tensor
 @pytest.mark.parametrize('shape', [(2, 3, 20, 31), (1, 5, 40, 60), (1, 1, 1, 1), (3, 2, 1, 7)])
 @pytest.mark.parametrize('cross_entropy', [False, True])
 @pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
-def test_equals_plain_torch(shape: tuple[int, ...], cross_entropy: bool, dtype: torch.dtype, bound: float) -> None:
+def test_equals_plain_torch(
+    shape: tuple[int, ...], cross_entropy: bool, dtype: torch.dtype, bound: float
+) -> None:
     (loss, grad), (expected, slope) = both(*features(shape, dtype), tau=2.0, cross_entropy=cross_entropy)
     assert loss.dtype == grad.dtype == dtype
     torch.testing.assert_close(loss.double(), expected, rtol=bound, atol=bound)
-    torch.testing.assert_close(grad.double(), slope, rtol=0, atol=bound * slope.abs().max().clamp_min(1e-3).item() * 10)
+    torch.testing.assert_close(
+        grad.double(), slope, rtol=0, atol=bound * slope.abs().max().clamp_min(1e-3).item() * 10
+    )
 
 
 @pytest.mark.parametrize('isa', ['baseline', 'avx2'])

@@ -96,7 +96,10 @@ def _finish(
     logits = torch.randn(batch, queries, HEADS, len(shapes) * points)
     packed = None
     if pairs is not None:
-        per_query = _offsets(1, pairs[0], len(shapes), points), torch.randn(1, pairs[0], HEADS, len(shapes) * points)
+        per_query = (
+            _offsets(1, pairs[0], len(shapes), points),
+            torch.randn(1, pairs[0], HEADS, len(shapes) * points),
+        )
         packed = (*per_query, pairs[1].points, pairs[1].value_index, pairs[1].query_index)
     locations = sampling_locations(shapes, offsets, references)
     weights = logits.softmax(-1).view(locations.shape[:-1])

@@ -23,7 +23,9 @@ def lidar_to_image(scale: float) -> Tensor:
     for yaw, focal, position in CAMERAS.values():
         c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
         rotation = torch.tensor([[s, -c, 0.0], [0.0, 0.0, -1.0], [c, s, 0.0]])
-        centre = torch.tensor([[focal, 0.0, WIDTH / 2], [0.0, focal, HEIGHT / 2], [0.0, 0.0, 1 / scale]]) * scale
+        centre = (
+            torch.tensor([[focal, 0.0, WIDTH / 2], [0.0, focal, HEIGHT / 2], [0.0, 0.0, 1 / scale]]) * scale
+        )
         matrix = torch.eye(4)
         matrix[:3, :3] = centre @ rotation
         matrix[:3, 3] = -centre @ rotation @ torch.tensor(position)

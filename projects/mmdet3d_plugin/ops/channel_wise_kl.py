@@ -35,7 +35,9 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, tau: float, cross_entropy:
     return loss.to(student.dtype)
 
 
-def channel_wise_kl_torch(student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool = False) -> Tensor:
+def channel_wise_kl_torch(
+    student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool = False
+) -> Tensor:
     """See :func:`channel_wise_kl`; in plain torch."""
     log_s = (student.flatten(2) / tau).log_softmax(-1)
     log_t = (teacher.detach().flatten(2) / tau).log_softmax(-1)

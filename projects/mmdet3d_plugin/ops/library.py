@@ -135,7 +135,9 @@ def _fake_slope(grad: Tensor, student: Tensor, *rest: object) -> Tensor:
     return student.new_empty(student.shape)
 
 
-def _save_divergence(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+def _save_divergence(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, ...]
+) -> None:
     student, teacher, ctx.tau, _ = inputs
     _, log_student, log_teacher = output
     ctx.save_for_backward(student, teacher, log_student, log_teacher)
@@ -143,7 +145,12 @@ def _save_divergence(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, ou
 
 
 def _divergence_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, *unused: Tensor) -> tuple:
-    return torch.ops.focaldistiller.channel_wise_kl_backward(grad, *ctx.saved_tensors, ctx.tau), None, None, None
+    return (
+        torch.ops.focaldistiller.channel_wise_kl_backward(grad, *ctx.saved_tensors, ctx.tau),
+        None,
+        None,
+        None,
+    )
 
 
 def _save_square(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:

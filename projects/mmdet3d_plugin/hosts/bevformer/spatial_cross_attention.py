@@ -94,4 +94,3 @@ class SpatialCrossAttention(nn.Module):
         """
         seen = self.deformable_attention(query, value, spatial_shapes, pairs)
         return query + self.dropout(self.output_proj(seen / pairs.count))
-
