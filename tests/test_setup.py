@@ -1,5 +1,6 @@
 """The set-up: a complete lock, keys that keep builds apart, steps done once, errors of one sentence."""
 
+import contextlib
 import importlib.metadata
 import io
 import re
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.setup import machine, progress
+from tools.setup.__main__ import main
 from tools.setup.environment import Environment, pinned
 from tools.setup.errors import SetupError
 from tools.setup.machine import Flavour
@@ -441,6 +443,19 @@ def test_a_long_job_shows_a_heartbeat(tmp_path: Path, monkeypatch: pytest.Monkey
     assert re.search(r'^\[1/3\] 0:0\d sleeping 0:00 \(soundly\)$', out.getvalue(), re.MULTILINE)
 
 
+def test_on_a_terminal_one_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('COLUMNS', '30')
+    out = io.StringIO()
+    out.isatty = lambda: True
+    shown = progress.Progress(1, out)
+    shown.beat('x' * 100)
+    shown.beat('done')
+    first, second = out.getvalue().split('\r\x1b[K')[1:]
+    assert len(first) == 29
+    assert second.endswith(' done')
+    assert '\n' not in out.getvalue()
+
+
 def test_a_failing_job_ends_its_companion_and_tells(tmp_path: Path) -> None:
     shown = progress.Progress(1, io.StringIO())
     fails = progress.Job('failing', ['sh', '-c', 'echo broken; exit 3'], tmp_path / 'fails.log').start()
@@ -472,6 +487,16 @@ def test_make_names_the_python_it_needs(python: str) -> None:
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode != 0
     assert re.search(r'^set-up: .*Python 3\.11 or 3\.12.*PYTHON=', answer.stderr, re.MULTILINE)
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('signal.signal', lambda *_: None)  # pytest keeps its own
+    monkeypatch.setattr(Environment, 'set_up', lambda _: (tmp_path / 'taken').mkdir(parents=True))
+    (tmp_path / 'taken').touch()
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out):
+        assert main() == 1
+    assert re.fullmatch(r'\nset-up: .*taken.*\n', out.getvalue())
 
 
 def test_set_up_runs_on_the_standard_library_alone() -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: N999  (the name is upstream's)
 """Evaluate the student of a recipe; no teacher is needed: python tools/testStu.py --help."""
 
 from projects.mmdet3d_plugin.engine.test import main

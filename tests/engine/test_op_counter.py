@@ -1,11 +1,12 @@
 """Multiply-accumulates and live bytes of toy models, against sums done by hand."""
 
+import pytest
 import torch
 from mmcv.ops import ModulatedDeformConv2dPack, modulated_deform_conv
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.engine.op_counter import SAMPLING_MACS, LiveBytes, OpCounter
-from projects.mmdet3d_plugin.ops import ms_deform_attn as door
+from projects.mmdet3d_plugin.ops import ms_deform_attn as doors
 
 
 def count(model: nn.Module, *inputs: Tensor) -> OpCounter:
@@ -43,27 +44,45 @@ def test_deformable_convolution() -> None:
 
 
 class Attention(nn.Module):
-    """Calls the door as the hosts do, by the name it was imported under."""
+    """Calls a door as the hosts do, by the name it was imported under."""
+
+    def __init__(self, door: str) -> None:
+        super().__init__()
+        self.door = door
 
     def forward(self, value: Tensor) -> Tensor:
-        b, m, levels, points, queries = 2, 4, 1, 3, 7
-        return door.ms_deform_attn_fused(
-            value,
-            [(5, 6)],
-            torch.zeros(b, queries, m, levels, points, 2),
-            torch.zeros(b, queries, m, levels * points),
-            torch.zeros(b, queries, 1, 2),
-        )
+        q, m, points = 7, 4, 3
+        inputs = {
+            'ms_deform_attn': (torch.zeros(2, q, m, 1, points, 2), torch.zeros(2, q, m, 1, points)),
+            'ms_deform_attn_fused': (
+                torch.zeros(2, q, m, 1, points, 2),
+                torch.zeros(2, q, m, points),
+                torch.zeros(2, q, 1, 2),
+            ),
+            # two maps look at one sample of queries, in five pairs
+            'ms_deform_attn_packed': (
+                torch.zeros(1, q, m, 1, points, 2),
+                torch.zeros(1, q, m, points),
+                torch.zeros(5, 1, 2),
+                torch.zeros(5, dtype=torch.int64),
+                torch.zeros(5, dtype=torch.int64),
+            ),
+        }[self.door]
+        return getattr(doors, self.door)(value, [(5, 6)], *inputs)
 
 
-def test_deformable_attention_and_that_the_real_one_comes_back() -> None:
-    real, real_convolution = door.ms_deform_attn_fused, modulated_deform_conv.modulated_deform_conv2d
-    counter = OpCounter(Attention())
+@pytest.mark.parametrize(
+    ('door', 'rows'), [('ms_deform_attn', 14), ('ms_deform_attn_fused', 14), ('ms_deform_attn_packed', 5)]
+)
+def test_deformable_attention_and_that_the_real_one_comes_back(door: str, rows: int) -> None:
+    real, real_convolution = getattr(doors, door), modulated_deform_conv.modulated_deform_conv2d
+    model, value = Attention(door), torch.zeros(2, 30, 4, 8)
+    counter = OpCounter(model)
     with counter.counting():
-        out = Attention()(torch.zeros(2, 30, 4, 8))
-    assert out.shape == (2, 7, 32)
-    assert counter.macs['other'] == {'deformable attention': SAMPLING_MACS * 8 * (2 * 7 * 4 * 3)}
-    assert door.ms_deform_attn_fused is real
+        out = model(value)
+    assert out.shape == model(value).shape
+    assert counter.macs['other'] == {'deformable attention': SAMPLING_MACS * 8 * rows * 4 * 3}
+    assert getattr(doors, door) is real
     assert modulated_deform_conv.modulated_deform_conv2d is real_convolution
 
 

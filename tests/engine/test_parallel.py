@@ -48,6 +48,10 @@ class Checkpointed(nn.Module):
         torch.manual_seed(0)
         self.layer, self.unused = nn.Linear(3, 3), nn.Linear(3, 3)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3) -> (n, 3)."""
+        return self.layer(x)
+
     def train_step(self, data: dict[str, torch.Tensor], optimizer: Any = None) -> dict[str, Any]:
         """As mmdet's backbones call it: without saying which kind of checkpointing."""
         x = cp.checkpoint(self.layer, cp.checkpoint(self.layer, data['x']))
@@ -63,6 +67,8 @@ def everything_distributed(place: Launch, folder: str) -> dict[str, Any]:
     model = wrap_model(Checkpointed(), place, find_unused_parameters=True)
     model.train_step(batch, None)['loss'].backward()
     found['checkpointed'] = model.module.layer.weight.grad
+    with torch.no_grad():
+        found['forward'] = model(**batch)
     found['host'] = host_gradients(place, [HOST_SEEDS[place.rank]])
     found['results'] = _evaluate(place)
     found['objects'] = gather_objects(f'from {place.rank}')
@@ -157,6 +163,11 @@ def test_gradient_checkpointing_lives_with_unused_parameters(ranks: list[dict[st
     model.train_step(dict(x=_points()))['loss'].backward()
     for rank in ranks:
         torch.testing.assert_close(rank['checkpointed'], model.layer.weight.grad)
+
+
+def test_a_wrapped_model_can_be_called(ranks: list[dict[str, Any]]) -> None:
+    for number, rank in enumerate(ranks):
+        torch.testing.assert_close(rank['forward'], Checkpointed()(_points()[number::2]).detach())
 
 
 def test_results_of_processes_come_together_in_order(ranks: list[dict[str, Any]]) -> None:

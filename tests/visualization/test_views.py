@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from projects.mmdet3d_plugin.visualization.bev_view import draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
-from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap, feature_norm
+from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap, feature_salience
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.style import CANVAS, class_colour, save_figure
 
@@ -84,12 +84,10 @@ def test_no_boxes_at_all_is_a_picture_too(tmp_path: Path) -> None:
     ).exists()
 
 
-def test_feature_norm_is_per_cell() -> None:
-    feature = np.zeros((2, 3, 4))
-    feature[:, 1, 2] = (3, 4)
-    norm = feature_norm(feature)
-    assert norm[1, 2] == 5
-    assert norm.sum() == 5
+def test_salience_is_the_distance_from_the_mean() -> None:
+    feature = np.ones((2, 2, 2))
+    feature[:, 1, 0] = (5, 1)
+    np.testing.assert_allclose(feature_salience(feature), [(1, 1), (3, 1)])
 
 
 def test_heatmap_lies_where_its_cells_are(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def main() -> int:
     try:
         check_python(sys.version_info[:2])
         worked = Environment(Path(__file__).resolve().parents[2], Progress(STEPS)).set_up()
-    except SetupError as error:
+    except (SetupError, OSError) as error:  # an OSError names the file: a full disk, a cache that is not ours
         print(f'\nset-up: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -219,7 +219,10 @@ class Environment:
 
     def _mmcv_key(self) -> str:
         probe = 'import sys, torch; print(torch.__version__, "cp%d%d" % sys.version_info[:2])'
-        torch, python = subprocess.check_output([self.python, '-c', probe], text=True).split()
+        answer = subprocess.run([self.python, '-c', probe], capture_output=True, text=True)
+        if answer.returncode:
+            raise SetupError(f'torch was installed but does not import: {answer.stderr.strip()}')
+        torch, python = answer.stdout.split()
         flags = compile_env(os.environ, self.flavour)['CFLAGS']
         return wheel_key(pinned(self.lock, 'mmcv-full'), torch, python, self.flavour, flags)
 

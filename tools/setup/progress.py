@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,7 +97,8 @@ class Progress:
     def beat(self, text: str) -> None:
         """Show that something is under way: in place on a terminal, else a line every now and then."""
         if self.out.isatty():
-            print(f'{self._clear()}{self._head()} {text}', end='', file=self.out, flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be rewritten in place
+            print(self._clear() + f'{self._head()} {text}'[:width], end='', file=self.out, flush=True)
         elif time.monotonic() - self.last_beat >= HEARTBEAT_S:
             self.say(text)
 

@@ -1,10 +1,8 @@
 # The pint-sized student of the demo: half the resolution of its teacher in the images (160x90 padded to 160x96) and in
-# BEV (20x20). As in FocalDistiller it starts one level lower (C2), so that its levels have the sizes of its teacher's.
+# BEV (20x20), and half its encoder.
 _base_ = ['./bevformer_teacher.py']
 
 model = dict(
-    img_backbone=dict(out_indices=(0, 1, 2)),
-    img_neck=dict(in_channels=[16, 32, 64]),
     pts_bbox_head=dict(
         bev_h=20,
         bev_w=20,

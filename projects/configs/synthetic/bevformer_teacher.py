@@ -1,6 +1,6 @@
 # The pint-sized teacher of the demo: a BEVFormer that learns on two CPU cores, from scratch and in minutes. 320x180
-# images padded to 320x192, three levels (C3, C4 and an extra one, as base has them), BEV 40x40, queue of 2. Works on
-# the synthetic world and, since the view is given as a size, on real nuScenes as well.
+# images padded to 320x192, two levels (C3, C4), BEV 40x40, queue of 2. Works on the synthetic world and, since the view
+# is given as a size, on real nuScenes as well.
 # What differs from BEVFormer beside the sizes: there are no pretrained weights, so BatchNorm learns, the neck is
 # normalised, and embeddings start small.
 _base_ = [
@@ -25,15 +25,7 @@ model = dict(
         base_channels=16,
         norm_eval=False,
     ),
-    img_neck=dict(
-        type='FPN',
-        in_channels=[32, 64],
-        out_channels=64,
-        add_extra_convs='on_output',
-        num_outs=3,
-        relu_before_extra_convs=True,
-        norm_cfg=dict(type='BN'),
-    ),
+    img_neck=dict(type='FPN', in_channels=[32, 64], out_channels=64, num_outs=2, norm_cfg=dict(type='BN')),
     pts_bbox_head=dict(
         type='BEVFormerHead',
         bev_h=40,
@@ -50,7 +42,7 @@ model = dict(
             encoder=dict(
                 num_layers=2,
                 num_heads=4,
-                num_levels=3,
+                num_levels=2,
                 num_points=4,
                 num_points_in_pillar=4,
                 feedforward_dims=128,

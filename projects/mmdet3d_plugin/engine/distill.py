@@ -1,6 +1,7 @@
 """Train the student of a recipe under its teacher."""
 
 import argparse
+import copy
 from collections.abc import Sequence
 
 from mmcv import Config
@@ -45,7 +46,8 @@ def distill(cfg: Config, options: TrainOptions | None = None, launch: Launch | N
             f'{cfg.filename} has no distiller: recipes are in projects/configs/distiller; '
             'a detector alone is trained by tools/train.py'
         )
-    return train(cfg, options, launch, make_distiller)
+    # The teacher's view is added to a copy of the config, so that the caller's can be used again.
+    return train(copy.deepcopy(cfg), options, launch, make_distiller)
 
 
 def make_distiller(cfg: Config) -> nn.Module:
@@ -58,5 +60,5 @@ def make_distiller(cfg: Config) -> nn.Module:
 
     distiller = build_distiller(cfg)
     distiller.init_weights()
-    apply_teacher_view(cfg)
+    apply_teacher_view(cfg, distiller.teacher.cfg)
     return distiller

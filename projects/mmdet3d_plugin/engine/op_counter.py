@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused, ms_deform_attn_packed
+from projects.mmdet3d_plugin.ops import ms_deform_attn
 
 # Per bilinear sample and channel: four corners, and the weight of the sample.
 SAMPLING_MACS = 5
@@ -127,33 +127,37 @@ class OpCounter(TorchDispatchMode):
             weakref.finalize(storage, self._hollow.discard, storage._cdata)
 
     def deformable_attention(
-        self,
-        value: Tensor,
-        spatial_shapes: Sequence[tuple[int, int]],
-        sampling_offsets: Tensor,
-        attention_logits: Tensor,
-        reference_points: Tensor,
+        self, value: Tensor, spatial_shapes: Sequence[tuple[int, int]], points: Tensor, *_: Tensor
     ) -> Tensor:
-        """Stands in for :func:`ms_deform_attn_fused`; arguments and return as there."""
-        b, _, m, d = value.shape
-        self.count('deformable attention', SAMPLING_MACS * d * (sampling_offsets.numel() // 2))
-        return value.new_empty(b, sampling_offsets.shape[1], m * d)  # as hollow as value
+        """Stands in for ``ms_deform_attn`` and ``ms_deform_attn_fused``.
 
-    def deformable_attention_of_pairs(
+        Args:
+            value: (B, S, M, D).
+            spatial_shapes: L pairs ``(h, w)``.
+            points: (B, Q, M, L, P, 2), locations or offsets.
+
+        Returns:
+            (B, Q, M * D).
+        """
+        return self._attend(value, points, len(points) * points.shape[1])
+
+    def packed_deformable_attention(
         self,
         value: Tensor,
         spatial_shapes: Sequence[tuple[int, int]],
         sampling_offsets: Tensor,
         attention_logits: Tensor,
         reference_points: Tensor,
-        pair_value: Tensor,
-        pair_query: Tensor,
+        *_: Tensor,
     ) -> Tensor:
-        """Stands in for :func:`ms_deform_attn_packed`; arguments and return as there."""
-        b, q, m, levels, p, _ = sampling_offsets.shape
-        d = value.shape[-1]
-        self.count('deformable attention', SAMPLING_MACS * d * len(pair_value) * m * levels * p)
-        return value.new_empty(b, q, m * d)  # as hollow as value
+        """Stands in for ``ms_deform_attn_packed``: every one of the K pairs samples; shapes as there."""
+        return self._attend(value, sampling_offsets, len(reference_points))
+
+    def _attend(self, value: Tensor, points: Tensor, rows: int) -> Tensor:
+        """Count ``rows`` queries that sample ``points[0, 0]`` each; returns (B, Q, M * D), as hollow as ``value``."""
+        m, d = value.shape[2:]
+        self.count('deformable attention', SAMPLING_MACS * d * rows * points.shape[2:-1].numel())
+        return value.new_empty(*points.shape[:2], m * d)
 
     def deformable_convolution(
         self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
@@ -177,15 +181,21 @@ class OpCounter(TorchDispatchMode):
         self.count('deformable convolution, sampling', SAMPLING_MACS * samples)
         return out
 
+    def _stand_ins(self) -> dict[Callable, Callable]:
+        """What is not made of torch's own operations."""
+        return {
+            ms_deform_attn.ms_deform_attn: self.deformable_attention,
+            ms_deform_attn.ms_deform_attn_fused: self.deformable_attention,
+            ms_deform_attn.ms_deform_attn_packed: self.packed_deformable_attention,
+            modulated_deform_conv.modulated_deform_conv2d: self.deformable_convolution,
+        }
+
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count everything that runs inside."""
         with ExitStack() as stack:
-            stack.enter_context(_replaced(ms_deform_attn_fused, self.deformable_attention))
-            stack.enter_context(_replaced(ms_deform_attn_packed, self.deformable_attention_of_pairs))
-            stack.enter_context(
-                _replaced(modulated_deform_conv.modulated_deform_conv2d, self.deformable_convolution)
-            )
+            for function, stand_in in self._stand_ins().items():
+                stack.enter_context(_replaced(function, stand_in))
             # the one backend of attention that is made of counted operations on every device
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stack.enter_context(torch.no_grad())

@@ -148,7 +148,7 @@ class StageRunner:
         reason = f'exit status {status}' if status else f'it did not write {", ".join(absent)}'
         self.console.print(f'[bold red]{stage.title} failed[/] ({reason}). The last lines of its log:')
         for line in log.read_text(errors='replace').splitlines()[-TAIL_LINES:]:
-            self.console.print(f'  {line}', markup=False, highlight=False)
+            self.console.print(f'  {line}', markup=False, highlight=False, soft_wrap=True)
         raise StageFailedError(f'{stage.title}: {reason}; whole log: {log}. Run again to continue from here.')
 
     def _key(self, stage: Stage, keys: dict[str, str]) -> str:

@@ -1,7 +1,8 @@
-"""What the teacher's BEV map attends to, and where the distiller looks."""
+"""What stands out in a BEV feature, and where the distiller looks."""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,8 +15,10 @@ CONTOUR = '#5cf2d6'
 LEVELS = (0.1, 0.4, 0.7)
 
 
-def feature_norm(feature: np.ndarray) -> np.ndarray:
-    """Length of the feature vector of every cell.
+def feature_salience(feature: np.ndarray) -> np.ndarray:
+    """Distance of every cell's feature vector from the mean of all cells.
+
+    The plain norm says little: the encoder ends in a LayerNorm, which gives every cell nearly the same length.
 
     Args:
         feature: (C, H, W), rows along y from low to high, columns along x.
@@ -23,7 +26,8 @@ def feature_norm(feature: np.ndarray) -> np.ndarray:
     Returns:
         (H, W).
     """
-    return np.linalg.norm(feature.astype(np.float32), axis=0)
+    feature = feature.astype(np.float32)
+    return np.linalg.norm(feature - feature.mean(axis=(1, 2), keepdims=True), axis=0)
 
 
 def draw_heatmap(
@@ -31,10 +35,10 @@ def draw_heatmap(
     heatmap: np.ndarray,
     pc_range: Sequence[float],
     truth: BoxSet | None = None,
-    title: str = 'teacher BEV feature norm',
+    title: str = 'BEV feature',
     size: int = 1000,
 ) -> Figure:
-    """The norm of a BEV feature with the contours of the ground-truth heatmap over it.
+    """The salience of a BEV feature with the contours of the ground-truth heatmap over it.
 
     Args:
         feature: (C, H, W) BEV map of the teacher or the student.
@@ -45,14 +49,14 @@ def draw_heatmap(
         size: width of the picture in pixels.
     """
     x0, y0, _, x1, y1, _ = pc_range
-    norm = feature_norm(feature)
-    # a few border cells with extreme norms would flatten the contrast of everything else
-    low, high = np.percentile(norm, (1, 99.5))
+    salience = feature_salience(feature)
+    # a few border cells with extreme values would flatten the contrast of everything else
+    low, high = np.percentile(salience, (1, 99.5))
     figure = new_figure(size, size * 0.93)
     ax = figure.add_axes((0.065, 0.065, 0.828, 0.89))
     style_axes(ax)
     shown = ax.imshow(
-        norm,
+        salience,
         origin='lower',
         extent=(x0, x1, y0, y1),
         cmap='magma',
@@ -67,7 +71,11 @@ def draw_heatmap(
     ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect='equal')
     ax.set_xlabel('x, metres to the right', color=FAINT_INK, fontsize=9)
     ax.set_ylabel('y, metres forward', color=FAINT_INK, fontsize=9)
-    ax.set_title(f'{title}; contours: ground-truth heatmap', color=INK, fontsize=11)
+    ax.set_title(
+        f'{title}: distance of each cell from the mean; contours: ground-truth heatmap',
+        color=INK,
+        fontsize=11,
+    )
     bar = figure.colorbar(shown, cax=figure.add_axes((0.91, 0.065, 0.018, 0.89)))
     bar.ax.tick_params(colors=FAINT_INK, labelsize=8, length=0)
     bar.outline.set_visible(False)
@@ -77,8 +85,9 @@ def draw_heatmap(
 def _draw_contours(ax: Axes, heatmap: np.ndarray, extent: tuple[float, float, float, float]) -> None:
     """Contour lines of the heatmap (h, w), its samples placed at the centres of its cells."""
     x0, y0, x1, y1 = extent
-    height, width = heatmap.shape
+    fine = cv2.resize(heatmap.astype(np.float32), None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    height, width = fine.shape
     x = x0 + (np.arange(width) + 0.5) * (x1 - x0) / width
     y = y0 + (np.arange(height) + 0.5) * (y1 - y0) / height
-    if heatmap.max() > LEVELS[0]:
-        ax.contour(x, y, heatmap, levels=LEVELS, colors=CONTOUR, linewidths=(0.7, 1.0, 1.3))
+    if fine.max() > LEVELS[0]:
+        ax.contour(x, y, fine, levels=LEVELS, colors=CONTOUR, linewidths=(0.7, 1.0, 1.3))

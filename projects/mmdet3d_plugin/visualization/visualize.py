@@ -21,7 +21,7 @@ from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_model, build_split, classes_of
 from projects.mmdet3d_plugin.engine.checkpoint import load_weights, read_checkpoint
-from projects.mmdet3d_plugin.engine.config import load_config
+from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
@@ -185,10 +185,7 @@ def _draw_from(arguments: argparse.Namespace) -> None:
     """Draw as parsed arguments say."""
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
     cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
-    if arguments.split == 'train':
-        # the frames of the training split, seen as in testing
-        cfg.data.test.ann_file = cfg.data.train.ann_file
-    dataset = build_split(cfg, 'val' if arguments.split == 'val' else 'test', test_mode=True)
+    dataset = build_split(_seen_in_testing(cfg, arguments.split), 'test', test_mode=True)
     classes = classes_of(dataset)
     model = load_detector(cfg, arguments.checkpoint, classes, launch) if arguments.checkpoint else None
     kinds = arguments.kinds or [kind for kind in KINDS if model is not None or kind != 'heatmap']
@@ -202,3 +199,10 @@ def _draw_from(arguments: argparse.Namespace) -> None:
             figure = draw(kind, scene, classes, dataset.pc_range)
             save_figure(figure, Path(arguments.out) / f'{index:05d}_{kind}.jpg')
     print(f'{len(indices) * len(kinds)} pictures in {arguments.out}')
+
+
+def _seen_in_testing(cfg: Config, split: str) -> Config:
+    """A config whose test split has the frames of another one and its own pipeline."""
+    first = next(innermost_datasets(cfg.data[split]))
+    next(innermost_datasets(cfg.data.test))['ann_file'] = first['ann_file']
+    return cfg

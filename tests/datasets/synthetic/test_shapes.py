@@ -41,9 +41,10 @@ def test_front_and_rear_look_different(kind: str) -> None:
     assert front != rear
 
 
-def test_only_a_moving_cycle_has_a_rider() -> None:
-    for kind in ('bicycle', 'motorcycle'):
-        assert len(_mesh(kind, True).bounds) > len(_mesh(kind, False).bounds) - (kind == 'bicycle')
+@pytest.mark.parametrize(('kind', 'helmet'), [('bicycle', (250, 220, 60)), ('motorcycle', (236, 60, 40))])
+def test_only_a_moving_cycle_has_a_rider(kind: str, helmet: tuple[int, int, int]) -> None:
+    for moving in (True, False):
+        assert (_mesh(kind, moving).colours == helmet).all(1).any() == moving
 
 
 def test_paint_varies_with_the_generator() -> None:
