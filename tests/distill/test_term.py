@@ -46,6 +46,11 @@ def test_term_of_weight_zero_has_no_parts(recipe: Recipe) -> None:
     assert not any('pv' in name for name in distiller.state_dict())
 
 
+def test_clone_is_handed_to_the_tap(recipe: Recipe) -> None:
+    distiller = build_distiller(recipe(terms=[BEV_TERM, {**PV_TERM, 'clone': True}]))
+    assert [term.student.clone for term in distiller.distill.values()] == [False, True, True]
+
+
 def test_weight_scales_the_loss(recipe: Recipe) -> None:
     values = []
     for weight in (0.5, 2.0):

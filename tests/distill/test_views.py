@@ -110,3 +110,9 @@ def test_the_real_transforms_make_both_views(mode: str) -> None:
     point = torch.tensor([0.3, 0.2, 5.0, 1.0], dtype=torch.float64)
     pixel = {name: torch.as_tensor(view['lidar2img'][0]) @ point for name, view in views.items()}
     torch.testing.assert_close(pixel['teacher'][:2], 2 * pixel[''][:2], rtol=1e-6, atol=1e-6)
+
+
+def test_teacher_without_data_is_clear() -> None:
+    cfg = Config(dict(data=dict(train=dict(pipeline=STUDENT)), distiller=dict(teacher=dict(view='native'))))
+    with pytest.raises(DistillError, match="teacher's config has no 'data'"):
+        apply_teacher_view(cfg, Config(dict(model=dict())))

@@ -21,8 +21,3 @@ class Step:
     teacher: dict[str, Any]
     expert: Any = None
     epoch: int = 0
-
-    @property
-    def batch_size(self) -> int:
-        """Number of samples B in the batch."""
-        return len(self.batch['img_metas'])

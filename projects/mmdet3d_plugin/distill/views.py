@@ -99,6 +99,10 @@ def apply_teacher_view(cfg: Config, teacher_cfg: Config) -> None:
     mode = cfg.distiller.teacher.get('view', 'native')
     if mode == 'same':
         return
+    if teacher_cfg.get('data') is None:
+        raise DistillError(
+            "the teacher's config has no 'data', so its view is unknown; add it, or set view='same'"
+        )
     theirs = innermost_dataset(teacher_cfg.data.get('test') or teacher_cfg.data.train)
     ours = innermost_dataset(cfg.data.train)
     ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode)

@@ -158,6 +158,32 @@ def test_batch_of_two_equals_two_singles(build: Build) -> None:
         assert both[key].item() == pytest.approx(sum(s[key].item() for s in singles) / 2, rel=1e-3), key
 
 
+def test_generation_inside_boxes_on_both_sides(build: Build) -> None:
+    """The generative terms of FD3D with ground-truth areas, on image features and on the BEV map."""
+    terms = [
+        dict(type='MaskedGeneration', name='pv_generative', on='pv', region='PVArea', weight=1.0),
+        dict(
+            type='MaskedGeneration',
+            name='bev_generative',
+            on='bev',
+            connector='deconv',
+            region='BEVFootprint',
+        ),
+    ]
+    distiller, batch = build(terms=terms, debug=True).train(), paired_batch([0, 1])
+    losses = distiller(**batch)
+    kd = {key: value for key, value in losses.items() if 'kd' in key}
+    assert set(kd) == {'loss_kd_pv_generative_0', 'loss_kd_pv_generative_1', 'loss_kd_bev_generative'}
+    assert all(value > 0 for value in kd.values())
+    sum(kd.values()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in distiller.distill.parameters())
+    assert 'distill.bev_generative.loss.generator.0.weight' in distiller.state_dict()
+    empty = {**batch, 'gt_bboxes_3d': [boxes[:0] for boxes in batch['gt_bboxes_3d']]}
+    empty['gt_labels_3d'] = [labels[:0] for labels in batch['gt_labels_3d']]
+    losses = distiller(**empty)
+    assert all(losses[key].item() == 0.0 and losses[key].requires_grad for key in kd)
+
+
 def test_short_names_read_the_documented_shapes(build: Build) -> None:
     student, adapter = build().student, BEVFormerAdapter()
     taps = adapter.aliases(student)

@@ -75,6 +75,7 @@ class _ChannelWiseDivergence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool) -> Tensor:
+        """Divergence of features (N, C, H, W); a scalar."""
         s, t = student.flatten(2).flatten(0, 1), teacher.flatten(2).flatten(0, 1)
         # In float64, since a small divergence is the difference of two large logarithms.
         log_s, log_t = (torch.empty(len(s), 1, dtype=torch.float64, device=s.device) for _ in range(2))
@@ -95,6 +96,7 @@ class _ChannelWiseDivergence(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        """Gradient for the student, (N, C, H, W)."""
         student, teacher, log_s, log_t = ctx.saved_tensors
         s, t = student.flatten(2).flatten(0, 1), teacher.flatten(2).flatten(0, 1)
         log_s, log_t = log_s.to(s.dtype), log_t.to(s.dtype)

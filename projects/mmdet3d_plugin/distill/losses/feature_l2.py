@@ -76,6 +76,7 @@ class _WeightedSquare(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+        """Weighted square of features (N, C, H, W); a scalar."""
         ctx.save_for_backward(student, teacher, weight)
         total = student.new_zeros((), dtype=torch.float64)
         for i, span in _blocks(student):
@@ -86,6 +87,7 @@ class _WeightedSquare(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Gradient for the student, (N, C, H, W)."""
         student, teacher, weight = ctx.saved_tensors
         slope = torch.empty_like(student)
         twice = weight * (2 * grad)

@@ -1,0 +1,93 @@
+"""Masked generation: what is dropped, where it is compared, and what it reduces to."""
+
+import pytest
+import torch
+
+from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
+from projects.mmdet3d_plugin.distill.losses.generative import MaskedGeneration
+
+
+def identity(loss: MaskedGeneration) -> MaskedGeneration:
+    """Make the generator pass non-negative features through."""
+    for layer in (loss.generator[0], loss.generator[2]):
+        torch.nn.init.dirac_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    return loss
+
+
+def box_region() -> torch.Tensor:
+    region = torch.zeros(2, 1, 8, 10)
+    region[0, 0, 2:5, 3:7] = 1
+    region[1, 0, 1:3, 1:3] = 0.5
+    return region
+
+
+def test_without_dropping_an_identity_generator_gives_feature_l2() -> None:
+    torch.manual_seed(0)
+    student, teacher, region = torch.rand(2, 4, 8, 10), torch.rand(2, 4, 8, 10), box_region()
+    loss = identity(MaskedGeneration(4, ratio=0.0))
+    assert loss(student, teacher, region).item() == pytest.approx(
+        FeatureL2()(student, teacher, region).item(), rel=1e-6
+    )
+
+
+def test_hand_computed_value_when_all_is_dropped() -> None:
+    """The identity generator makes 0 of dropped cells: the teacher's mean square in the region is left."""
+    teacher, region = torch.rand(1, 4, 8, 10), box_region()[:1]
+    loss = identity(MaskedGeneration(4, ratio=1.0))(torch.rand(1, 4, 8, 10), teacher, region)
+    assert loss.item() == pytest.approx(teacher[:, :, 2:5, 3:7].square().mean().item(), rel=1e-5)
+
+
+def test_only_the_region_is_dropped_and_about_the_ratio() -> None:
+    torch.manual_seed(0)
+    region = torch.zeros(1, 1, 60, 60)
+    region[..., :40] = 0.3
+    out = MaskedGeneration(3, ratio=0.65).drop(torch.ones(1, 3, 60, 60), region)
+    assert (out[..., 40:] == 1).all()
+    assert (out == 0).float()[..., :40].mean().item() == pytest.approx(0.65, abs=0.03)
+    assert (out.amax(1) == out.amin(1)).all()
+
+
+def test_zero_when_the_generated_equals_the_teacher() -> None:
+    feature = torch.rand(2, 4, 8, 10)
+    assert identity(MaskedGeneration(4, ratio=0.0))(feature, feature, box_region()).item() == 0.0
+
+
+def test_empty_region_is_exactly_zero_with_a_live_graph() -> None:
+    loss, student = MaskedGeneration(4), torch.rand(2, 4, 8, 10, requires_grad=True)
+    value = loss(student, torch.rand(2, 4, 8, 10), torch.zeros(2, 1, 8, 10))
+    value.backward()
+    assert value.item() == 0.0
+    assert student.grad.abs().max() == 0
+    assert all(p.grad is not None for p in loss.parameters())
+
+
+def test_batch_of_two_equals_two_singles() -> None:
+    student, teacher, region = torch.rand(2, 4, 8, 10), torch.rand(2, 4, 8, 10), box_region()
+    loss = MaskedGeneration(4, ratio=1.0)
+    singles = [loss(student[i : i + 1], teacher[i : i + 1], region[i : i + 1]).item() for i in range(2)]
+    assert loss(student, teacher, region).item() == pytest.approx(sum(singles) / 2, rel=1e-5)
+
+
+def test_background_is_compared_but_not_dropped() -> None:
+    student, teacher = torch.rand(1, 4, 8, 10), torch.rand(1, 4, 8, 10)
+    value = identity(MaskedGeneration(4, ratio=1.0, background=0.1))(
+        student, teacher, torch.zeros(1, 1, 8, 10)
+    )
+    expected = 0.1 * (student - teacher).square().mean((1, 2, 3)).item() * 80 / max(0.1 * 80, 1)
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_reach_student_and_generator_but_not_the_teacher() -> None:
+    loss, student = MaskedGeneration(4), torch.rand(1, 4, 8, 10, requires_grad=True)
+    teacher = torch.rand(1, 4, 8, 10, requires_grad=True)
+    loss(student, teacher, box_region()[:1]).backward()
+    assert student.grad.any()
+    assert all(p.grad.any() for p in loss.parameters())
+    assert teacher.grad is None
+
+
+@pytest.mark.parametrize(('argument', 'value'), [('ratio', 1.5), ('background', -1.0)])
+def test_mistakes_are_clear(argument: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f'{argument} must'):
+        MaskedGeneration(4, **{argument: value})

@@ -1,0 +1,56 @@
+"""The full-size recipes build as they stand, with the taps and shapes that the paper's pair has."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmcv import Config
+
+from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.views import apply_teacher_view
+from projects.mmdet3d_plugin.engine.config import load_config
+
+VIEWS = ('ImageView', 'UpsampledView')
+RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
+
+
+@cache
+def build(path: Path) -> tuple[Config, Distiller]:
+    """A recipe and its distiller, without the published weights."""
+    cfg = load_config(str(path))
+    cfg.distiller.teacher.pop('checkpoint')
+    cfg.distiller.teacher.random_weights = True
+    return cfg, build_distiller(cfg)
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_recipe_builds_and_gets_its_teachers_view(path: Path) -> None:
+    cfg, distiller = build(path)
+    assert distiller.distill
+    assert distiller.teacher.classes == list(cfg.class_names)
+    apply_teacher_view(cfg, distiller.teacher.cfg)
+    views = [step.get('name', '') for step in cfg.data.train.pipeline if step['type'] in VIEWS]
+    assert views == ['', 'teacher']
+
+
+def test_heatmap_recipe_has_the_published_terms() -> None:
+    _, distiller = build(Path('projects/configs/distiller/base_distill_small_with_pv-cwd_bev-l2-heatmap.py'))
+    assert list(distiller.distill) == [*(f'pv_cwd_{i}' for i in range(4)), 'bev_l2']
+    paths = [term.student.path for term in distiller.distill.values()]
+    assert paths[:4] == [f'img_neck.fpn_convs.{i}.conv' for i in range(4)]
+    bev = distiller.distill['bev_l2']
+    assert (bev.student.size, bev.teacher.size) == ((100, 100), (200, 200))
+    kinds = [type(layer).__name__ for layer in bev.connector.layers]
+    assert kinds == ['ConvTranspose2d', 'BatchNorm2d', 'ReLU', 'Conv2d']
+    assert (distiller.distill['pv_cwd_0'].weight, distiller.distill['pv_cwd_0'].loss.tau) == (0.25, 2.0)
+
+
+def test_legacy_twin_differs_by_the_published_switches_alone() -> None:
+    _, distiller = build(
+        Path('projects/configs/distiller/base_distill_small_with_pv-cwd_bev-l2-heatmap_legacy.py')
+    )
+    assert all(term.loss.legacy for term in distiller.distill.values())
+    bev = distiller.distill['bev_l2']
+    assert bev.region.legacy
+    assert (bev.weight, bev.region.min_overlap) == (0.1, 0.1)
+    assert distiller.teacher.view == 'upsampled'
