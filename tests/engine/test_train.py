@@ -164,6 +164,12 @@ def test_every_loss_is_logged_in_text_and_tensorboard(tmp_path: Path) -> None:
     assert {'train/loss_square', 'train/loss_absolute', 'val/mAP'} <= set(events.Tags()['scalars'])
 
 
+def test_evaluation_comes_every_few_epochs_and_after_the_last(tmp_path: Path) -> None:
+    run(tmp_path, 5, evaluation=dict(interval=2, start=1))
+    lines = [json.loads(line) for line in next(tmp_path.glob('*.log.json')).read_text().splitlines()]
+    assert [line['epoch'] for line in lines if line.get('mode') == 'val'] == [2, 4, 5]
+
+
 def test_meta_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
     run(tmp_path, 1)
     meta = read_checkpoint(tmp_path / 'epoch_1.pth')['meta']

@@ -66,13 +66,15 @@ class DemoOptions:
         scenes: how many scenes the world has; the last fifth is for validation.
         seed: of the world and of training.
         size: WIDTHxHEIGHT of its images.
+        frames: keyframes per scene; more scenes of fewer frames teach more than the other way round.
         cfg_options: settings of all three trainings to override, ``key=value``.
     """
 
     out: Path = Path('work_dirs/demo')
-    scenes: int = 60
+    scenes: int = 100
     seed: int = 0
-    size: str = '400x225'
+    size: str = '320x180'
+    frames: int = 5
     cfg_options: tuple[str, ...] = ()
 
     @property
@@ -115,7 +117,7 @@ def demo_stages(options: DemoOptions) -> list[Stage]:
 def _data_stages(options: DemoOptions) -> list[Stage]:
     world = str(options.world)
     make = ('tools/create_synthetic.py', '--out', world, '--scenes', str(options.scenes))
-    make += ('--seed', str(options.seed), '--size', options.size)
+    make += ('--seed', str(options.seed), '--size', options.size, '--frames', str(options.frames))
     convert = ('tools/create_data.py', 'nuscenes', '--root-path', world, '--version', VERSION)
     infos = tuple(options.world / f'nuscenes_infos_temporal_{part}.pkl' for part in ('train', 'val'))
     tables = (options.world / VERSION / 'sample.json',)
@@ -356,7 +358,7 @@ def _add_record(report: Report, options: DemoOptions, runner: StageRunner) -> No
         {
             **facts,
             'configs': configs,
-            'world': f'{options.scenes} scenes, seed {options.seed}, {options.size}',
+            'world': f'{options.scenes} scenes of {options.frames} frames, seed {options.seed}, {options.size}',
         }
     )
 
@@ -400,6 +402,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--scenes', type=int, default=default.scenes, help='scenes of the world')
     parser.add_argument('--seed', type=int, default=default.seed, help='of the world and of training')
     parser.add_argument('--size', default=default.size, help='WIDTHxHEIGHT of the images of the world')
+    parser.add_argument('--frames', type=int, default=default.frames, help='keyframes per scene')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override settings of all trainings'
     )
@@ -408,9 +411,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _demo_from(arguments: argparse.Namespace) -> None:
     """Run as parsed arguments say; an interruption is no error."""
-    options = DemoOptions(
-        arguments.out, arguments.scenes, arguments.seed, arguments.size, tuple(arguments.cfg_options)
-    )
+    options = DemoOptions(**{**vars(arguments), 'cfg_options': tuple(arguments.cfg_options)})
     try:
         run_demo(options)
     except KeyboardInterrupt:

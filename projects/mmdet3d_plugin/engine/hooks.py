@@ -149,7 +149,7 @@ class SaveHook(Hook):
 
 @HOOKS.register_module()
 class EvaluateHook(Hook):
-    """Evaluates between epochs, with all processes, and remembers the best checkpoint.
+    """Evaluates between epochs and after the last, with all processes, and remembers the best checkpoint.
 
     Training goes on as if it had not happened: the random state and every module's mode are put back.
 
@@ -189,7 +189,8 @@ class EvaluateHook(Hook):
     def after_train_epoch(self, runner: TrainRunner) -> None:
         """Evaluate when this epoch asks for it."""
         epoch = runner.epoch + 1
-        if epoch < self.start or (epoch - self.start + 1) % self.interval:
+        due = epoch >= self.start and (epoch - self.start + 1) % self.interval == 0
+        if not (due or self.is_last_epoch(runner)):
             return
         with untouched_rng():
             # In fp32 whatever training runs in, so that tools/test.py later says the same.

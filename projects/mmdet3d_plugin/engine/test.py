@@ -85,7 +85,7 @@ def evaluate_checkpoint(
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
     report = load_weights(model, content)
-    get_logger().info('loaded %s: %s', checkpoint, report)
+    get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)
     loader = build_loader(cfg, dataset, False, launch)
     results = run_inference(model, loader, launch, Precision(amp, launch.device.type))

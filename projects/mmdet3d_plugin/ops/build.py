@@ -25,7 +25,7 @@ ISA_FLAGS = {
     'avx2': ['-mavx2', '-mfma', '-mprefer-vector-width=256'],
     'avx512': ['-mavx512f', '-mavx512dq', '-mavx512vl', '-mavx512bw', '-mfma', '-mprefer-vector-width=512'],
 }
-CUDA_ARCHITECTURES = ('80', '86', '89', '90')
+CUDA_ARCHITECTURES = ('80', '86', '89', '90', '100', '120')
 
 
 class BuildError(RuntimeError):
@@ -111,7 +111,9 @@ def _compile(target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         commands = [compile_command(compiler, source, Path(folder)) for source in cpp_sources()]
         if wants_cuda():
-            commands += [nvcc_command(source, Path(folder)) for source in sorted(SOURCES.glob('*.cu'))]
+            sources = [*SOURCES.glob('*_cuda.cpp')]
+            commands += [compile_command(compiler, source, Path(folder)) for source in sources]
+            commands += [nvcc_command(source, Path(folder)) for source in SOURCES.glob('*.cu')]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, commands))
         library = Path(folder) / LIBRARY
@@ -120,9 +122,10 @@ def _compile(target: Path) -> None:
 
 
 def cpp_sources() -> list[Path]:
-    """The C++ files of this machine: other architectures leave out the x86 instruction sets."""
+    """The C++ files that every machine compiles: architectures other than x86 leave out its instruction sets."""
     x86 = platform.machine() in ('x86_64', 'AMD64')
-    return [path for path in sorted(SOURCES.glob('*.cpp')) if x86 or _isa(path) is None]
+    paths = [path for path in sorted(SOURCES.glob('*.cpp')) if not path.stem.endswith('_cuda')]
+    return [path for path in paths if x86 or _isa(path) is None]
 
 
 def _isa(source: Path) -> str | None:
@@ -131,9 +134,20 @@ def _isa(source: Path) -> str | None:
 
 def _include_flags() -> list[str]:
     include = Path(torch.__file__).parent / 'include'
-    return [
-        flag for path in (include, include / 'torch/csrc/api/include') for flag in ('-isystem', str(path))
+    paths = [include, include / 'torch/csrc/api/include', *cuda_include()]
+    return [flag for path in paths for flag in ('-isystem', str(path))]
+
+
+def cuda_include() -> list[Path]:
+    """The folder of CUDA's headers: of ``$CUDA_HOME``, of the usual place, or of the wheels that torch brought."""
+    wheels = Path(torch.__file__).parents[1] / 'nvidia' / 'cu13'
+    homes = [
+        Path(os.environ.get('CUDA_HOME', '/usr/local/cuda')),
+        *Path('/usr/local').glob('cuda-13*'),
+        wheels,
     ]
+    found = [home / 'include' for home in homes if (home / 'include/cuda_runtime_api.h').exists()]
+    return found[:1]
 
 
 def _abi_flag() -> str:
@@ -150,15 +164,19 @@ def compile_command(compiler: str, source: Path, folder: Path) -> list[str]:
 def nvcc_command(source: Path, folder: Path) -> list[str]:
     """Command that compiles one CUDA source for every supported architecture into ``folder``."""
     codes = [f'-gencode=arch=compute_{arch},code=sm_{arch}' for arch in CUDA_ARCHITECTURES]
-    flags = ['-O3', '-std=c++17', '--expt-relaxed-constexpr', '-Xcompiler', '-fPIC', _abi_flag()]
+    flags = ['-O3', '-std=c++17', '-Xcompiler', '-fPIC']
     output = ['-c', str(source), '-o', str(folder / f'{source.name}.o')]
-    return [find_nvcc() or 'nvcc', *flags, *codes, *_include_flags(), *output]
+    return [find_nvcc() or 'nvcc', *flags, *codes, *output]
 
 
 def _link_command(compiler: str, objects: list[Path], library: Path) -> list[str]:
     """Link without -fopenmp: the OpenMP calls must bind to the runtime that torch brought along, not to a second one."""
     folder = Path(torch.__file__).parent / 'lib'
-    names = ['-lc10', '-ltorch_cpu'] + (['-lc10_cuda', '-ltorch_cuda'] if wants_cuda() else [])
+    names = ['-lc10', '-ltorch_cpu']
+    if wants_cuda():
+        homes = [include.parent for include in cuda_include()]
+        names += [f'-L{home / lib}' for home in homes for lib in ('lib64', 'lib')]
+        names += ['-lc10_cuda', '-ltorch_cuda', '-lcudart']
     return [
         compiler,
         '-shared',

@@ -32,3 +32,14 @@ def test_unknown_model_names_the_nearest() -> None:
 def test_models_without_a_pyramid_are_refused(name: str, stages: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=f'TimmBackbone: {name!r}'):
         TimmBackbone(name, out_indices=stages)
+
+
+def test_pretrained_weights_are_fetched_only_by_init_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = TimmBackbone('resnet10t', out_indices=(3,), pretrained=True)
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError('no network')
+
+    monkeypatch.setattr('timm.create_model', no_network)
+    with pytest.raises(RuntimeError, match="weights of 'resnet10t' cannot be had"):
+        backbone.init_weights()

@@ -17,7 +17,7 @@ class TimmBackbone(BaseModule):
     Args:
         model_name: name of the timm model, such as ``'convnext_tiny'``.
         out_indices: stages to return, counted from 0.
-        pretrained: download timm's weights.
+        pretrained: download timm's weights when training starts (never to evaluate or to count).
         init_cfg: initialisation, see mmcv; timm initialises by itself.
         options: further arguments of ``timm.create_model``.
 
@@ -34,15 +34,15 @@ class TimmBackbone(BaseModule):
         **options: Any,
     ) -> None:
         super().__init__(init_cfg)
+        self.model_name, self.pretrained = model_name, pretrained
+        self._options = dict(features_only=True, out_indices=tuple(out_indices), **options)
         if not timm.is_model(model_name):
             near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
             raise ValueError(
                 f'TimmBackbone: timm has no model {model_name!r}; nearest: {", ".join(near) or "none"}.'
             )
         try:
-            self.model = timm.create_model(
-                model_name, pretrained, features_only=True, out_indices=tuple(out_indices), **options
-            )
+            self.model = timm.create_model(model_name, **self._options)
         except (RuntimeError, AttributeError, AssertionError, IndexError, TypeError) as error:
             raise ValueError(
                 f'TimmBackbone: {model_name!r} cannot give feature maps at out_indices={tuple(out_indices)} '
@@ -54,6 +54,24 @@ class TimmBackbone(BaseModule):
                 f'TimmBackbone: {model_name!r} gives maps of strides {reductions}, but a pyramid needs a new stride '
                 'at each level. Choose a hierarchical model, or a single stage.'
             )
+
+    def init_weights(self) -> None:
+        """Take timm's pretrained weights, if asked for.
+
+        Raises:
+            RuntimeError: when they cannot be had.
+        """
+        super().init_weights()
+        if not self.pretrained:
+            return
+        try:
+            source = timm.create_model(self.model_name, pretrained=True, **self._options)
+        except Exception as error:  # timm, huggingface_hub and the network each have their own
+            raise RuntimeError(
+                f'TimmBackbone: the pretrained weights of {self.model_name!r} cannot be had ({error}). Check the '
+                'network, or set pretrained=False.'
+            ) from error
+        self.model.load_state_dict(source.state_dict())
 
     @property
     def feature_channels(self) -> list[int]:

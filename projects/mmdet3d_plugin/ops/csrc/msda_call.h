@@ -26,7 +26,7 @@ struct Steps {
 template <class T>
 struct Call {
   const void* value = nullptr;  // (maps, cells, heads, channels), T or bfloat16
-  bool bfloat16 = false;        // storage of value, out, grad_out and grad_value; arithmetic is always in T
+  bool bfloat16 = false;        // storage of value, grad_out, grad_value and (unless shared) out; arithmetic is in T
   int64_t maps = 0, cells = 0, heads = 0, channels = 0;
   const Level* levels = nullptr;
   int32_t num_levels = 0, num_points = 0;  // num_points: per level
@@ -43,7 +43,7 @@ struct Call {
   const T* anchors = nullptr;  // (rows, num_anchors, 2) reference points; nullptr: points are locations
   int32_t num_anchors = 0;
 
-  void* out = nullptr;  // (queries, heads, channels)
+  void* out = nullptr;  // (queries, heads, channels); T and zeroed when shared
   int64_t out_bytes = 0;
 
   const void* grad_out = nullptr;
@@ -53,23 +53,23 @@ struct Call {
   T* grad_anchors = nullptr;  // (rows, heads, num_anchors, 2), or nullptr when not asked for
 };
 
-// Maps [map_begin, map_end) are the only ones that write queries [query_begin, query_end).
+// Maps whose queries no other map names: one task computes them one after the other.
 struct Group {
-  int64_t map_begin, map_end, query_begin, query_end;
+  int64_t map_begin, map_end;
 };
 
 template <class T>
 struct Kernels {
   const char* name;
   int width;  // lanes of T in one vector
-  // Bytes of scratch a task needs; slice tasks also hold head slices of the group.
+  // Bytes of scratch that a task needs; slices: heads of a forward task, 2 for a backward task.
   size_t (*direct_bytes)(const Call<T>&);
-  size_t (*slice_bytes)(const Call<T>&, const Group&, bool backward);
+  size_t (*slice_bytes)(const Call<T>&, int slices, bool backward);
   // Direct: gather from the map where it lies (native storage, channels a multiple of `width`).
   void (*forward_direct)(const Call<T>&, int64_t map, int64_t first, int64_t last, char* scratch);
   void (*backward_direct)(const Call<T>&, int64_t map, int64_t head_begin, int64_t head_end, char* scratch);
-  // Slice: copy one head of a map into a dense buffer first, then gather from that.
-  void (*forward_slice)(const Call<T>&, const Group&, int64_t head, char* scratch);
+  // Slice: copy single heads of a map into dense buffers first, then gather from those.
+  void (*forward_slice)(const Call<T>&, const Group&, int64_t head, int heads, char* scratch);
   void (*backward_slice)(const Call<T>&, const Group&, int64_t head, char* scratch);
 };
 

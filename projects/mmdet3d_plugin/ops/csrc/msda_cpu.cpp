@@ -191,12 +191,12 @@ void rows_per_batch(Inputs& in) {
   TORCH_CHECK(!in.anchors.defined() || (in.anchors.dim() == 4 && in.anchors.size(0) == maps && in.anchors.size(1) == queries &&
               in.anchors.size(2) > 0 && in.anchors.size(3) == 2), "reference_points must be (B, Q, R, 2), got ", in.anchors.sizes());
   for (int64_t v = 0; v <= maps; v++) in.row_begin.push_back(v * queries);
-  for (int64_t v = 0; v < maps; v++) in.groups.push_back({v, v + 1, v * queries, (v + 1) * queries});
+  for (int64_t v = 0; v < maps; v++) in.groups.push_back({v, v + 1});
   order_all(in);
 }
 
 // Maps that share queries must be computed in one task. A cut between two maps is possible where all queries before
-// it lie below all queries after it; every query belongs to exactly one group, whether a pair names it or not.
+// it lie below all queries after it.
 void group_maps(Inputs& in) {
   const int64_t maps = in.value.size(0);
   std::vector<int64_t> lowest_from(maps + 1, in.queries);
@@ -206,14 +206,12 @@ void group_maps(Inputs& in) {
       lowest_from[v] = std::min<int64_t>(lowest_from[v], in.row_query[k]);
     }
   }
-  int64_t highest = -1, map_begin = 0, query_begin = 0;
+  int64_t highest = -1, map_begin = 0;
   for (int64_t v = 0; v < maps; v++) {
     for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++) highest = std::max<int64_t>(highest, in.row_query[k]);
     if (v + 1 < maps && highest >= lowest_from[v + 1]) continue;
-    const int64_t query_end = v + 1 < maps ? lowest_from[v + 1] : in.queries;
-    in.groups.push_back({map_begin, v + 1, query_begin, query_end});
+    in.groups.push_back({map_begin, v + 1});
     map_begin = v + 1;
-    query_begin = query_end;
   }
 }
 
@@ -301,11 +299,14 @@ void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
     });
     return;
   }
-  at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
-    size_t bytes = 0;
-    for (int64_t task = a; task < b; task++) bytes = std::max(bytes, kernel.slice_bytes(call, groups[task / call.heads], false));
-    const Scratch scratch(bytes);
-    for (int64_t task = a; task < b; task++) kernel.forward_slice(call, groups[task / call.heads], task % call.heads, scratch.get());
+  // Two heads lie in one stretch of memory; take them together where that leaves work for every thread.
+  const int64_t heads = call.heads % 2 == 0 && groups.size() * call.heads / 2 >= static_cast<size_t>(at::get_num_threads()) ? 2 : 1;
+  const int64_t tasks = call.heads / heads;
+  at::parallel_for(0, groups.size() * tasks, 1, [&](int64_t a, int64_t b) {
+    const Scratch scratch(kernel.slice_bytes(call, heads, false));
+    for (int64_t task = a; task < b; task++) {
+      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads, scratch.get());
+    }
   });
 }
 
@@ -325,7 +326,7 @@ void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
     return;
   }
   at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
-    const Scratch scratch(kernel.slice_bytes(call, groups[a / call.heads], true));
+    const Scratch scratch(kernel.slice_bytes(call, 2, true));
     for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, scratch.get());
   });
 }
@@ -337,7 +338,8 @@ void with_type(at::ScalarType type, Body body) {
 }
 
 Tensor forward(const Inputs& in, at::IntArrayRef sizes) {
-  Tensor out = fresh(sizes, in.value.options());
+  // Results that add up do so in the type of the arithmetic.
+  Tensor out = in.shared ? fresh_zeros(sizes, in.value.options().dtype(in.compute)) : fresh(sizes, in.value.options());
   if (out.numel() == 0) return out;
   if (in.value.size(0) == 0 || in.value.size(1) == 0) return out.zero_();
   with_type(in.compute, [&](auto zero) {

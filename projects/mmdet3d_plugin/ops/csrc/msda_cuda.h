@@ -19,7 +19,7 @@ struct CudaCall {
   const void* anchors;  // (rows, num_anchors, 2) of A, or null: then points are locations and weights are weights
   const int64_t* pair_value;  // (rows,) map of a row; null: row / rows_per_map
   const int64_t* pair_query;  // (rows,) query of a row; null: the row itself
-  int64_t rows, rows_per_map;
+  int64_t rows, rows_per_map, maps, queries;
   int cells, heads, channels, num_levels, num_points, num_anchors;
   int height[kMostLevels], width[kMostLevels], start[kMostLevels];
 

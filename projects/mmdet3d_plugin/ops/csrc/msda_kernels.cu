@@ -9,6 +9,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cassert>
+#include <cstring>
+
 #include "msda_cuda.h"
 
 namespace focal {
@@ -74,19 +77,20 @@ __device__ __forceinline__ void store_channels(T* p, const A (&from)[VEC]) {
 // p[k] += from[k], by four at once where the hardware can (sm_90) and the address allows it (VEC > 1).
 template <int VEC>
 __device__ __forceinline__ void add_channels(float* p, const float (&from)[VEC]) {
-  if constexpr (VEC % 4 == 0) {
 #if __CUDA_ARCH__ >= 900
+  if constexpr (VEC % 4 == 0) {
 #pragma unroll
     for (int k = 0; k < VEC; k += 4) {
       asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p + k), "f"(from[k]), "f"(from[k + 1]),
                    "f"(from[k + 2]), "f"(from[k + 3])
                    : "memory");
     }
-    return;
+  } else
 #endif
-  }
+  {
 #pragma unroll
-  for (int k = 0; k < VEC; k++) atomicAdd(p + k, from[k]);
+    for (int k = 0; k < VEC; k++) atomicAdd(p + k, from[k]);
+  }
 }
 
 template <int VEC>
@@ -135,6 +139,7 @@ __device__ __forceinline__ Task find_task(const CudaCall& call, int lanes) {
   task.query = call.pair_query ? call.pair_query[task.row] : task.row;
   task.map = call.pair_value ? call.pair_value[task.row] : task.row / call.rows_per_map;
   task.head = blockIdx.y;
+  assert(task.map >= 0 && task.map < call.maps && task.query >= 0 && task.query < call.queries);
   task.lane = threadIdx.x % lanes;
   return task;
 }
@@ -210,7 +215,7 @@ struct Reader {
 // ------------------------------------------------------------------------------------------------- forward
 
 template <class T, int VEC>
-__global__ void __launch_bounds__(kMostThreads) forward_kernel(const CudaCall call, int lanes) {
+__global__ void __launch_bounds__(kMostThreads) forward_kernel(const __grid_constant__ CudaCall call, int lanes) {
   using A = typename Arithmetic<T>::type;
   extern __shared__ uint4 shared[];
   Plan<A>* plans = reinterpret_cast<Plan<A>*>(shared) + threadIdx.x / lanes * kChunk;
@@ -307,7 +312,7 @@ __device__ __forceinline__ A finish_point(const CudaCall& call, const Task& task
 }
 
 template <class T, int VEC>
-__global__ void __launch_bounds__(kMostThreads) backward_kernel(const CudaCall call, int lanes) {
+__global__ void __launch_bounds__(kMostThreads) backward_kernel(const __grid_constant__ CudaCall call, int lanes) {
   using A = typename Arithmetic<T>::type;
   extern __shared__ uint4 shared[];
   const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;

@@ -12,7 +12,7 @@ constexpr int kMaxVectors = 8;   // vectors of channels held in registers by the
 // Everything known about the points of a block of rows: groups of n points, one group per (row, head).
 template <class T>
 struct alignas(64) Block {
-  T points[2 * kBlock], anchors[2 * kBlock], weights[kBlock];
+  T points[2 * kBlock], weights[kBlock];
   T width[kBlock], height[kBlock];                          // of the point's level
   int32_t columns[kBlock], rows[kBlock], start[kBlock];     // the same as integers, and the level's first cell
   int32_t index[4][kBlock];                                 // offsets of corners y0x0, y0x1, y1x0, y1x1 from the base
@@ -117,23 +117,6 @@ FOCAL_INLINE void copy(T* to, const T* from, int64_t count) {
   __builtin_memcpy(to, from, count * sizeof(T));
 }
 
-// The reference point of every point of a row: point p starts from anchor p % num_anchors.
-template <class T>
-static void spread_anchors(const Call<T>& call, const T* anchors, T* to, int heads) {
-  const int n = call.num_levels * call.num_points, r = call.num_anchors;
-  if (call.num_points % r == 0) {
-    for (int j = 0; j < n * heads; j += r) {
-      for (int k = 0; k < 2 * r; k++) to[2 * j + k] = anchors[k];
-    }
-    return;
-  }
-  for (int j = 0; j < n * heads; j++) {
-    const int k = j % call.num_points % r;
-    to[2 * j] = anchors[2 * k];
-    to[2 * j + 1] = anchors[2 * k + 1];
-  }
-}
-
 template <class T>
 static void read_rows(const Call<T>& call, int64_t map, const Span& span, Block<T>& b) {
   const int n = call.num_levels * call.num_points, per_row = n * span.heads;
@@ -141,16 +124,60 @@ static void read_rows(const Call<T>& call, int64_t map, const Span& span, Block<
   const T* weights = call.weights + map * call.weights_at.map + span.head * call.weights_at.head;
   const bool dense = call.points_at.head == 2 * n && call.weights_at.head == n;
   for (int i = 0; i < span.count; i++) {
-    const int64_t row = call.order[span.first + i], query = query_of(call, row);
+    const int64_t query = query_of(call, call.order[span.first + i]);
     const T *from = points + query * call.points_at.query, *weight = weights + query * call.weights_at.query;
     for (int m = 0; m < (dense ? 1 : span.heads); m++) {
       const int count = dense ? per_row : n, to = i * per_row + m * n;
       copy(b.points + 2 * to, from + m * call.points_at.head, 2 * count);
       copy(b.weights + to, weight + m * call.weights_at.head, count);
     }
-    if (call.anchors) {
-      spread_anchors(call, call.anchors + row * call.num_anchors * 2, b.anchors + 2 * i * per_row, span.heads);
+  }
+}
+
+// Adds the anchors of a row, in cells, to its points; R anchors, which divide the points of a level.
+template <class T, int R>
+static void add_repeated_anchors(const Call<T>& call, const T* anchors, int heads, T* points) {
+  for (int l = 0; l < call.num_levels; l++) {
+    const T w = static_cast<T>(call.levels[l].width), h = static_cast<T>(call.levels[l].height);
+    T tile[2 * R];
+    for (int k = 0; k < R; k++) {
+      tile[2 * k] = anchors[2 * k] * w - T(0.5);
+      tile[2 * k + 1] = anchors[2 * k + 1] * h - T(0.5);
     }
+    for (int m = 0; m < heads; m++) {
+      T* to = points + 2 * (m * call.num_levels + l) * call.num_points;
+      for (int p = 0; p < call.num_points; p += R, to += 2 * R) {
+        for (int k = 0; k < 2 * R; k++) to[k] += tile[k];
+      }
+    }
+  }
+}
+
+// The same for any number of anchors: point p of a level starts from anchor p % R.
+template <class T>
+static void add_any_anchors(const Call<T>& call, const T* anchors, int heads, T* points) {
+  const int n = call.num_levels * call.num_points;
+  for (int j = 0; j < n * heads; j++) {
+    const Level level = call.levels[j % n / call.num_points];
+    const int k = j % call.num_points % call.num_anchors;
+    points[2 * j] += anchors[2 * k] * level.width - T(0.5);
+    points[2 * j + 1] += anchors[2 * k + 1] * level.height - T(0.5);
+  }
+}
+
+// Turns the points of a block, offsets in cells, into positions in cells.
+template <class T>
+static void add_anchors(const Call<T>& call, const Span& span, Block<T>& b) {
+  const int n = call.num_levels * call.num_points, r = call.num_anchors;
+  for (int i = 0; i < span.count; i++) {
+    const T* anchors = call.anchors + call.order[span.first + i] * static_cast<int64_t>(r) * 2;
+    T* points = b.points + 2 * i * n * span.heads;
+    const int kind = call.num_points % r ? 0 : r;
+    if (kind == 1) add_repeated_anchors<T, 1>(call, anchors, span.heads, points);
+    else if (kind == 2) add_repeated_anchors<T, 2>(call, anchors, span.heads, points);
+    else if (kind == 4) add_repeated_anchors<T, 4>(call, anchors, span.heads, points);
+    else if (kind == 8) add_repeated_anchors<T, 8>(call, anchors, span.heads, points);
+    else add_any_anchors(call, anchors, span.heads, points);
   }
 }
 
@@ -166,47 +193,45 @@ static void softmax(Block<T>& b, int groups, int n) {
   for (int j = 0; j < count; j += S::width) store(b.weights + j, load(b.weights + j) / load(b.spread + j));
 }
 
-// Cell, bilinear weights and validity of `count` points; ANCHORED: points are offsets in cells from an anchor.
-// A coordinate that is NaN or far away is moved to where it just misses the map.
-template <class T, bool ANCHORED, bool BACKWARD>
+// Cell, bilinear weights and validity of `count` points; POSITIONS: points are in cells already, not in map units.
+// A coordinate that is NaN or far away is moved to where it just misses the map. Indices are those of the nearest
+// cells in the map, so they can be followed for every point that touches it.
+template <class T, bool POSITIONS, bool BACKWARD>
 static void plan_points(Block<T>& b, int count, int32_t stride) {
 #pragma GCC ivdep
   for (int j = 0; j < count; j++) {
-    const T w = b.width[j], h = b.height[j], half = T(0.5);
-    T x = ANCHORED ? b.anchors[2 * j] * w - half + b.points[2 * j] : b.points[2 * j] * w - half;
-    T y = ANCHORED ? b.anchors[2 * j + 1] * h - half + b.points[2 * j + 1] : b.points[2 * j + 1] * h - half;
+    const T w = b.width[j], h = b.height[j];
+    T x = POSITIONS ? b.points[2 * j] : b.points[2 * j] * w - T(0.5);
+    T y = POSITIONS ? b.points[2 * j + 1] : b.points[2 * j + 1] * h - T(0.5);
     x = x > T(-2) ? x : T(-2);
     y = y > T(-2) ? y : T(-2);
     x = x < w + 1 ? x : w + 1;
     y = y < h + 1 ? y : h + 1;
-    const int32_t x0 = static_cast<int32_t>(x + 2) - 2, y0 = static_cast<int32_t>(y + 2) - 2;  // floor: x + 2 >= 0
-    const T fx = x - static_cast<T>(x0), fy = y - static_cast<T>(y0);
+    const int32_t x1 = static_cast<int32_t>(x + 2) - 1, y1 = static_cast<int32_t>(y + 2) - 1;  // floor + 1: x + 2 >= 0
+    const T fx = x - static_cast<T>(x1 - 1), fy = y - static_cast<T>(y1 - 1);
     const int32_t columns = b.columns[j], rows = b.rows[j];
-    const T x0_in = (x0 >= 0) & (x0 < columns) ? T(1) : T(0), x1_in = (x0 >= -1) & (x0 < columns - 1) ? T(1) : T(0);
-    const T y0_in = (y0 >= 0) & (y0 < rows) ? T(1) : T(0), y1_in = (y0 >= -1) & (y0 < rows - 1) ? T(1) : T(0);
-    const T left = x0_in * (1 - fx), right = x1_in * fx;
-    const T top = b.weights[j] * y0_in * (1 - fy), bottom = b.weights[j] * y1_in * fy;
-    const int32_t cx0 = x0 < 0 ? 0 : x0 > columns - 1 ? columns - 1 : x0;
-    const int32_t cx1 = x0 + 1 < 0 ? 0 : x0 + 1 > columns - 1 ? columns - 1 : x0 + 1;
-    const int32_t cy0 = y0 < 0 ? 0 : y0 > rows - 1 ? rows - 1 : y0;
-    const int32_t cy1 = y0 + 1 < 0 ? 0 : y0 + 1 > rows - 1 ? rows - 1 : y0 + 1;
-    const int32_t upper = b.start[j] + cy0 * columns, lower = b.start[j] + cy1 * columns;
-    b.index[0][j] = (upper + cx0) * stride;
-    b.index[1][j] = (upper + cx1) * stride;
-    b.index[2][j] = (lower + cx0) * stride;
-    b.index[3][j] = (lower + cx1) * stride;
-    b.corner[0][j] = top * left;
-    b.corner[1][j] = top * right;
-    b.corner[2][j] = bottom * left;
-    b.corner[3][j] = bottom * right;
-    b.alive[j] = (x0 >= -1) & (x0 < columns) & (y0 >= -1) & (y0 < rows);
+    const bool left_in = x1 > 0, right_in = x1 < columns, upper_in = y1 > 0, lower_in = y1 < rows;
+    const T left = left_in ? 1 - fx : T(0), right = right_in ? fx : T(0), a = b.weights[j];
+    const T upper = upper_in ? a - a * fy : T(0), lower = lower_in ? a * fy : T(0);
+    const int32_t cx0 = left_in ? x1 - 1 : 0, cx1 = right_in ? x1 : columns - 1;
+    const int32_t cy0 = upper_in ? y1 - 1 : 0, cy1 = lower_in ? y1 : rows - 1;
+    const int32_t line0 = b.start[j] + cy0 * columns, line1 = b.start[j] + cy1 * columns;
+    b.index[0][j] = (line0 + cx0) * stride;
+    b.index[1][j] = (line0 + cx1) * stride;
+    b.index[2][j] = (line1 + cx0) * stride;
+    b.index[3][j] = (line1 + cx1) * stride;
+    b.corner[0][j] = upper * left;
+    b.corner[1][j] = upper * right;
+    b.corner[2][j] = lower * left;
+    b.corner[3][j] = lower * right;
+    b.alive[j] = (x1 >= 0) & (x1 <= columns) & (y1 >= 0) & (y1 <= rows);
     if (BACKWARD) {
       b.fx[j] = fx;
       b.fy[j] = fy;
-      b.x0_in[j] = x0_in;
-      b.x1_in[j] = x1_in;
-      b.y0_in[j] = y0_in;
-      b.y1_in[j] = y1_in;
+      b.x0_in[j] = left_in ? T(1) : T(0);
+      b.x1_in[j] = right_in ? T(1) : T(0);
+      b.y0_in[j] = upper_in ? T(1) : T(0);
+      b.y1_in[j] = lower_in ? T(1) : T(0);
     }
   }
 }
@@ -232,6 +257,7 @@ static void plan_rows(const Call<T>& call, int64_t map, const Span& span, Block<
   read_rows(call, map, span, b);
   if (call.anchors) {
     softmax(b, groups, n);
+    add_anchors(call, span, b);
     plan_points<T, true, BACKWARD>(b, padded, stride);
   } else {
     plan_points<T, false, BACKWARD>(b, padded, stride);
@@ -284,19 +310,29 @@ static bool is_streamed(const Call<T>& call) {
   return call.out_bytes > kStreamBytes && reinterpret_cast<uintptr_t>(call.out) % FOCAL_VECTOR_BYTES == 0;
 }
 
-// One head of `count` consecutive cells (or queries) of a (.., heads, channels) tensor -> to[count][padded].
+// Some heads of `count` consecutive cells of a (.., heads, channels) tensor -> to[heads][count][padded].
 template <class T>
-static void pack_head(const Call<T>& call, const void* storage, int64_t first, int64_t count, int64_t head, T* to) {
+static void pack_heads(const Call<T>& call, const void* storage, int64_t first, int64_t count, int64_t head, int heads,
+                       T* to) {
   const int64_t channels = call.channels, padded = padded_channels(call), step = call.heads * channels;
-  const int64_t at = (first * call.heads + head) * channels;
+  const int64_t at = (first * call.heads + head) * channels, size = count * padded;
   if (!is_native(call)) {
-    for (int64_t s = 0; s < count; s++) widen(storage, call.bfloat16, at + s * step, channels, padded, to + s * padded);
+    for (int64_t s = 0; s < count; s++) {
+      for (int m = 0; m < heads; m++) {
+        widen(storage, call.bfloat16, at + s * step + m * channels, channels, padded, to + m * size + s * padded);
+      }
+    }
     return;
   }
+  constexpr int64_t kAhead = 16;  // cells
   const T* from = static_cast<const T*>(storage) + at;
-  for (int64_t s = 0; s < count; s++) {
-    for (int64_t c = 0; c < channels; c += 64 / sizeof(T)) __builtin_prefetch(from + (s + 24) * step + c);
-    for (int64_t c = 0; c < channels; c += Simd<T>::width) store(to + s * channels + c, load(from + s * step + c));
+  for (int64_t s = 0; s < count; s++, from += step) {
+    for (int64_t c = 0; c < heads * channels; c += 64 / sizeof(T)) __builtin_prefetch(from + kAhead * step + c);
+    for (int m = 0; m < heads; m++) {
+      for (int64_t c = 0; c < channels; c += Simd<T>::width) {
+        store(to + m * size + s * channels + c, load(from + m * channels + c));
+      }
+    }
   }
 }
 
@@ -412,8 +448,7 @@ static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int6
 
 // One head of the rows of one map, gathered from its packed slice.
 template <class T, int NV>
-static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, const T* slice, T* sums,
-                               int64_t first_query, Block<T>& b) {
+static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, const T* slice, Block<T>& b) {
   const int n = call.num_levels * call.num_points, rows = rows_per_block(call, 1);
   const int64_t padded = padded_channels(call);
   const int vectors = static_cast<int>(padded) / Simd<T>::width;
@@ -423,38 +458,36 @@ static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, c
     const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, 1};
     plan_rows<T, false>(call, map, span, b, static_cast<int32_t>(padded));
     for (int i = 0; i < span.count; i++) {
-      const int64_t query = query_of(call, call.order[at + i]);
-      const int64_t out_at = (query * call.heads + head) * call.channels;
+      const int64_t query = query_of(call, call.order[at + i]), out_at = (query * call.heads + head) * call.channels;
       T* out = static_cast<T*>(call.out) + out_at;
-      if (sums) gather_into<T, NV, Sink::added>(slice, b, i, n, vectors, sums + (query - first_query) * padded);
+      if (native && call.shared) gather_into<T, NV, Sink::added>(slice, b, i, n, vectors, out);
       else if (streamed) gather_into<T, NV, Sink::streamed>(slice, b, i, n, vectors, out);
       else if (native) gather_into<T, NV, Sink::plain>(slice, b, i, n, vectors, out);
       else for (int v = 0; v < vectors; v += NV) {
         gather_into<T, NV, Sink::plain>(slice + v * Simd<T>::width, b, i, n, NV, wide);
         const int64_t done = v * Simd<T>::width, left = call.channels - done;
-        narrow(wide, left < NV * Simd<T>::width ? left : NV * Simd<T>::width, call.out, call.bfloat16, out_at + done);
+        const int64_t count = left < NV * Simd<T>::width ? left : NV * Simd<T>::width;
+        if (call.shared) for (int64_t c = 0; c < count; c++) out[done + c] += wide[c];
+        else narrow(wide, count, call.out, call.bfloat16, out_at + done);
       }
     }
   }
 }
 
 template <class T>
-static void forward_slice(const Call<T>& call, const Group& group, int64_t head, char* scratch) {
+static void forward_slice(const Call<T>& call, const Group& group, int64_t head, int heads, char* scratch) {
   Arena arena{scratch};
   Block<T>& b = *arena.take<Block<T>>(1);
   describe_levels(call, b);
-  const int64_t padded = padded_channels(call), queries = group.query_end - group.query_begin;
-  T* slice = arena.take<T>(call.cells * padded);
-  T* sums = call.shared ? arena.take<T>(queries * padded) : nullptr;
-  if (sums) __builtin_memset(sums, 0, queries * padded * sizeof(T));
+  const int64_t padded = padded_channels(call), size = call.cells * padded;
+  T* slices = arena.take<T>(size * heads);
   for (int64_t map = group.map_begin; map < group.map_end; map++) {
     if (call.row_begin[map] == call.row_begin[map + 1]) continue;
-    pack_head(call, call.value, map * call.cells, call.cells, head, slice);
+    pack_heads(call, call.value, map * call.cells, call.cells, head, heads, slices);
     with_vectors(padded / Simd<T>::width, [&](auto nv) {
-      forward_rows_slice<T, nv.value>(call, map, head, slice, sums, group.query_begin, b);
+      for (int m = 0; m < heads; m++) forward_rows_slice<T, nv.value>(call, map, head + m, slices + m * size, b);
     });
   }
-  if (sums) unpack_head(call, sums, group.query_begin, queries, head, call.out);
   stream_fence();
 }
 
@@ -642,7 +675,7 @@ static void backward_slice(const Call<T>& call, const Group& group, int64_t head
   for (int64_t map = group.map_begin; map < group.map_end; map++) {
     __builtin_memset(grad_slice, 0, size * sizeof(T));
     if (call.row_begin[map] < call.row_begin[map + 1]) {
-      pack_head(call, call.value, map * call.cells, call.cells, head, slice);
+      pack_heads(call, call.value, map * call.cells, call.cells, head, 1, slice);
       with_vectors(padded / Simd<T>::width, [&](auto nv) {
         backward_rows<T, nv.value>(call, map, call.row_begin[map], call.row_begin[map + 1], head, 1, slice, grad_slice,
                                    static_cast<int32_t>(padded), wide, ahead, b);
@@ -660,17 +693,12 @@ static size_t direct_bytes(const Call<T>&) {
 }
 
 template <class T>
-static size_t slice_bytes(const Call<T>& call, const Group& group, bool backward) {
+static size_t slice_bytes(const Call<T>& call, int slices, bool backward) {
   Arena arena{nullptr};
   arena.take<Block<T>>(1);
   const int64_t padded = padded_channels(call);
-  arena.take<T>(call.cells * padded);
-  if (backward) {
-    arena.take<T>(call.cells * padded);
-    arena.take<T>(kBlock * padded);
-  } else if (call.shared) {
-    arena.take<T>((group.query_end - group.query_begin) * padded);
-  }
+  if (backward) arena.take<T>(kBlock * padded);
+  for (int k = 0; k < slices; k++) arena.take<T>(call.cells * padded);
   return arena.used;
 }
 

@@ -1,0 +1,99 @@
+"""Timing, memory and reports that all benchmarks share."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Case = Callable[[], Any]
+
+
+def interleaved(cases: dict[str, Case], rounds: dict[str, int], device: str) -> dict[str, float]:
+    """Median milliseconds of every case; the rounds of all cases alternate, so that all see the same machine.
+
+    On CPU this is the process's CPU time, which other programs disturb least; with one thread it is the time the
+    call takes on a quiet machine. On CUDA it is the time between two events.
+
+    Args:
+        cases: name -> call.
+        rounds: name -> number of timed calls; one more warms up.
+        device: 'cpu' or 'cuda'.
+
+    Returns:
+        name -> median in ms.
+    """
+    clock = _cuda_ms if device == 'cuda' else _cpu_ms
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for case in cases.values():
+        case()
+    for turn in range(max(rounds.values())):
+        for name, case in cases.items():
+            if turn < rounds[name]:
+                times[name].append(clock(case))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _cpu_ms(case: Case) -> float:
+    begin = time.process_time()
+    case()
+    return (time.process_time() - begin) * 1e3
+
+
+def _cuda_ms(case: Case) -> float:
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    begin.record()
+    case()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end)
+
+
+def peak_megabytes(case: Case, device: str) -> float:
+    """The most memory that ``case`` held through torch's allocator beyond what it began with, results included."""
+    if device == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        begin = torch.cuda.memory_allocated()
+        case()
+        return (torch.cuda.max_memory_allocated() - begin) / 1e6
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        result = case()
+    del result
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == '[memory]']
+    held = accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    return max(held, default=0) / 1e6
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    about = {
+        'torch': torch.__version__,
+        'threads': torch.get_num_threads(),
+        'python': platform.python_version(),
+    }
+    if device == 'cuda':
+        return {**about, 'device': torch.cuda.get_device_name(), 'cuda': torch.version.cuda}
+    return {**about, 'device': _processor(), 'isa': torch.backends.cpu.get_cpu_capability()}
+
+
+def _processor() -> str:
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in lines)}
+    name = fields.get('model name', platform.processor())
+    return f'{name}, family {fields.get("cpu family")}, model {fields.get("model")}'
+
+
+def write_json(path: str | None, report: dict[str, Any]) -> None:
+    """Write a report if a path was given."""
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(report, indent=2) + '\n')
