@@ -29,7 +29,7 @@ def shell(*command: str, **environment: str) -> subprocess.CompletedProcess:
         env={**clean, **ours, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

@@ -1,6 +1,9 @@
 """Stages run once, go on after a crash, and start afresh when they change."""
 
 import io
+import os
+import pty
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -146,3 +149,18 @@ def test_interruption_ends_the_command(place: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         run_logged((sys.executable, '-c', code), place / 'log', place, {})
     assert not late.exists()
+
+
+def test_on_a_terminal_the_command_has_a_terminal_too(tmp_path: Path) -> None:
+    code = (
+        'import os, sys\n'
+        'from pathlib import Path\n'
+        'from projects.mmdet3d_plugin.engine.stages import run_logged\n'
+        "asked = (sys.executable, '-c', 'import sys; print(sys.stdout.isatty(), sys.stderr.isatty())')\n"
+        f'run_logged(asked, Path({str(tmp_path / "log")!r}), Path.cwd(), dict(os.environ))\n'
+    )
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, '-c', code], stdout=theirs, stderr=subprocess.DEVNULL, check=True)
+    os.close(theirs)
+    os.close(ours)
+    assert (tmp_path / 'log').read_text().splitlines()[1] == 'True True'

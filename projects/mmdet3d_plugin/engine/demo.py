@@ -5,6 +5,7 @@ nuScenes devkit. Every step is a command that a person could type, and is shown 
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -66,13 +67,15 @@ class DemoOptions:
         scenes: how many scenes the world has; the last fifth is for validation.
         seed: of the world and of training.
         size: WIDTHxHEIGHT of its images.
+        frames: keyframes per scene; more scenes of fewer frames teach more than the other way round.
         cfg_options: settings of all three trainings to override, ``key=value``.
     """
 
     out: Path = Path('work_dirs/demo')
-    scenes: int = 60
+    scenes: int = 100
     seed: int = 0
-    size: str = '400x225'
+    size: str = '320x180'
+    frames: int = 5
     cfg_options: tuple[str, ...] = ()
 
     @property
@@ -90,7 +93,17 @@ class DemoOptions:
 
     def config(self, contender: Contender) -> Config:
         """A contender's config with the overrides."""
-        return load_config(ROOT / contender.config, _as_dict(self.cfg_options))
+        return _read_config(contender.config, self.cfg_options)
+
+    def settings(self, contender: Contender) -> str:
+        """A contender's config as one text, all its bases included."""
+        return json.dumps(self.config(contender)._cfg_dict.to_dict(), sort_keys=True)
+
+
+@functools.cache
+def _read_config(config: str, options: tuple[str, ...]) -> Config:
+    """A config with overrides, to be read only."""
+    return load_config(ROOT / config, _as_dict(options))
 
 
 def _as_dict(options: Sequence[str]) -> dict:
@@ -115,7 +128,7 @@ def demo_stages(options: DemoOptions) -> list[Stage]:
 def _data_stages(options: DemoOptions) -> list[Stage]:
     world = str(options.world)
     make = ('tools/create_synthetic.py', '--out', world, '--scenes', str(options.scenes))
-    make += ('--seed', str(options.seed), '--size', options.size)
+    make += ('--seed', str(options.seed), '--size', options.size, '--frames', str(options.frames))
     convert = ('tools/create_data.py', 'nuscenes', '--root-path', world, '--version', VERSION)
     infos = tuple(options.world / f'nuscenes_infos_temporal_{part}.pkl' for part in ('train', 'val'))
     tables = (options.world / VERSION / 'sample.json',)
@@ -142,7 +155,7 @@ def _training_stage(contender: Contender, options: DemoOptions) -> Stage:
         tuple(command),
         (options.checkpoint(contender),),
         after=tuple(after),
-        inputs=(options.config(contender).pretty_text,),
+        inputs=(options.settings(contender),),
         folder=folder,
         minutes=contender.minutes,
     )
@@ -165,7 +178,7 @@ def _evaluation_stage(contender: Contender, options: DemoOptions) -> Stage:
 def _cost_stage(contender: Contender, options: DemoOptions) -> Stage:
     target = options.out / 'cost' / f'{contender.name}.json'
     command = ('tools/analysis_tools/get_flops.py', contender.config, '--json', str(target))
-    inputs = (options.config(contender).pretty_text,)
+    inputs = (options.settings(contender),)
     title = f'Count what the {contender.name} costs'
     return Stage(f'cost_{contender.name}', title, command, (target,), inputs=inputs)
 
@@ -173,7 +186,7 @@ def _cost_stage(contender: Contender, options: DemoOptions) -> Stage:
 def _latency_stage(options: DemoOptions) -> Stage:
     target = options.out / 'cost' / 'latency.json'
     command = ('tools/analysis_tools/benchmark.py', *(c.config for c in CONTENDERS), '--json', str(target))
-    inputs = tuple(options.config(contender).pretty_text for contender in CONTENDERS)
+    inputs = tuple(options.settings(contender) for contender in CONTENDERS)
     return Stage('latency', 'Time all three', command, (target,), inputs=inputs, minutes=0.3)
 
 
@@ -356,7 +369,7 @@ def _add_record(report: Report, options: DemoOptions, runner: StageRunner) -> No
         {
             **facts,
             'configs': configs,
-            'world': f'{options.scenes} scenes, seed {options.seed}, {options.size}',
+            'world': f'{options.scenes} scenes of {options.frames} frames, seed {options.seed}, {options.size}',
         }
     )
 
@@ -400,6 +413,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--scenes', type=int, default=default.scenes, help='scenes of the world')
     parser.add_argument('--seed', type=int, default=default.seed, help='of the world and of training')
     parser.add_argument('--size', default=default.size, help='WIDTHxHEIGHT of the images of the world')
+    parser.add_argument('--frames', type=int, default=default.frames, help='keyframes per scene')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override settings of all trainings'
     )
@@ -408,9 +422,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _demo_from(arguments: argparse.Namespace) -> None:
     """Run as parsed arguments say; an interruption is no error."""
-    options = DemoOptions(
-        arguments.out, arguments.scenes, arguments.seed, arguments.size, tuple(arguments.cfg_options)
-    )
+    options = DemoOptions(**{**vars(arguments), 'cfg_options': tuple(arguments.cfg_options)})
     try:
         run_demo(options)
     except KeyboardInterrupt:

@@ -234,8 +234,10 @@ def _write_final_lines(file: IO[str], text: str) -> None:
 
 def _copy_window_size(source: int, target: int) -> None:
     """Give one terminal the size of another, for the width of progress bars."""
-    blank = struct.pack('HHHH', 0, 0, 0, 0)
-    fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, blank))
+    size = fcntl.ioctl(source, termios.TIOCGWINSZ, struct.pack('HHHH', 0, 0, 0, 0))
+    rows, columns, *_ = struct.unpack('HHHH', size)
+    # some terminals say that they have no rows, and no bar would be drawn
+    fcntl.ioctl(target, termios.TIOCSWINSZ, struct.pack('HHHH', rows or 24, columns or 80, 0, 0))
 
 
 @contextmanager
