@@ -50,8 +50,8 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', 'tools/train.py', 7.0),
-    Contender('student', 'student alone', f'{CONFIGS}/bevformer_student.py', 'tools/train.py', 2.5),
+    Contender('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', 'tools/train.py', 6.1),
+    Contender('student', 'student alone', f'{CONFIGS}/bevformer_student.py', 'tools/train.py', 2.3),
     Contender(
         'distilled', 'student distilled', f'{CONFIGS}/distill_heatmap.py', 'tools/distillation.py', 4.5
     ),
@@ -134,7 +134,7 @@ def _data_stages(options: DemoOptions) -> list[Stage]:
     tables = (options.world / VERSION / 'sample.json',)
     return [
         # the tool itself goes on where it stopped, and says so when another world is in the way
-        Stage('world', 'Make a synthetic world', make, tables, folder=options.world, minutes=1.5),
+        Stage('world', 'Make a synthetic world', make, tables, folder=options.world, minutes=0.4),
         Stage('infos', 'Make info files', convert, infos, after=('world',), minutes=0.2),
     ]
 
@@ -171,7 +171,7 @@ def _evaluation_stage(contender: Contender, options: DemoOptions) -> Stage:
         command,
         (target,),
         after=(contender.name,),
-        minutes=0.5,
+        minutes=0.2,
     )
 
 
@@ -187,7 +187,7 @@ def _latency_stage(options: DemoOptions) -> Stage:
     target = options.out / 'cost' / 'latency.json'
     command = ('tools/analysis_tools/benchmark.py', *(c.config for c in CONTENDERS), '--json', str(target))
     inputs = tuple(options.settings(contender) for contender in CONTENDERS)
-    return Stage('latency', 'Time all three', command, (target,), inputs=inputs, minutes=0.3)
+    return Stage('latency', 'Time all three', command, (target,), inputs=inputs, minutes=0.15)
 
 
 def _picture_stage(contender: Contender, options: DemoOptions) -> Stage:
@@ -202,7 +202,7 @@ def _picture_stage(contender: Contender, options: DemoOptions) -> Stage:
         (folder,),
         after=(contender.name,),
         folder=folder,
-        minutes=0.3,
+        minutes=0.15,
     )
 
 
