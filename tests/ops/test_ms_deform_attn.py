@@ -374,3 +374,21 @@ def test_pure_torch_serves_the_same_doors() -> None:
         pure = door.call(door.inputs[0], shapes, *door.inputs[1:], *door.rest)
     assert library.serves(door.inputs[0])
     torch.testing.assert_close(pure, door.call(door.inputs[0], shapes, *door.inputs[1:], *door.rest))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
+@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize(
+    ('dtype', 'bound'),
+    [(torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 1e-2), (torch.float16, 1e-2)],
+)
+def test_cuda_equals_the_float64_reference(name: str, case: str, dtype: torch.dtype, bound: float) -> None:
+    assert library.serves(torch.empty(0, device='cuda')), 'a GPU is here but the CUDA kernels are not built'
+    shapes, door = make_door(name, case, torch.float64 if dtype == torch.float64 else torch.float32)
+    inputs = tuple(x.cuda() for x in (door.inputs[0].to(dtype), *door.inputs[1:]))
+    door = door._replace(rest=tuple(x.cuda() for x in door.rest))
+    ours = run(door.call, shapes, door, inputs, None)
+    reference = run(door.reference, shapes, door, tuple(x.double() for x in inputs), None)
+    assert max(map(relative_error, ours, reference)) < bound

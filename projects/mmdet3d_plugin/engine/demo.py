@@ -5,6 +5,7 @@ nuScenes devkit. Every step is a command that a person could type, and is shown 
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -92,7 +93,17 @@ class DemoOptions:
 
     def config(self, contender: Contender) -> Config:
         """A contender's config with the overrides."""
-        return load_config(ROOT / contender.config, _as_dict(self.cfg_options))
+        return _read_config(contender.config, self.cfg_options)
+
+    def settings(self, contender: Contender) -> str:
+        """A contender's config as one text, all its bases included."""
+        return json.dumps(self.config(contender)._cfg_dict.to_dict(), sort_keys=True)
+
+
+@functools.cache
+def _read_config(config: str, options: tuple[str, ...]) -> Config:
+    """A config with overrides, to be read only."""
+    return load_config(ROOT / config, _as_dict(options))
 
 
 def _as_dict(options: Sequence[str]) -> dict:
@@ -144,7 +155,7 @@ def _training_stage(contender: Contender, options: DemoOptions) -> Stage:
         tuple(command),
         (options.checkpoint(contender),),
         after=tuple(after),
-        inputs=(options.config(contender).pretty_text,),
+        inputs=(options.settings(contender),),
         folder=folder,
         minutes=contender.minutes,
     )
@@ -167,7 +178,7 @@ def _evaluation_stage(contender: Contender, options: DemoOptions) -> Stage:
 def _cost_stage(contender: Contender, options: DemoOptions) -> Stage:
     target = options.out / 'cost' / f'{contender.name}.json'
     command = ('tools/analysis_tools/get_flops.py', contender.config, '--json', str(target))
-    inputs = (options.config(contender).pretty_text,)
+    inputs = (options.settings(contender),)
     title = f'Count what the {contender.name} costs'
     return Stage(f'cost_{contender.name}', title, command, (target,), inputs=inputs)
 
@@ -175,7 +186,7 @@ def _cost_stage(contender: Contender, options: DemoOptions) -> Stage:
 def _latency_stage(options: DemoOptions) -> Stage:
     target = options.out / 'cost' / 'latency.json'
     command = ('tools/analysis_tools/benchmark.py', *(c.config for c in CONTENDERS), '--json', str(target))
-    inputs = tuple(options.config(contender).pretty_text for contender in CONTENDERS)
+    inputs = tuple(options.settings(contender) for contender in CONTENDERS)
     return Stage('latency', 'Time all three', command, (target,), inputs=inputs, minutes=0.3)
 
 

@@ -117,7 +117,7 @@ def _compile(target: Path) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, commands))
         library = Path(folder) / LIBRARY
-        _run(_link_command(compiler, sorted(Path(folder).glob('*.o')), library))
+        _run(link_command(compiler, sorted(Path(folder).glob('*.o')), library))
         library.replace(target)
 
 
@@ -169,7 +169,7 @@ def nvcc_command(source: Path, folder: Path) -> list[str]:
     return [find_nvcc() or 'nvcc', *flags, *codes, *output]
 
 
-def _link_command(compiler: str, objects: list[Path], library: Path) -> list[str]:
+def link_command(compiler: str, objects: list[Path], library: Path) -> list[str]:
     """Link without -fopenmp: the OpenMP calls must bind to the runtime that torch brought along, not to a second one."""
     folder = Path(torch.__file__).parent / 'lib'
     names = ['-lc10', '-ltorch_cpu']

@@ -9,9 +9,8 @@ from projects.mmdet3d_plugin.ops import library
 def masked_l2(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
     """``sum(weight * (student - teacher)^2)``.
 
-    The compiled operator reads both features once forward and once backward and keeps nothing; stretches of 64
-    positions without any weight are not read at all and get a gradient of exactly 0. Dtypes other than float32 and
-    float64 are computed in float32.
+    The compiled operator reads both features once forward and once backward and keeps nothing. Dtypes other than
+    float32 and float64 are computed in float32.
 
     Args:
         student: (N, C, H, W).

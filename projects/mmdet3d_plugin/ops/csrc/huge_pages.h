@@ -22,4 +22,28 @@ inline void advise_huge(void* data, size_t bytes) {
 #endif
 }
 
+// Large memory that the system hands out as zeros, so that nobody has to write them; null where there is none to be
+// had. To be given back with unmap_zeros.
+inline void* map_zeros(size_t bytes) {
+#if defined(__linux__)
+  if (bytes < size_t{4} << 20) return nullptr;
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  advise_huge(data, bytes);
+  return data;
+#else
+  (void)bytes;
+  return nullptr;
+#endif
+}
+
+inline void unmap_zeros(void* data, size_t bytes) {
+#if defined(__linux__)
+  munmap(data, bytes);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
 }  // namespace focal

@@ -13,7 +13,7 @@ struct LossKernels {
   // grad[k] = scale * (softmax(student / tau) - softmax(teacher / tau)).
   void (*divergence_slope)(const T* student, const T* teacher, int64_t count, double tau, double log_student,
                            double log_teacher, T scale, T* grad);
-  // Sum of weight * (student - teacher)^2; what has no weight is not read.
+  // Sum of weight * (student - teacher)^2.
   double (*square_row)(const T* student, const T* teacher, const T* weight, int64_t count);
   // grad[k] = 2 * scale * weight * (student - teacher).
   void (*square_slope)(const T* student, const T* teacher, const T* weight, int64_t count, T scale, T* grad);

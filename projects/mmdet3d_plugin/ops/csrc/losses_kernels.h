@@ -90,29 +90,12 @@ static void divergence_slope(const T* student, const T* teacher, int64_t count, 
   }
 }
 
-// Does any of the `count` weights (at most kSpan) differ from zero?
-template <class T>
-FOCAL_INLINE bool any_weight(const T* weight, int64_t count) {
-  typename Simd<T>::Vec seen = {};
-  int64_t k = 0;
-  for (; k + Simd<T>::width <= count; k += Simd<T>::width) {
-    const typename Simd<T>::Vec w = load(weight + k);
-    seen += w * w;
-  }
-  T sum = 0;
-  for (; k < count; k++) sum += weight[k] * weight[k];
-  for (int i = 0; i < Simd<T>::width; i++) sum += seen[i];
-  return sum != 0;
-}
-
 template <class T>
 static double square_row(const T* student, const T* teacher, const T* weight, int64_t count) {
   using S = Simd<T>;
-  constexpr int64_t kStep = 64;
   double total = 0;
-  for (int64_t from = 0; from < count; from += kStep) {
-    const int64_t to = from + kStep < count ? from + kStep : count;
-    if (!any_weight(weight + from, to - from)) continue;
+  for (int64_t from = 0; from < count; from += kSpan) {
+    const int64_t to = from + kSpan < count ? from + kSpan : count;
     typename S::Vec sum = {};
     for (int64_t k = from; k < to; k += S::width) {
       const typename S::Vec d = load_up_to(student + k, to - k, T(0)) - load_up_to(teacher + k, to - k, T(0));
@@ -126,17 +109,9 @@ static double square_row(const T* student, const T* teacher, const T* weight, in
 template <class T>
 static void square_slope(const T* student, const T* teacher, const T* weight, int64_t count, T scale, T* grad) {
   using S = Simd<T>;
-  constexpr int64_t kStep = 64;
-  for (int64_t from = 0; from < count; from += kStep) {
-    const int64_t to = from + kStep < count ? from + kStep : count;
-    if (!any_weight(weight + from, to - from)) {
-      __builtin_memset(grad + from, 0, (to - from) * sizeof(T));
-      continue;
-    }
-    for (int64_t k = from; k < to; k += S::width) {
-      const typename S::Vec d = load_up_to(student + k, to - k, T(0)) - load_up_to(teacher + k, to - k, T(0));
-      store_up_to(grad + k, load_up_to(weight + k, to - k, T(0)) * d * (2 * scale), to - k);
-    }
+  for (int64_t k = 0; k < count; k += S::width) {
+    const typename S::Vec d = load_up_to(student + k, count - k, T(0)) - load_up_to(teacher + k, count - k, T(0));
+    store_up_to(grad + k, load_up_to(weight + k, count - k, T(0)) * d * (2 * scale), count - k);
   }
 }
 

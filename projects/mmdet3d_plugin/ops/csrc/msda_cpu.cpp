@@ -3,14 +3,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/util/accumulate.h>
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <optional>
 #include <tuple>
@@ -34,10 +33,9 @@ Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
 }
 
 Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  Tensor t = fresh(sizes, options);
-  char* data = static_cast<char*>(t.data_ptr());
-  at::parallel_for(0, t.nbytes(), 1 << 20, [&](int64_t a, int64_t b) { std::memset(data + a, 0, b - a); });
-  return t;
+  const size_t bytes = c10::multiply_integers(sizes) * options.dtype().itemsize();
+  if (void* data = map_zeros(bytes)) return at::from_blob(data, sizes, [bytes](void* p) { unmap_zeros(p, bytes); }, options);
+  return at::zeros(sizes, options);
 }
 
 // ------------------------------------------------------------------------------------------------- kernels
@@ -314,7 +312,6 @@ template <class T>
 void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
-    std::memset(call.grad_value, 0, call.maps * call.cells * call.heads * call.channels * sizeof(T));
     at::parallel_for(0, call.maps * call.heads, 1, [&](int64_t a, int64_t b) {
       const Scratch scratch(kernel.direct_bytes(call));
       for (int64_t task = a; task < b;) {  // consecutive heads of one map go together
@@ -352,13 +349,20 @@ Tensor forward(const Inputs& in, at::IntArrayRef sizes) {
   return out.to(in.value_type);
 }
 
+bool adds_in_place(const Inputs& in) {
+  bool direct = false;
+  with_type(in.compute, [&](auto zero) { direct = gathers_directly(make_call<decltype(zero)>(in), kernels<decltype(zero)>().width); });
+  return direct;
+}
+
 struct Gradients {
   Tensor value, points, weights, anchors;
 };
 
 Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) {
   Gradients g;
-  g.value = fresh(in.value.sizes(), in.value.options());
+  // Slice kernels write every gradient once; all others add to it, as do rows that share a query.
+  g.value = adds_in_place(in) ? fresh_zeros(in.value.sizes(), in.value.options()) : fresh(in.value.sizes(), in.value.options());
   g.points = in.shared ? fresh_zeros(in.points.sizes(), in.points.options()) : fresh(in.points.sizes(), in.points.options());
   g.weights = in.shared ? fresh_zeros(in.weights.sizes(), in.weights.options()) : fresh(in.weights.sizes(), in.weights.options());
   const int64_t rows = in.row_begin.back(), heads = in.value.size(2), anchors = in.anchors.defined() ? in.anchors.size(-2) : 0;

@@ -1,5 +1,5 @@
 // CUDA side of the attention operators: checks, allocation, launch. Compiled where nvcc is.
-// NOT RUN: no GPU was at hand when this was written.
+// Not run on a GPU yet, none was at hand; see msda_kernels.cu.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>

@@ -5,7 +5,8 @@
 // lanes gather. Points that miss the map are marked and skipped. All arithmetic is in A (float, or double for
 // double), coordinates too. Groups never wait for other warps: __syncwarp is the only barrier.
 //
-// NOT RUN: no GPU was at hand when this was written; it is compiled to objects for sm_80 and sm_90 by the tests.
+// Not run on a GPU yet, none was at hand: the tests compile it for sm_80 and sm_90 and run its arithmetic in an
+// emulator of warps (tests/ops/cuda_emulator.h).
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
