@@ -53,7 +53,7 @@ CONTENDERS = (
     Contender('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', 'tools/train.py', 6.1),
     Contender('student', 'student alone', f'{CONFIGS}/bevformer_student.py', 'tools/train.py', 2.3),
     Contender(
-        'distilled', 'student distilled', f'{CONFIGS}/distill_heatmap.py', 'tools/distillation.py', 4.5
+        'distilled', 'student distilled', f'{CONFIGS}/distill_heatmap.py', 'tools/distillation.py', 6.0
     ),
 )
 
