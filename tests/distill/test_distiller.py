@@ -281,6 +281,27 @@ def test_config_without_distiller_is_an_error() -> None:
         build_distiller(Config(dict(model=dict(type='ToyBEVHost'))))
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'inititalize': []}, "'distiller' takes no 'inititalize'; did you mean 'initialize'"),
+        ({'student': {}}, "'distiller' takes no 'student'"),
+        ({'type': 'Teacher'}, "must be of type 'Distiller', got 'Teacher'"),
+        ({'terms': None}, "'distiller' needs 'terms'"),
+        (
+            {'initialize': [dict(type='InheritHed')]},
+            "unknown initializer 'InheritHed'; did you mean 'InheritHead'",
+        ),
+    ],
+)
+def test_mistakes_in_the_recipe_are_clear(recipe: Recipe, change: dict, message: str) -> None:
+    cfg = recipe(**change)
+    if change.get('terms', ()) is None:
+        cfg.distiller.pop('terms')
+    with pytest.raises(DistillError, match=message):
+        build_distiller(cfg)
+
+
 def _equal(one: nn.Module, two: nn.Module) -> bool:
     left, right = one.state_dict(), two.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

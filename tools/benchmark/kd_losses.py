@@ -1,17 +1,11 @@
-#!/usr/bin/env python3
-"""Time the two dense distillation losses, forward and backward, against the same formulas in plain torch.
+"""Time the dense distillation losses, forward and backward, against the same formulas in plain torch, in one process.
 
-Times are CPU seconds of this process (wall time on a GPU), medians over some runs: with ``--threads 1`` they do not
-depend on what else the machine is doing.
+``python tools/benchmark/kd_losses.py --json benchmarks/kd_losses_cpu.json`` takes about ten seconds of one core.
 """
 
 import argparse
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +14,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.channel_wise import ChannelWiseDivergence
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
+from tools.benchmark.timing import interleaved, machine, peak_megabytes, write_json
 
 TAU = 2.0
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -58,67 +53,58 @@ CASES: dict[str, tuple[Loss, Loss]] = {
 }
 
 
-def main() -> None:
-    """Measure, print, and write JSON when asked."""
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark from the command line and return the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--shape', type=int, nargs=4, default=(1, 256, 200, 200), metavar=('N', 'C', 'H', 'W')
     )
-    parser.add_argument('--runs', type=int, default=9)
+    parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--json', type=Path, help='write the figures to this file')
-    args = parser.parse_args()
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--json', help='write the report to this file')
+    args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    report = measure(tuple(args.shape), args.runs, torch.device(args.device))
+    report = {'machine': machine(args.device), **measure(tuple(args.shape), args.rounds, args.device)}
+    print(report['machine'])
     for name, row in report['losses'].items():
         print(
-            f'{name:<20} plain {row["plain_ms"]:8.1f} ms   ours {row["ours_ms"]:8.1f} ms   {row["speedup"]:5.2f}x'
+            f'{name:<20} plain {row["plain_ms"]:7.1f} ms {row["plain_mb"]:6.0f} MB   '
+            f'ours {row["ours_ms"]:7.1f} ms {row["ours_mb"]:6.0f} MB   {row["speedup"]:5.2f}x'
         )
-    print(f'{"copy of one feature":<20} {report["copy_ms"]:14.1f} ms')
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + '\n')
+    print(f'{"copy of a feature":<20} {report["copy_ms"]:13.1f} ms')
+    write_json(args.json, report)
+    return report
 
 
-def measure(shape: tuple[int, ...], runs: int, device: torch.device) -> dict[str, Any]:
-    """Milliseconds of each loss, plain and ours, on features of a (N, C, H, W) shape."""
+def measure(shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
+    """Milliseconds and peak temporary megabytes of each loss on features of a (N, C, H, W) shape."""
     torch.manual_seed(0)
     student = torch.randn(shape, device=device, requires_grad=True)
-    teacher = torch.randn(shape, device=device)
+    teacher, target = torch.randn(shape, device=device), torch.empty(shape, device=device)
     region = torch.rand(shape[0], 1, *shape[2:], device=device)
-    losses = {}
+    cases = {'copy': lambda: target.copy_(teacher)}
     for name, functions in CASES.items():
-        values = [fn(student, teacher, region).item() for fn in functions]
-        if abs(values[0] - values[1]) > 1e-4 * abs(values[0]):
-            raise SystemExit(f'{name}: plain torch gives {values[0]}, we give {values[1]}')
-        plain, ours = (
-            median_ms(lambda fn=fn: step(fn, student, teacher, region), runs, device) for fn in functions
-        )
-        losses[name] = dict(plain_ms=plain, ours_ms=ours, speedup=plain / ours)
-    target = torch.empty_like(teacher)
-    copy = median_ms(lambda: target.copy_(teacher), runs, device)
-    machine = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor()
-    context = dict(shape=shape, threads=torch.get_num_threads(), torch=torch.__version__, machine=machine)
-    return dict(**context, copy_ms=copy, losses=losses)
+        plain, ours = (fn(student, teacher, region).item() for fn in functions)
+        if abs(plain - ours) > 1e-5 * abs(plain):
+            raise SystemExit(f'{name}: plain torch gives {plain}, we give {ours}')
+        for who, fn in zip(('plain', 'ours'), functions, strict=True):
+            cases[f'{name} {who}'] = partial(step, fn, student, teacher, region)
+    ms = interleaved(cases, dict.fromkeys(cases, rounds), device)
+    losses = {name: _row(name, cases, ms, device) for name in CASES}
+    return dict(shape=shape, copy_ms=ms['copy'], losses=losses)
+
+
+def _row(name: str, cases: dict[str, Callable], ms: dict[str, float], device: str) -> dict[str, float]:
+    row = {f'{who}_ms': ms[f'{name} {who}'] for who in ('plain', 'ours')}
+    row |= {f'{who}_mb': peak_megabytes(cases[f'{name} {who}'], device) for who in ('plain', 'ours')}
+    return {**row, 'speedup': row['plain_ms'] / row['ours_ms']}
 
 
 def step(loss: Loss, student: Tensor, teacher: Tensor, region: Tensor) -> None:
     """Forward and backward of one loss; features (N, C, H, W), region (N, 1, H, W)."""
     student.grad = None
     loss(student, teacher, region).backward()
-
-
-def median_ms(fn: Callable[[], Any], runs: int, device: torch.device) -> float:
-    """Median milliseconds of a function after two calls to warm up."""
-    clock = time.perf_counter if device.type == 'cuda' else time.process_time
-    times = []
-    for _ in range(runs + 2):
-        start = clock()
-        fn()
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        times.append(clock() - start)
-    return statistics.median(times[2:]) * 1e3
 
 
 if __name__ == '__main__':

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.configs import classes_of
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
-from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part
+from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part, nearest
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Recorder
+from projects.mmdet3d_plugin.distill.taps import Recorder, tensors_of
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.term import build_terms
 from projects.mmdet3d_plugin.distill.views import split_views
 
 logger = logging.getLogger('focaldistiller')
+RECIPE_KEYS = ('type', 'teacher', 'terms', 'initialize', 'debug')
 
 
 class Distiller(nn.Module):
@@ -107,8 +108,8 @@ class Distiller(nn.Module):
     def _teach(self, name: str, step: Step) -> Tensor:
         """One term's loss, with its guards."""
         term = self.distill[name]
-        pupil = term.student.read(step.student[term.student.path])
-        if torch.is_grad_enabled() and not _needs_grad(pupil):
+        tapped = tensors_of(step.student[term.student.path])
+        if torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in tapped):
             raise DistillError(
                 f'the term {name!r} cannot teach: no gradient flows from {term.student.path!r} into the student '
                 '(a frozen stage, or a module inside re-entrant gradient checkpointing)'
@@ -118,7 +119,7 @@ class Distiller(nn.Module):
         except ValueError as error:
             raise DistillError(f'the term {name!r}: {error}') from error
         if self.debug and torch.is_grad_enabled():
-            _require_gradient(name, loss, step.student[term.student.path])
+            _require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
         return loss
 
     def _require_agreement(self, classes: Sequence[str] | None) -> None:
@@ -142,16 +143,12 @@ class Distiller(nn.Module):
             )
 
 
-def _needs_grad(value: Any) -> bool:
-    return value.requires_grad if isinstance(value, Tensor) else True
-
-
-def _require_gradient(name: str, loss: Tensor, feature: Any) -> None:
-    """Raise when a term that is not zero sends no gradient to the tensor it taps."""
-    if not isinstance(feature, Tensor) or loss.detach() == 0:
+def _require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
+    """Raise when a term that is not zero sends no gradient to the tensors it taps."""
+    if loss.detach() == 0:
         return
-    (grad,) = torch.autograd.grad(loss, feature, retain_graph=True, allow_unused=True)
-    if grad is None or not grad.any():
+    grads = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
+    if not any(grad is not None and grad.any() for grad in grads):
         raise DistillError(
             f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
         )
@@ -172,12 +169,18 @@ def build_distiller(cfg: Config) -> Distiller:
     Args:
         cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
     """
-    from projects.mmdet3d_plugin.engine.build import (
-        build_model,
-    )  # late: the engine's modules import this room
+    from projects.mmdet3d_plugin.engine.build import build_model  # the engine imports this room
 
     if cfg.get('distiller') is None:
         raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
-    recipe = {key: value for key, value in cfg.distiller.items() if key != 'type'}
+    recipe = dict(cfg.distiller)
+    if recipe.pop('type', 'Distiller') != 'Distiller':
+        raise DistillError(f"'distiller' must be of type 'Distiller', got {cfg.distiller.type!r}")
+    for key in recipe:
+        if key not in RECIPE_KEYS:
+            raise DistillError(f"'distiller' takes no {key!r}; {nearest(key, RECIPE_KEYS)}")
+    for key in ('teacher', 'terms'):
+        if key not in recipe:
+            raise DistillError(f"'distiller' needs {key!r}")
     teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'")
     return Distiller(build_model(cfg.get('model')), teacher, classes=classes_of(cfg), **recipe)

@@ -55,47 +55,26 @@ class InheritHead:
             )
         prefix = f'{adapter.head}.'
         source, target = teacher.model.state_dict(), student.state_dict()
+        old, new = teacher.adapter.grids(teacher.model), adapter.grids(student)
         report = InheritReport()
         for name in (key for key in target if key.startswith(prefix)):
-            excluded = name.removeprefix(prefix).startswith(self.exclude) if self.exclude else False
-            value = None if excluded else self._value(name, source, target, student, adapter, teacher)
-            (
-                report.left
-                if value is None
-                else report.copied
-                if _is(value, source, name)
-                else report.resized
-            ).append(name)
-            if value is not None:
-                target[name].copy_(value)
+            value, mine = source.get(name), target[name]
+            if value is None or (self.exclude and name.removeprefix(prefix).startswith(self.exclude)):
+                report.left.append(name)
+            elif value.shape == mine.shape:
+                mine.copy_(value)
+                report.copied.append(name)
+            elif self.resize and name in old and name in new and value.shape[1:] == mine.shape[1:]:
+                mine.copy_(resize_grid(value, old[name], new[name]))
+                report.resized.append(name)
+            else:
+                report.left.append(name)
         if not report.copied:
             raise DistillError(
                 f'no weight under {prefix!r} of the teacher fits the student; InheritHead has no use here'
             )
         logger.info('InheritHead: %s', report)
         return report
-
-    def _value(
-        self,
-        name: str,
-        source: dict[str, Tensor],
-        target: dict[str, Tensor],
-        student: nn.Module,
-        adapter: HostAdapter,
-        teacher: FrozenTeacher,
-    ) -> Tensor | None:
-        """The teacher's weight in the student's shape, or None when it does not fit."""
-        value = source.get(name)
-        if value is None or value.shape == target[name].shape:
-            return value
-        old, new = teacher.adapter.grids(teacher.model).get(name), adapter.grids(student).get(name)
-        if not self.resize or old is None or new is None or value.shape[1:] != target[name].shape[1:]:
-            return None
-        return resize_grid(value, old, new)
-
-
-def _is(value: Tensor, source: dict[str, Tensor], name: str) -> bool:
-    return value is source[name]
 
 
 def resize_grid(embedding: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:

@@ -153,8 +153,13 @@ def _map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
     return value
 
 
-def _versions(value: Any) -> list[int]:
-    """Edit counters of all tensors in a nested value; an in-place operation raises them."""
-    found: list[int] = []
-    _map_tensors(lambda tensor: found.append(tensor._version), value)
+def tensors_of(value: Any) -> list[Tensor]:
+    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists and dicts."""
+    found: list[Tensor] = []
+    _map_tensors(found.append, value)
     return found
+
+
+def _versions(value: Any) -> list[int]:
+    """Edit counters of what is recorded; an in-place operation raises them."""
+    return [tensor._version for tensor in tensors_of(value)]

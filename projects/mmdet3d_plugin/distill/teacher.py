@@ -129,7 +129,9 @@ def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn
     from projects.mmdet3d_plugin.engine.checkpoint import load_weights
 
     model = build_model(cfg.get('model'))
-    if checkpoint is not None:
+    if checkpoint is None:
+        model.init_weights()
+    else:
         logger.info('teacher %s: %s', checkpoint, load_weights(model, checkpoint, allow=allow))
     return model
 

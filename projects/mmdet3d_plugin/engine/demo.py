@@ -252,12 +252,13 @@ def read_outcomes(options: DemoOptions) -> list[Outcome]:
 
 
 def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
-    """The final table."""
+    """The final table, one column per model so that it fits a narrow terminal."""
     table = Table(title='Validation scenes of the synthetic world, nuScenes devkit', title_justify='left')
-    for column in COLUMNS:
-        table.add_column(column, justify='left' if column == 'model' else 'right')
-    for outcome in outcomes:
-        table.add_row(*outcome.row())
+    rows = [outcome.row() for outcome in outcomes]
+    for heading in (COLUMNS[0], *(row[0] for row in rows)):
+        table.add_column(heading, justify='left' if heading == COLUMNS[0] else 'right')
+    for i, name in enumerate(COLUMNS[1:], 1):
+        table.add_row(name, *(row[i] for row in rows), end_section=name in (POINTS[-1], ERRORS[-1]))
     console.print(table)
 
 
@@ -352,7 +353,10 @@ def _add_pictures(report: Report, options: DemoOptions) -> None:
             report.picture(options.out / 'pictures' / contender.name / picture.name, contender.title)
     for contender in CONTENDERS:
         for picture in sorted((options.out / 'pictures' / contender.name).glob('*_heatmap.jpg'))[:1]:
-            report.picture(picture, f'BEV feature of the {contender.title} and the region that is distilled')
+            region = (
+                'the region that is distilled' if contender.name == 'teacher' else 'the same on its own grid'
+            )
+            report.picture(picture, f'BEV feature of the {contender.title}; contours: {region}')
 
 
 def _add_record(report: Report, options: DemoOptions, runner: StageRunner) -> None:
