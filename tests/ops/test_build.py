@@ -82,7 +82,7 @@ def test_without_a_compiler_plain_torch_serves_with_one_warning(tmp_path: Path) 
 
 
 @pytest.mark.skipif(
-    ops_build.find_nvcc() is None, reason='nvcc is not installed; stack.md says how to get it from PyPI'
+    ops_build.find_nvcc() is None, reason='nvcc is not installed (PyPI has it: nvidia-cuda-nvcc)'
 )
 @pytest.mark.parametrize('architecture', ['80', '90'])
 def test_cuda_kernels_compile(architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

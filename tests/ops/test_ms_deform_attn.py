@@ -271,11 +271,19 @@ def test_no_pairs_give_exact_zeros() -> None:
     assert not offsets.grad.any()
 
 
-def test_non_contiguous_inputs() -> None:
-    shapes, door = make_door('fused', 'pyramid', torch.float32)
-    strided = tuple(x.transpose(0, 1).contiguous().transpose(0, 1) for x in door.inputs)
-    assert not strided[0].is_contiguous()
-    wanted, ours = (run(door.call, shapes, door, x, None) for x in (door.inputs, strided))
+@pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
+@pytest.mark.parametrize('batch', [1, 2])
+def test_non_contiguous_inputs(name: str, batch: int) -> None:
+    shapes, door = make_door(name, 'pyramid', torch.float32, batch)
+    strided = tuple(torch.stack([x, x], dim=batch)[(slice(None),) * batch + (0,)] for x in door.inputs)
+    assert strided[0].stride() != door.inputs[0].stride()
+    wanted = run(door.call, shapes, door, door.inputs, None)
+    leaves = [
+        x.requires_grad_() for x in strided
+    ]  # run() clones, which would straighten the strides of a batch of 1
+    out = door.call(leaves[0], shapes, *leaves[1:], *door.rest)
+    grad = torch.linspace(-1, 1, out.numel()).cos().view_as(out)
+    ours = [out.detach(), *torch.autograd.grad(out, leaves, grad)]
     assert all(torch.equal(a, b) for a, b in zip(wanted, ours, strict=True))
 
 

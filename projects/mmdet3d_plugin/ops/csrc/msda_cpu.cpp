@@ -24,7 +24,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int32_t kTile = 16;          // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
+constexpr int32_t kTile = 16;  // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
 
 Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
   Tensor t = at::empty(sizes, options);
@@ -84,7 +84,8 @@ void check_sampling(const Tensor& value, const Tensor& points, const Tensor& wei
   TORCH_CHECK(points.dim() == 6 && points.size(5) == 2, "sampling points must be (B, Q, M, L, P, 2), got ", points.sizes());
   TORCH_CHECK(points.size(2) == value.size(2), "value has ", value.size(2), " heads but the sampling points ", points.size(2));
   TORCH_CHECK(points.size(3) == static_cast<int64_t>(levels), "the sampling points have ", points.size(3), " levels, spatial_shapes ", levels);
-  TORCH_CHECK(weights.numel() * 2 == points.numel(), "weights ", weights.sizes(), " do not match the points ", points.sizes());
+  TORCH_CHECK(weights.dim() >= 4 && weights.sizes().slice(0, 3) == points.sizes().slice(0, 3) && weights.numel() * 2 == points.numel(),
+              "weights ", weights.sizes(), " do not match the points ", points.sizes());
   TORCH_CHECK(points.size(3) * points.size(4) <= kBlock, "at most ", kBlock, " points per head, got ", points.size(3), " levels of ", points.size(4));
   TORCH_CHECK(points.size(4) > 0 && value.size(3) > 0, "needs at least one point and one channel");
 }
@@ -223,6 +224,8 @@ void rows_per_pair(Inputs& in, const Tensor& pair_value, const Tensor& pair_quer
   const Tensor values = pair_value.contiguous(), queries = pair_query.contiguous();
   const int64_t *v = values.const_data_ptr<int64_t>(), *q = queries.const_data_ptr<int64_t>();
   in.shared = true;
+  in.points = in.points.contiguous();
+  in.weights = in.weights.contiguous();
   in.row_begin.assign(maps + 1, 0);
   in.row_query.resize(pairs);
   for (int64_t k = 0; k < pairs; k++) {
@@ -258,8 +261,10 @@ Call<T> make_call(const Inputs& in) {
   call.shared = in.shared;
   call.points = in.points.const_data_ptr<T>();
   call.weights = in.weights.const_data_ptr<T>();
-  call.points_at = steps_of(in.points);
-  call.weights_at = steps_of(in.weights);
+  const int64_t n = call.num_levels * call.num_points;
+  // Queries of pairs count through all batch elements, whichever map the pair names.
+  call.points_at = in.shared ? Steps{0, call.heads * n * 2, n * 2} : steps_of(in.points);
+  call.weights_at = in.shared ? Steps{0, call.heads * n, n} : steps_of(in.weights);
   if (in.anchors.defined()) {
     call.anchors = in.anchors.const_data_ptr<T>();
     call.num_anchors = static_cast<int32_t>(in.anchors.size(-2));
@@ -368,6 +373,7 @@ Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) 
   const int64_t rows = in.row_begin.back(), heads = in.value.size(2), anchors = in.anchors.defined() ? in.anchors.size(-2) : 0;
   if (with_anchors) g.anchors = at::zeros({rows, heads, anchors, 2}, in.anchors.options());
   if (g.value.numel() == 0) return g;
+  TORCH_CHECK(grad_out.numel() == in.points.size(0) * in.points.size(1) * in.value.size(2) * in.value.size(3), "grad_out does not match the output, got ", grad_out.sizes());
   const Tensor grad = grad_out.to(in.value.scalar_type()).contiguous();
   with_type(in.compute, [&](auto zero) {
     using T = decltype(zero);

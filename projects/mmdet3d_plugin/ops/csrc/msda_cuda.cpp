@@ -62,7 +62,8 @@ void check_shapes(const Tensor& value, const Tensor& points, const Tensor& weigh
   TORCH_CHECK(value.dim() == 4, "value must be (B, S, M, D), got ", value.sizes());
   TORCH_CHECK(points.dim() == 6 && points.size(5) == 2 && points.size(2) == value.size(2) && points.size(3) == levels,
               "sampling points must be (B, Q, M, L, P, 2) with M and L of value and spatial_shapes, got ", points.sizes());
-  TORCH_CHECK(weights.numel() * 2 == points.numel(), "weights ", weights.sizes(), " do not match the points ", points.sizes());
+  TORCH_CHECK(weights.dim() >= 4 && weights.sizes().slice(0, 3) == points.sizes().slice(0, 3) && weights.numel() * 2 == points.numel(),
+              "weights ", weights.sizes(), " do not match the points ", points.sizes());
   TORCH_CHECK(value.size(1) * value.size(2) * value.size(3) < (int64_t{1} << 31), "a map of value is too large: ", value.sizes());
   TORCH_CHECK(points.is_cuda() && weights.is_cuda(), "sampling points and weights must be on the device of value");
 }
@@ -140,6 +141,7 @@ Gradients backward(Inputs in, at::IntArrayRef shapes, const Tensor& grad_out, bo
   g.weights = in.paired ? at::zeros(in.weights.sizes(), in.weights.options()) : at::empty(in.weights.sizes(), in.weights.options());
   if (with_anchors) g.anchors = at::zeros(in.anchors.sizes(), in.anchors.options());
   if (g.value.numel() == 0) return g;
+  TORCH_CHECK(grad_out.numel() == in.points.size(0) * in.points.size(1) * in.value.size(2) * in.value.size(3), "grad_out does not match the output, got ", grad_out.sizes());
   const Tensor grad = grad_out.to(in.value.scalar_type()).contiguous();
   in.call.grad_out = grad.const_data_ptr();
   in.call.grad_value = g.value.data_ptr();
