@@ -1,15 +1,11 @@
 """Squared distance between features, weighted by where it matters."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
 from projects.mmdet3d_plugin.distill.registry import LOSSES
-
-_CACHED = 1 << 18
-"""Elements worked on at a time on CPU, so that the difference stays in the second-level cache."""
+from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
 
 
 @LOSSES.register_module()
@@ -50,54 +46,6 @@ class FeatureL2(DistillLoss):
         region = region.to(student.dtype)
         if self.legacy:
             area = region.sum()
-            return weighted_square(
-                student, teacher, region.square() / area.where(area > 0, torch.ones_like(area))
-            )
+            return masked_l2(student, teacher, region.square() / area.where(area > 0, torch.ones_like(area)))
         area = region.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-        return weighted_square(student, teacher, region / (area * max(n * c, 1)))
-
-
-def weighted_square(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """``sum(weight * (student - teacher)^2)``.
-
-    Args:
-        student: (N, C, H, W).
-        teacher: (N, C, H, W), no gradient flows to it.
-        weight: (N, 1, H, W), no gradient flows to it.
-
-    Returns:
-        Scalar; 0 with a live graph where all weights are 0.
-    """
-    return _WeightedSquare.apply(student, teacher.detach(), weight.detach())
-
-
-class _WeightedSquare(torch.autograd.Function):
-    """One read of both features forward, one read and one write backward; nothing of their size is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-        """Weighted square of features (N, C, H, W); a scalar."""
-        ctx.save_for_backward(student, teacher, weight)
-        total = student.new_zeros((), dtype=torch.float64)
-        for i, span in _blocks(student):
-            square = (student[i, span] - teacher[i, span]).square_().sum(0)
-            total += torch.dot(square.flatten(), weight[i, 0].flatten())
-        return total.to(student.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Gradient for the student, (N, C, H, W)."""
-        student, teacher, weight = ctx.saved_tensors
-        slope = torch.empty_like(student)
-        twice = weight * (2 * grad)
-        for i, span in _blocks(student):
-            torch.sub(student[i, span], teacher[i, span], out=slope[i, span]).mul_(twice[i])
-        return slope, None, None
-
-
-def _blocks(feature: Tensor) -> list[tuple[Any, slice]]:
-    """Pairs (sample, span of channels) that cut a (N, C, H, W) feature into pieces that fit the cache."""
-    n, c, h, w = feature.shape
-    step = max(1, _CACHED // max(h * w, 1)) if feature.device.type == 'cpu' else max(c, 1)
-    return [(i, slice(j, j + step)) for i in range(n) for j in range(0, c, step)]
+        return masked_l2(student, teacher, region / (area * max(n * c, 1)))

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
-from projects.mmdet3d_plugin.distill.losses.feature_l2 import weighted_square
 from projects.mmdet3d_plugin.distill.registry import LOSSES
+from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
 
 
 @LOSSES.register_module()
@@ -54,7 +54,7 @@ class MaskedGeneration(DistillLoss):
         weight = torch.where(region > 0, region, self.background).to(student.dtype)
         area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
         generated = self.generator(self.drop(student, region))
-        return weighted_square(generated, teacher, weight / (area * max(n * c, 1)))
+        return masked_l2(generated, teacher, weight / (area * max(n * c, 1)))
 
     def drop(self, student: Tensor, region: Tensor) -> Tensor:
         """Zero a random ``ratio`` of the region's cells in all channels.
