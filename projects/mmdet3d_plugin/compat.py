@@ -8,13 +8,17 @@ from typing import Any
 import torch
 
 
-@functools.cache
-def apply() -> None:
-    """Make mmdet3d importable and mmcv's runner usable. Safe to call any number of times."""
+def hush() -> None:
+    """Silence two warnings that come with importing mmcv; the package calls it before anything else."""
     # mmcv announces at every import that version 2 will appear in 2023; we know, and pin 1.7.2.
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV will release', category=UserWarning)
     # mmcv imports torch's builder of extensions, which warns on every machine without a GPU; we build none.
     logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
+
+
+@functools.cache
+def apply() -> None:
+    """Make mmdet3d importable and mmcv's runner usable. Safe to call any number of times."""
     _add_numpy_aliases()
     _import_mmdet3d()
     _trust_numpy_numbers()
