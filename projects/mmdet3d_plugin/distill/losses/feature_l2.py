@@ -38,7 +38,7 @@ class FeatureL2(DistillLoss):
             Scalar.
         """
         check_same_shape(student, teacher)
-        n, c, h, w = student.shape
+        n, _, h, w = student.shape
         if region is None:
             region = student.new_ones(n, 1, h, w)
         if region.shape != (n, 1, h, w):
@@ -47,5 +47,19 @@ class FeatureL2(DistillLoss):
         if self.legacy:
             area = region.sum()
             return masked_l2(student, teacher, region.square() / area.where(area > 0, torch.ones_like(area)))
-        area = region.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-        return masked_l2(student, teacher, region / (area * max(n * c, 1)))
+        return mean_square_inside(student, teacher, region)
+
+
+def mean_square_inside(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """Squared difference, averaged over channels, over each sample's weighted area (at least 1) and over samples.
+
+    Args:
+        student: (N, C, H, W).
+        teacher: (N, C, H, W), constant.
+        weight: (N, 1, H, W), >= 0, constant, in the dtype of ``student``.
+
+    Returns:
+        Scalar; 0 with a live graph where all weights are 0.
+    """
+    area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+    return masked_l2(student, teacher, weight / (area * max(student.shape[0] * student.shape[1], 1)))

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
+from projects.mmdet3d_plugin.distill.losses.feature_l2 import mean_square_inside
 from projects.mmdet3d_plugin.distill.registry import LOSSES
-from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
 
 
 @LOSSES.register_module()
@@ -48,13 +48,10 @@ class MaskedGeneration(DistillLoss):
             Scalar.
         """
         check_same_shape(student, teacher)
-        n, c, h, w = student.shape
         if region is None:
-            region = student.new_ones(n, 1, h, w)
+            region = torch.ones_like(student[:, :1])
         weight = torch.where(region > 0, region, self.background).to(student.dtype)
-        area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-        generated = self.generator(self.drop(student, region))
-        return masked_l2(generated, teacher, weight / (area * max(n * c, 1)))
+        return mean_square_inside(self.generator(self.drop(student, region)), teacher, weight)
 
     def drop(self, student: Tensor, region: Tensor) -> Tensor:
         """Zero a random ``ratio`` of the region's cells in all channels.

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 
 class GridMask(nn.Module):
-    """Zero the squares of a randomly spaced and placed grid; the same for all images of a call.
+    """Hide part of a randomly spaced and placed grid of stripes; the same part for all images of a call.
 
     Args:
         ratio: side of a visible stripe over the grid period.
         prob: probability that a call is masked at all.
-        inverted: hide the stripes' crossings rather than keep them; BEVFormer trains with ``True``.
+        inverted: keep the stripes and hide the squares between them, as BEVFormer does; else the reverse.
     """
 
     def __init__(self, ratio: float = 0.5, prob: float = 0.7, inverted: bool = True) -> None:
