@@ -9,17 +9,18 @@ from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.configs import classes_of
+from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part, nearest
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, tensors_of
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
-from projects.mmdet3d_plugin.distill.term import build_terms
+from projects.mmdet3d_plugin.distill.term import HEAD, build_terms, require_head
 from projects.mmdet3d_plugin.distill.views import split_views
 
 logger = logging.getLogger('focaldistiller')
-RECIPE_KEYS = ('type', 'teacher', 'terms', 'initialize', 'debug')
+RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'initialize', 'debug')
 
 
 class Distiller(nn.Module):
@@ -28,7 +29,8 @@ class Distiller(nn.Module):
     Args:
         student: the apprentice; all that is kept after training.
         teacher: the expert; not a part of this module.
-        terms: what is taught, as configs, see :func:`build_terms`.
+        terms: what is taught, as configs, see :func:`build_terms`; none for a student that only starts from the teacher.
+        head: arguments of :class:`DistillationHead`, whose queries say where it matters; None for a recipe without.
         initialize: how the student starts from the teacher, as configs.
         classes: the student's class names, compared with the teacher's.
         debug: check in every step that every term reaches the student.
@@ -39,6 +41,7 @@ class Distiller(nn.Module):
         student: nn.Module,
         teacher: FrozenTeacher,
         terms: Sequence[Mapping],
+        head: Mapping | None = None,
         initialize: Sequence[Mapping] = (),
         classes: Sequence[str] | None = None,
         debug: bool = False,
@@ -48,6 +51,10 @@ class Distiller(nn.Module):
         self.teacher = teacher
         self.adapter = adapter_for(student)
         self.distill = build_terms(terms, lambda on: self.adapter.taps(student, on), teacher.taps)
+        self.terms = list(self.distill)
+        if head is not None:
+            self.distill[HEAD] = build_head(head, teacher)
+        require_head(self.distill)
         self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
         self.debug = debug
         self.epoch = 0
@@ -68,13 +75,18 @@ class Distiller(nn.Module):
         Returns:
             The student's losses and one ``loss_kd_<term>`` per term.
         """
-        knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
+        if not self.distill:
+            return self.adapter.losses(self.student, own)
+        knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         with Recorder(self.student, self._taps('student')) as recorder:
             losses = self.adapter.losses(self.student, own)
         step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
-        return _merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.distill})
+        if HEAD in self.distill:
+            step.queries, more = self.distill[HEAD](step)
+            losses = _merge(losses, more)
+        return _merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""
@@ -97,10 +109,11 @@ class Distiller(nn.Module):
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint should remember: the teacher's file and hash, the terms."""
-        return {'teacher': self.teacher.meta(), 'terms': list(self.distill)}
+        return {'teacher': self.teacher.meta(), 'terms': self.terms}
 
     def _taps(self, side: str) -> list[Any]:
-        return [getattr(term, side) for term in self.distill.values()]
+        taps = [getattr(self.distill[name], side) for name in self.terms]
+        return taps + (self.distill[HEAD].taps if side == 'teacher' and HEAD in self.distill else [])
 
     def _device(self) -> torch.device:
         return next(self.student.parameters()).device

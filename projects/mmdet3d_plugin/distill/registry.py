@@ -12,6 +12,7 @@ CONNECTORS = Registry('connector')
 REGIONS = Registry('region')
 INITIALIZERS = Registry('initializer')
 TEACHERS = Registry('teacher')
+HEADS = Registry('distillation head')
 ADAPTERS = Registry('host adapter')
 
 

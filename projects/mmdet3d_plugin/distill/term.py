@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.registry import LOSSES, REGIONS, DistillError, build_part, find_type
+from projects.mmdet3d_plugin.distill.regions import Region
+from projects.mmdet3d_plugin.distill.registry import LOSSES, REGIONS, DistillError, build_part, find_type, nearest
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap
 
 Schedule = Sequence[tuple[float, float]]
+HEAD = 'head'
+"""The distillation head lives among the terms under this name, so that it is saved as ``distill.head``."""
 _OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone')
 
 
@@ -37,7 +40,7 @@ class Term(nn.Module):
         teacher: Tap,
         loss: DistillLoss,
         connector: nn.Module,
-        region: nn.Module | None = None,
+        region: Region | None = None,
         weight: float = 1.0,
         schedule: Schedule = (),
     ) -> None:
@@ -54,8 +57,15 @@ class Term(nn.Module):
             expert = _at_least_fp32(expert.detach())
             pupil = self.connector(_at_least_fp32(pupil), expert.shape[-2:])
             region = None if self.region is None else self.region(step, expert)
-            extra = {'step': step} if self.loss.reads_step else {}
+            extra: dict[str, Any] = {'step': step} if self.loss.reads_step else {}
+            if self.loss.takes_background and self.region is not None:
+                extra['background'] = self.region.background(step, expert)
             return self.loss(pupil, expert, region, **extra) * self.weight_at(step.epoch)
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return self.loss.needs_queries or (self.region is not None and self.region.needs_queries)
 
     def weight_at(self, epoch: float) -> float:
         """The weight times the schedule's factor at an epoch."""
@@ -105,7 +115,32 @@ def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -
             if full in terms:
                 raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
             terms[full] = _build_term(cfg, full, pupil, expert)
-    return nn.ModuleDict({name: term for name, term in terms.items() if term.weight > 0})
+    terms = {name: term for name, term in terms.items() if term.weight > 0}
+    _require_sources(terms)
+    return nn.ModuleDict(terms)
+
+
+def _require_sources(terms: Mapping[str, Term]) -> None:
+    """Raise unless every term that compares what another one generates comes after such a term."""
+    generators: list[str] = []
+    for name, term in terms.items():
+        if term.loss.of is not None and term.loss.of not in generators:
+            raise DistillError(
+                f'the term {name!r} compares what {term.loss.of!r} generates, but no earlier term of that name does; '
+                f'{nearest(term.loss.of, generators)}'
+            )
+        if term.loss.generates:
+            generators.append(name)
+
+
+def require_head(terms: nn.ModuleDict) -> None:
+    """Raise when a term asks for queries in a recipe without a distillation head."""
+    for name, term in terms.items():
+        if HEAD not in terms and term.needs_queries:
+            raise DistillError(
+                f'the term {name!r} uses the queries of a distillation head; add '
+                "head=dict(init='teacher') to 'distiller'"
+            )
 
 
 def _name_of(cfg: Mapping) -> str:
@@ -114,8 +149,8 @@ def _name_of(cfg: Mapping) -> str:
         raise DistillError(f"the term {dict(cfg)} has no 'type': name a loss")
     kind = find_type(LOSSES, cfg['type'], 'a term')
     name = cfg.get('name') or re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.__name__).lower()
-    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name):
-        raise DistillError(f'{name!r} cannot name a term; use letters, digits and underscores')
+    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name) or name == HEAD:
+        raise DistillError(f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}')
     return name
 
 
@@ -138,7 +173,7 @@ def _pair_taps(cfg: Mapping, name: str, student_taps: Any, teacher_taps: Any) ->
 def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
-    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', channels=teacher.channels)
+    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', channels=teacher.channels, name=name)
     region = None
     if cfg.get('region') is not None:
         if not loss.takes_region:
