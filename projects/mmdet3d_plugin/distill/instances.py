@@ -66,7 +66,9 @@ class InstanceSource:
             parts.append(self._queries(step, best_queries(reading_of(step), self.top_k, self.min_score)))
         if self.source == 'positives':
             parts.append(self._queries(step, _matched_queries(step)))
-        return Instances(*(torch.cat([getattr(part, key) for part in parts]) for key in Instances.__annotations__))
+        return Instances(
+            *(torch.cat([getattr(part, key) for part in parts]) for key in Instances.__annotations__)
+        )
 
     def _ground_truth(self, step: Step, device: torch.device) -> Instances:
         boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], device)
@@ -87,7 +89,9 @@ class InstanceSource:
 def reading_of(step: Step) -> QueryReading:
     """What the distillation head read in this step; a clear error in a recipe without one."""
     if step.queries is None:
-        raise DistillError("queries are asked for, but the recipe has no distillation head; give it head=dict(init='teacher')")
+        raise DistillError(
+            "queries are asked for, but the recipe has no distillation head; give it head=dict(init='teacher')"
+        )
     return step.queries
 
 
@@ -139,7 +143,11 @@ def agreement(step: Step, distance: float) -> Tensor:
 
 
 def _join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
-    return torch.cat([item.to(device) for item in labels]) if labels else torch.zeros(0, dtype=torch.long, device=device)
+    return (
+        torch.cat([item.to(device) for item in labels])
+        if labels
+        else torch.zeros(0, dtype=torch.long, device=device)
+    )
 
 
 def query_agreement(step: Step, distance: float) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions import Region
-from projects.mmdet3d_plugin.distill.registry import LOSSES, REGIONS, DistillError, build_part, find_type, nearest
+from projects.mmdet3d_plugin.distill.registry import (
+    LOSSES,
+    REGIONS,
+    DistillError,
+    build_part,
+    find_type,
+    nearest,
+)
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap
 
@@ -150,7 +157,9 @@ def _name_of(cfg: Mapping) -> str:
     kind = find_type(LOSSES, cfg['type'], 'a term')
     name = cfg.get('name') or re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.__name__).lower()
     if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name) or name == HEAD:
-        raise DistillError(f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}')
+        raise DistillError(
+            f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
+        )
     return name
 
 

@@ -100,7 +100,9 @@ class BEVFormerAdapter(HostAdapter):
         """Read class scores and boxes off ``bev_embed`` (B, H * W, C)."""
         return head.decode(predictions['bev_embed'].detach())
 
-    def query_losses(self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def query_losses(
+        self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
         """Set-prediction losses of all layers."""
         return head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], predictions)
 
@@ -141,7 +143,9 @@ def _sampled(
 ) -> tuple[Tensor, Tensor]:
     """Sampled positions (B, Q, M, P, 2) in [0, 1] and attention weights (B, Q, M, P) of one decoder layer."""
     path = f'{_DECODER}.layers.{layer}.attentions.1'
-    offsets, logits = (records[f'{path}.{part}'].float() for part in ('sampling_offsets', 'attention_weights'))
+    offsets, logits = (
+        records[f'{path}.{part}'].float() for part in ('sampling_offsets', 'attention_weights')
+    )
     b, q = reference.shape[:2]
     offsets = offsets.view(b, q, attention.num_heads, attention.num_points, 2)
     size = offsets.new_tensor([bev_shape[1], bev_shape[0]])

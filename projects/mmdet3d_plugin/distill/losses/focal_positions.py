@@ -52,7 +52,9 @@ class FocalPositions(DistillLoss):
         self.of, self.top_k, self.min_score = of, top_k, min_score
         self.compare, self.layers, self.gate = compare, layers, gate
 
-    def forward(self, student: Tensor, teacher: Tensor, region: Tensor | None = None, *, step: Step) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, region: Tensor | None = None, *, step: Step
+    ) -> Tensor:
         """Distance at the sampled positions.
 
         Args:
