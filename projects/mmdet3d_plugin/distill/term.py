@@ -123,21 +123,24 @@ def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -
                 raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
             terms[full] = _build_term(cfg, full, pupil, expert)
     terms = {name: term for name, term in terms.items() if term.weight > 0}
-    _require_sources(terms)
+    _connect(terms)
     return nn.ModuleDict(terms)
 
 
-def _require_sources(terms: Mapping[str, Term]) -> None:
-    """Raise unless every term that compares what another one generates comes after such a term."""
-    generators: list[str] = []
+def _connect(terms: Mapping[str, Term]) -> None:
+    """Let generating terms know whose features others compare; raise where there is no such earlier term."""
+    generators: dict[str, DistillLoss] = {}
     for name, term in terms.items():
-        if term.loss.of is not None and term.loss.of not in generators:
+        of = term.loss.of
+        if of is not None and of not in generators:
             raise DistillError(
-                f'the term {name!r} compares what {term.loss.of!r} generates, but no earlier term of that name does; '
-                f'{nearest(term.loss.of, generators)}'
+                f'the term {name!r} compares what {of!r} generates, but no earlier term of that name does; '
+                f'{nearest(of, generators)}'
             )
+        if of is not None:
+            generators[of].shared = True
         if term.loss.generates:
-            generators.append(name)
+            generators[name] = term.loss
 
 
 def require_head(terms: nn.ModuleDict) -> None:

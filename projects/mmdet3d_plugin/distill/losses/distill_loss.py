@@ -20,7 +20,10 @@ class DistillLoss(nn.Module):
     """Whether ``forward`` wants the region's background weights (N, 1, H, W), or None, as keyword ``background``."""
 
     generates: bool = False
-    """Whether ``forward`` leaves a generated student feature in ``step.generated`` under the loss's ``name``."""
+    """Whether ``forward`` can leave a generated student feature in ``step.generated`` under the loss's ``name``."""
+
+    shared: bool = False
+    """Whether another term compares what this one generates, so that it must be left in ``step.generated``."""
 
     needs_queries: bool = False
     """Whether ``forward`` reads ``step.queries``, so that the recipe must have a distillation head."""

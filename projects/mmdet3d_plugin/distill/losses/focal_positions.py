@@ -111,7 +111,7 @@ def sampled_square(gap: Tensor, locations: Tensor, weights: Tensor, compare: str
     points = locations.transpose(0, 1).to(gap).flatten(1, 3)[:, :, None, None]
     share = weights.transpose(0, 1).to(gap).flatten(1, 3)[:, :, None, None]
     if compare == 'positions':
-        points, share = points.flatten(1, 4).view(b, -1, 1, 1, 1, 2), share.flatten(1)
+        points, share = points.reshape(b, num_layers * k * m * p, 1, 1, 1, 2), share.flatten(1)
         sampled = ms_deform_attn(value, [tuple(gap.shape[-2:])], points, torch.ones_like(points[..., 0]))
         square = (sampled.square().mean(-1) * share).view(b, num_layers, k, m, p).sum(-1)
     else:
