@@ -19,7 +19,8 @@ distiller = dict(
             on='pv',
             connector='resize_conv',
             region=dict(type='PVArea', source='both'),
-            weight=1.0,
+            relative=True,
+            weight=0.5,
         ),
         dict(
             type='MaskedGeneration',
