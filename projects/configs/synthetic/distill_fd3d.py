@@ -1,6 +1,5 @@
-# The pint-sized twin of base_distill_small_fd3d.py.
+# The pint-sized twin of base_distill_small_fd3d.py. Its levels of image features differ in size, hence the connector.
 _base_ = ['./bevformer_student.py']
-
 
 distiller = dict(
     type='Distiller',
@@ -12,24 +11,22 @@ distiller = dict(
     ),
     initialize=[dict(type='InheritHead')],
     head=dict(init='teacher'),
-    terms=[
-        dict(
+    terms=dict(
+        pv_generation=dict(
             type='MaskedGeneration',
-            name='pv_generation',
             on='pv',
             connector='resize_conv',
             region=dict(type='PVArea', source='both'),
             relative=True,
             weight=0.5,
         ),
-        dict(
+        bev_generation=dict(
             type='MaskedGeneration',
-            name='bev_generation',
             on='bev',
             connector='deconv',
             region=dict(type='BEVFootprint', source='both'),
             weight=1.0,
         ),
-        dict(type='FocalPositions', name='bev_focal', on='bev', of='bev_generation', weight=1.0),
-    ],
+        bev_focal=dict(type='FocalPositions', on='bev', of='bev_generation', weight=1.0),
+    ),
 )

@@ -40,7 +40,7 @@ class Distiller(nn.Module):
         self,
         student: nn.Module,
         teacher: FrozenTeacher,
-        terms: Sequence[Mapping],
+        terms: Sequence[Mapping] | Mapping[str, Mapping],
         head: Mapping | None = None,
         initialize: Sequence[Mapping] = (),
         classes: Sequence[str] | None = None,

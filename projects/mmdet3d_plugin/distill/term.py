@@ -100,13 +100,16 @@ def _at_least_fp32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -> nn.ModuleDict:
+def build_terms(
+    cfgs: Sequence[Mapping] | Mapping[str, Mapping], student_taps: Any, teacher_taps: Any
+) -> nn.ModuleDict:
     """Build the terms of a recipe; one that listens to several places becomes one term per place.
 
     Terms of weight 0 are left out, so that no part exists that gets no gradient.
 
     Args:
-        cfgs: configs as in a recipe: ``dict(type=<loss>, on=..., weight=..., <arguments of the loss>)``.
+        cfgs: configs as in a recipe: ``dict(type=<loss>, on=..., weight=..., <arguments of the loss>)``, as a list or by
+            name; recipes that give names can be changed key by key in recipes that inherit them.
         student_taps: ``str -> list[Tap]`` on the student.
         teacher_taps: ``str -> list[Tap]`` on the teacher.
 
@@ -114,6 +117,8 @@ def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -
         Terms by name. An unknown or doubled name, type or argument raises :class:`DistillError`.
     """
     terms: dict[str, Term] = {}
+    if isinstance(cfgs, Mapping):
+        cfgs = [{'name': name, **cfg} for name, cfg in cfgs.items()]
     for cfg in cfgs:
         name = _name_of(cfg)
         pairs = _pair_taps(cfg, name, student_taps, teacher_taps)
