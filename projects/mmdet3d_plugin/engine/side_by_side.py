@@ -119,12 +119,10 @@ class SideBySideRunner(StageRunner):
     def _begin(self) -> None:
         """Sort stages into finished and waiting."""
         self._start = self._last_line = time.monotonic()
-        self._keys: dict[str, str] = {}
-        for stage in self.stages:
-            self._keys[stage.name] = self._key(stage, self._keys)
+        self._keys = self.keys()
         self._running: list[Attempt] = []
         self._failed: dict[str, str] = {}
-        self._finished = {s.name for s in self.stages if self.is_finished(s, self._keys[s.name])}
+        self._finished = self.finished_stages()
         self._waiting = [stage for stage in self.stages if stage.name not in self._finished]
         self._expected = self._measured = 0.0
         if self._finished:

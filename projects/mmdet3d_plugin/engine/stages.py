@@ -87,9 +87,9 @@ class StageRunner:
             StageFailedError: a command failed; its last lines have been shown.
         """
         start, spent = time.monotonic(), 0.0
-        keys: dict[str, str] = {}
+        keys = self.keys()
         for number, stage in enumerate(self.stages, 1):
-            keys[stage.name] = key = self._key(stage, keys)
+            key = keys[stage.name]
             if self.is_finished(stage, key):
                 self.console.print(self._headline(number, stage), '[green]finished before[/]')
                 continue
@@ -101,6 +101,18 @@ class StageRunner:
             seconds = self._run_stage(stage, key)
             spent += stage.minutes
             self.console.print(f'[green]done[/] in {clock(seconds)}')
+
+    def finished_stages(self) -> set[str]:
+        """Names of the stages that are finished as they are now."""
+        keys = self.keys()
+        return {stage.name for stage in self.stages if self.is_finished(stage, keys[stage.name])}
+
+    def keys(self) -> dict[str, str]:
+        """Hash of every stage by name; a stage comes after those it builds on."""
+        keys: dict[str, str] = {}
+        for stage in self.stages:
+            keys[stage.name] = self._key(stage, keys)
+        return keys
 
     def is_finished(self, stage: Stage, key: str) -> bool:
         """Whether a stage's stamp holds this key and its outputs are there."""

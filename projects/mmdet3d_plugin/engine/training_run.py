@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from mmcv import Config, DictAction
 
 from projects.mmdet3d_plugin.engine.config import find_config, load_config
+from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,6 +36,7 @@ class TrainingRun:
         after: names of the stages whose results the training uses.
         inputs: texts or hashes of files that the training depends on beside the config.
         minutes: about how long the training takes.
+        trained: a checkpoint from elsewhere that makes the training unnecessary.
     """
 
     name: str
@@ -49,6 +52,7 @@ class TrainingRun:
     after: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     minutes: float = 1.0
+    trained: Path | None = None
 
     @property
     def settings(self) -> Config:
@@ -58,6 +62,8 @@ class TrainingRun:
     @property
     def checkpoint(self) -> Path:
         """The file that the finished training leaves."""
+        if self.trained is not None:
+            return self.trained
         return self.folder / f'epoch_{self.settings.runner.max_epochs}.pth'
 
     def train(self) -> Stage:
@@ -92,8 +98,8 @@ class TrainingRun:
             f'Evaluate the {self.title}',
             command,
             (target / 'metrics.json',),
-            after=(self.name,),
             minutes=minutes,
+            **self._needs_checkpoint(),
         )
 
     def draw(self, target: Path, samples: int, kinds: Sequence[str], minutes: float = 0.15) -> Stage:
@@ -113,10 +119,16 @@ class TrainingRun:
             f'Draw what the {self.title} sees',
             command,
             (target,),
-            after=(self.name,),
             folder=target,
             minutes=minutes,
+            **self._needs_checkpoint(),
         )
+
+    def _needs_checkpoint(self) -> dict[str, tuple[str, ...]]:
+        """``after`` and ``inputs`` of a stage that reads the checkpoint."""
+        if self.trained is None:
+            return {'after': (self.name,)}
+        return {'after': self.after, 'inputs': (hash_of(self.trained), *self.inputs)}
 
 
 @functools.cache
@@ -134,6 +146,17 @@ def read_config(config: str, options: tuple[str, ...] = ()) -> Config:
 def as_text(config: Config) -> str:
     """A config as one text, all its bases included."""
     return json.dumps(config._cfg_dict.to_dict(), sort_keys=True)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not path.is_file():
+        raise UserError(f'there is no file {path}')
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _as_dict(options: Sequence[str]) -> dict:
