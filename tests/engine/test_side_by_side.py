@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -158,9 +159,7 @@ def test_estimate_fills_all_jobs_but_no_chain_is_shorter_than_its_parts(place: P
     even = runner(place, *stages, jobs=2)
     even._begin()
     assert even.seconds_left() == 2 * 2 * 60
-    chain = [
-        replace(later, after=(before.name,)) for before, later in zip(stages, stages[1:], strict=False)
-    ]
+    chain = [replace(later, after=(before.name,)) for before, later in itertools.pairwise(stages)]
     chained = runner(place, stages[0], *chain, jobs=2)
     chained._begin()
     assert chained.seconds_left() == 4 * 2 * 60
