@@ -183,6 +183,7 @@ def build_distiller(cfg: Config) -> Distiller:
         cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
     """
     from projects.mmdet3d_plugin.engine.build import build_model  # the engine imports this room
+    from projects.mmdet3d_plugin.engine.rng import untouched_rng
 
     if cfg.get('distiller') is None:
         raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
@@ -195,5 +196,9 @@ def build_distiller(cfg: Config) -> Distiller:
     for key in ('teacher', 'terms'):
         if key not in recipe:
             raise DistillError(f"'distiller' needs {key!r}")
-    teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'")
-    return Distiller(build_model(cfg.get('model')), teacher, classes=classes_of(cfg), **recipe)
+    student = build_model(cfg.get('model'))
+    with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
+        teacher = build_part(
+            TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'"
+        )
+        return Distiller(student, teacher, classes=classes_of(cfg), **recipe)
