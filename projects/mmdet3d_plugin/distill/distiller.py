@@ -1,6 +1,5 @@
 """Train a student under a teacher."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.configs import classes_of
 from projects.mmdet3d_plugin.distill.distillation_head import build_head
+from projects.mmdet3d_plugin.distill.guards import merge, require_agreement, require_gradient
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part, nearest
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
@@ -19,7 +19,6 @@ from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.term import HEAD, build_terms, require_head
 from projects.mmdet3d_plugin.distill.views import split_views
 
-logger = logging.getLogger('focaldistiller')
 RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'initialize', 'debug')
 
 
@@ -58,7 +57,7 @@ class Distiller(nn.Module):
         self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
         self.debug = debug
         self.epoch = 0
-        self._require_agreement(classes)
+        require_agreement(student, teacher, classes)
         self._register_state_dict_hook(save_plain_names)
         self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
 
@@ -85,8 +84,8 @@ class Distiller(nn.Module):
         step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
         if HEAD in self.distill:
             step.queries, more = self.distill[HEAD](step)
-            losses = _merge(losses, more)
-        return _merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
+            losses = merge(losses, more)
+        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""
@@ -132,48 +131,8 @@ class Distiller(nn.Module):
         except ValueError as error:
             raise DistillError(f'the term {name!r}: {error}') from error
         if self.debug and torch.is_grad_enabled():
-            _require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
+            require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
         return loss
-
-    def _require_agreement(self, classes: Sequence[str] | None) -> None:
-        """Same classes in the same order, same box convention; otherwise heads and masks would be permuted."""
-        theirs = self.teacher.classes
-        if classes is None or theirs is None:
-            logger.warning(
-                'class names of teacher and student cannot be compared: a config does not list them'
-            )
-        elif list(classes) != list(theirs):
-            odd = sorted(set(classes) ^ set(theirs))
-            reason = f'{odd} are known to one only' if odd else 'the order differs'
-            raise DistillError(
-                f'teacher and student must have the same class names in the same order: {reason}'
-            )
-        mine = self.adapter.box_convention(self.student)
-        other = self.teacher.adapter.box_convention(self.teacher.model)
-        if mine is not None and other is not None and mine != other:
-            raise DistillError(
-                f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
-            )
-
-
-def _require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
-    """Raise when a term that is not zero sends no gradient to the tensors it taps."""
-    if loss.detach() == 0:
-        return
-    grads = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
-    if not any(grad is not None and grad.any() for grad in grads):
-        raise DistillError(
-            f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
-        )
-
-
-def _merge(losses: dict[str, Any], more: dict[str, Tensor]) -> dict[str, Any]:
-    doubled = sorted(set(losses) & set(more))
-    if doubled:
-        raise DistillError(
-            f"the loss {doubled[0]!r} exists in the student already; give the term another 'name'"
-        )
-    return {**losses, **more}
 
 
 def build_distiller(cfg: Config) -> Distiller:

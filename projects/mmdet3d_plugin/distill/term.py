@@ -196,6 +196,10 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
         if not loss.takes_region:
             raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no region; remove it')
         region = build_part(REGIONS, cfg['region'], f'the region of the term {name!r}')
+        if not isinstance(region, Region):
+            raise DistillError(
+                f'the region of the term {name!r}: {type(region).__name__} must derive from Region'
+            )
     connector = build_connector(cfg.get('connector'), student, teacher, f'the connector of the term {name!r}')
     student = replace(student, clone=student.clone or cfg.get('clone', False))
     return Term(student, teacher, loss, connector, region, weight, schedule)
