@@ -101,7 +101,7 @@ def _write_scores(
             ha='center',
             va='bottom',
             clip_on=True,
-            path_effects=[withStroke(linewidth=1.6, foreground=CANVAS)],
+            path_effects=[withStroke(linewidth=1.2, foreground=CANVAS)],
         )
 
 
@@ -145,6 +145,11 @@ def draw_camera(
     ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
+    name_camera(ax, name)
+
+
+def name_camera(ax: Axes, name: str) -> None:
+    """Write a camera's name, such as CAM_FRONT_LEFT, into the upper left corner."""
     label = name.removeprefix('CAM_').replace('_', ' ').lower()
     badge = {'facecolor': 'black', 'alpha': 0.55, 'edgecolor': 'none', 'boxstyle': 'round,pad=0.35'}
     ax.text(

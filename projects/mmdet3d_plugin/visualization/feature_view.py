@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
-from projects.mmdet3d_plugin.visualization.camera_view import GRID
-from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR, show_salience
+from projects.mmdet3d_plugin.visualization.camera_view import GRID, name_camera
+from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
 from projects.mmdet3d_plugin.visualization.lesson import Comparison
-from projects.mmdet3d_plugin.visualization.region_view import tint
+from projects.mmdet3d_plugin.visualization.region_view import outline, tint
 from projects.mmdet3d_plugin.visualization.style import INK, add_colour_bar, new_figure, style_axes
 
 GAP_COLOURS = 'inferno'
@@ -67,9 +67,10 @@ def _cells(feature: np.ndarray) -> np.ndarray:
     return feature.transpose(0, 2, 3, 1).reshape(-1, feature.shape[1]).astype(np.float64)
 
 
-def gap_limit(comparison: Comparison) -> float:
-    """Where the colours of all gaps of a term end: so few cells lie above it that they do not set the scale."""
-    return max((float(np.percentile(comparison.gap_map(p), 99.5)) for p in comparison.pupils), default=1.0)
+def gap_scale(comparison: Comparison) -> ScalarMappable:
+    """Colours of all gaps of a term: by the root, because generated features come so much closer than others."""
+    limits = [np.percentile(comparison.gap_map(pupil), 99.5) for pupil in comparison.pupils]
+    return ScalarMappable(PowerNorm(0.5, 0, max([1e-12, *limits])), GAP_COLOURS)
 
 
 def draw_bev_comparison(
@@ -83,7 +84,7 @@ def draw_bev_comparison(
         truth: true boxes in the LiDAR frame.
         side: of each map in pixels.
     """
-    colours, limit = PrincipalColours(comparison.teacher), gap_limit(comparison)
+    colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
     panels = Panels(2, 1 + len(comparison.pupils), (side, side))
     features = {'teacher': comparison.teacher, **comparison.pupils}
     for column, (name, feature) in enumerate(features.items()):
@@ -91,15 +92,16 @@ def draw_bev_comparison(
         show_bev(panels.add(0, column, title), colours(feature)[0], pc_range, truth)
     ax = panels.add(1, 0, region_title(comparison))
     show_salience(ax, comparison.teacher[0], pc_range, cmap='gray')
-    over = np.zeros((1, 1, 4)) if comparison.region is None else tint(comparison.region[0])
-    show_bev(ax, over, pc_range, truth)
+    region = np.zeros(comparison.teacher.shape[-2:]) if comparison.region is None else comparison.region[0]
+    show_bev(ax, tint(region), pc_range, truth)
+    outline(ax, region, pc_range)
     for column, name in enumerate(comparison.pupils, 1):
         ax = panels.add(1, column, gap_title(comparison, name))
         gap = comparison.gap_map(name)[0]
-        show_bev(ax, gap, pc_range, truth, cmap=GAP_COLOURS, vmin=0, vmax=limit)
-        _outline(ax, comparison.region, 0, pc_range)
+        show_bev(ax, gap, pc_range, truth, cmap=scale.cmap, norm=scale.norm)
+        outline(ax, region, pc_range)
     if comparison.pupils:
-        panels.colour_bar(1, 1, ScalarMappable(Normalize(0, limit), GAP_COLOURS))
+        panels.colour_bar(1, 1, scale)
     return panels.figure
 
 
@@ -111,10 +113,10 @@ def draw_camera_comparison(comparison: Comparison, filled: tuple[float, float], 
         filled: (width, height) share of the padded images that is image; the rest is not shown.
         width: of each map in pixels.
     """
-    colours, limit = PrincipalColours(comparison.teacher), gap_limit(comparison)
+    colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
     rows = {'teacher': (colours.title, colours(comparison.teacher), {})}
     rows |= {name: (name, colours(feature), {}) for name, feature in comparison.pupils.items()}
-    heat = dict(cmap=GAP_COLOURS, vmin=0, vmax=limit)
+    heat = dict(cmap=scale.cmap, norm=scale.norm)
     for name in comparison.pupils:
         rows[f'gap {name}'] = (gap_title(comparison, name), comparison.gap_map(name), heat)
     h, w = comparison.teacher.shape[-2:]
@@ -125,12 +127,13 @@ def draw_camera_comparison(comparison: Comparison, filled: tuple[float, float], 
             camera = CAMERAS.index(name)
             ax = panels.add(row, column, title if column == 0 else '')
             ax.imshow(maps[camera], extent=(0, w, h, 0), aspect='auto', interpolation='nearest', **style)
-            if style:
-                _outline(ax, comparison.region, camera, (0, 0, 0, w, h, 0))
+            if style and comparison.region is not None:
+                outline(ax, comparison.region[camera], (0, 0, 0, w, h, 0))
             ax.set(xlim=(0, w * filled[0]), ylim=(h * filled[1], 0), xticks=[], yticks=[])
+            if row == 0:
+                name_camera(ax, name)
     if comparison.pupils:
-        shown = ScalarMappable(Normalize(0, limit), GAP_COLOURS)
-        panels.colour_bar(1 + len(comparison.pupils), len(rows) - 1, shown)
+        panels.colour_bar(1 + len(comparison.pupils), len(rows) - 1, scale)
     return panels.figure
 
 
@@ -177,17 +180,6 @@ def show_bev(ax: Axes, picture: np.ndarray, pc_range: Sequence[float], truth: Bo
     draw_true_boxes(ax, truth)
     draw_ego(ax)
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')
-
-
-def _outline(ax: Axes, region: np.ndarray | None, index: int, limits: Sequence[float]) -> None:
-    """Draw around the cells of a region (N, h, w) with a weight; limits as ``pc_range``."""
-    if region is None or not (region[index] > 0).any():
-        return
-    h, w = region.shape[1:]
-    inside = np.kron(region[index] > 0, np.ones((4, 4)))
-    x = limits[0] + (np.arange(4 * w) + 0.5) * (limits[3] - limits[0]) / (4 * w)
-    y = limits[1] + (np.arange(4 * h) + 0.5) * (limits[4] - limits[1]) / (4 * h)
-    ax.contour(x, y, inside, levels=[0.5], colors=CONTOUR, linewidths=0.7)
 
 
 def region_title(comparison: Comparison) -> str:

@@ -42,25 +42,22 @@ class Comparison:
 
     Attributes:
         name: of the term.
-        kind: of its loss.
         place: ``CAMERAS``, ``BEV``, or ``ELSEWHERE`` for features that are no maps.
         teacher: (N, C, H, W).
         student: (N, C, H, W) through the connector; None if only the generated feature is compared, or if the
             connector is untrained.
         generated: (N, C, H, W), None for a term that generates nothing or with an untrained generator.
-        region: (N, H, W) weights, None for a term that looks everywhere.
-        background: (N, H, W) weights of what lies outside, None where that is not used.
+        region: (N, H, W) weights, None for a term that looks everywhere. Of a term that looks at the positions of
+            queries: how much of their weight each cell gets, the largest being 1.
         loss: with its weight; None while connector and generator are untrained.
     """
 
     name: str
-    kind: str
     place: str
     teacher: np.ndarray
     student: np.ndarray | None = None
     generated: np.ndarray | None = None
     region: np.ndarray | None = None
-    background: np.ndarray | None = None
     loss: float | None = None
 
     @property
@@ -160,28 +157,32 @@ def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
     student, teacher = term.features(step)
     of = term.loss.of
     generated = step.generated.get(of or name)
-    believable = trained or not list(term.connector.parameters())
-    drawn = {} if term.region is None else _weights(term, step, teacher)
+    believable = trained or not (list(term.parameters()) or of)
     return Comparison(
         name=name,
-        kind=type(term.loss).__name__,
         place=_place(teacher, step),
         teacher=_array(teacher),
         student=_array(student) if believable and of is None else None,
         generated=_array(generated) if trained and generated is not None else None,
-        loss=loss.item() if trained or not list(term.parameters()) else None,
-        **drawn,
+        region=_region(term, step, teacher),
+        loss=loss.item() if believable else None,
     )
 
 
-def _weights(term: Term, step: Step, teacher: Tensor) -> dict[str, np.ndarray | None]:
-    """Region and, where the loss uses it, background of one term, each (N, H, W)."""
-    region = term.region(step, teacher)
-    background = term.region.background(step, teacher) if getattr(term.loss, 'background', 0) else None
-    return {
-        'region': _array(region[:, 0]),
-        'background': None if background is None else _array(background[:, 0]),
-    }
+def _region(term: Term, step: Step, teacher: Tensor) -> np.ndarray | None:
+    """Where a term looks, (N, H, W)."""
+    if isinstance(term.loss, FocalPositions):
+        limits = pc_range_of(step.batch['img_metas'])
+        return density(_positions(step, term.loss, limits), limits, teacher.shape[-2:])[None]
+    return None if term.region is None else _array(term.region(step, teacher)[:, 0])
+
+
+def density(positions: Positions, pc_range: Sequence[float], size: Sequence[int]) -> np.ndarray:
+    """Weights of positions, added up cell by cell: (H, W), the largest being 1."""
+    spans = [(pc_range[1], pc_range[4]), (pc_range[0], pc_range[3])]
+    x, y = positions.places.T
+    total, _, _ = np.histogram2d(y, x, bins=size, range=spans, weights=positions.weights)
+    return total / max(total.max(), 1e-12)
 
 
 def _place(feature: Tensor, step: Step) -> str:

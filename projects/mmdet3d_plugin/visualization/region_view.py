@@ -11,17 +11,20 @@ from matplotlib.figure import Figure
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid
+from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR
 from projects.mmdet3d_plugin.visualization.style import INK, add_colour_bar, new_figure
 
-WEIGHTS = LinearSegmentedColormap.from_list('weights', ['#2b6cff', '#5cf2d6', '#fff08a'])
-OPACITY = 0.55
+WEIGHTS = LinearSegmentedColormap.from_list('weights', ['#2233a8', '#3d86ff', CONTOUR])
+OPACITY = (0.2, 0.5)
 NOTHING = BoxSet(np.zeros((0, 7)), np.zeros(0, dtype=int), np.zeros(0))
 
 
 def tint(region: np.ndarray) -> np.ndarray:
-    """Weights (H, W) in [0, 1] as a transparent picture (H, W, 4): colour by weight, nothing at weight 0."""
-    picture = WEIGHTS(np.clip(region, 0, 1))
-    picture[..., 3] = OPACITY * (region > 0)
+    """Weights (H, W) in [0, 1] as a transparent picture (H, W, 4): fainter with less weight, nothing at weight 0."""
+    weight = np.clip(region, 0, 1)
+    picture = WEIGHTS(weight)
+    low, high = OPACITY
+    picture[..., 3] = (low + (high - low) * weight) * (region > 0)
     return picture
 
 
@@ -66,4 +69,22 @@ def _lay_over(ax: Axes, region: np.ndarray, filled: tuple[float, float]) -> None
     limits = ax.get_xlim(), ax.get_ylim()
     right, bottom = limits[0][1] / filled[0], limits[1][0] / filled[1]
     ax.imshow(tint(region), extent=(0, right, bottom, 0), interpolation='nearest', aspect='auto', zorder=0.5)
+    outline(ax, region, (0, 0, 0, right, bottom, 0))
     ax.set(xlim=limits[0], ylim=limits[1])
+
+
+def outline(ax: Axes, region: np.ndarray, limits: Sequence[float]) -> None:
+    """Draw around the cells of a region (H, W) that have a weight.
+
+    Args:
+        ax: to draw on.
+        region: first row at the lowest y.
+        limits: x0, y0, z0, x1, y1, z1 of what the region covers, in the units of the axes.
+    """
+    if not (region > 0).any():
+        return
+    h, w = region.shape
+    inside = np.kron(region > 0, np.ones((4, 4)))
+    x = limits[0] + (np.arange(4 * w) + 0.5) * (limits[3] - limits[0]) / (4 * w)
+    y = limits[1] + (np.arange(4 * h) + 0.5) * (limits[4] - limits[1]) / (4 * h)
+    ax.contour(x, y, inside, levels=[0.5], colors=CONTOUR, linewidths=0.7)

@@ -233,7 +233,9 @@ def _report(
     report.heading('Squared gap to the teacher')
     report.paragraph(
         'Mean over channels and cells of the squared difference to the teacher, averaged over the samples: inside the '
-        "term's region (weighted by it), and where the region is 0. The loss is the weighted loss of the term."
+        "term's region (weighted by it; for positions, where queries sample), and where the region is 0. In front of a "
+        "generator the student's feature need not look like the teacher's: only what is generated is compared. The loss "
+        'is that of the term, with its weight.'
     )
     add_gap_table(report, lessons)
     for (index, images), lesson in zip(pictures.items(), lessons, strict=True):
