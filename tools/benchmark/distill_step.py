@@ -14,10 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv import Config
-from mmcv.utils import build_from_cfg
-from mmdet.datasets.builder import PIPELINES
-from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -28,6 +24,7 @@ from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.regions import join_boxes
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
+from projects.mmdet3d_plugin.distill.teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.term import HEAD
 from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_views
 from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
@@ -61,7 +58,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    distiller, batch = build(load_config(args.recipe), args.queries, args.device)
+    distiller, batch = build(args.recipe, args.queries, args.device)
     report: dict[str, Any] = {'machine': machine(args.device), 'recipe': args.recipe, 'queries': args.queries}
     print(report['machine'])
     report['terms'] = measure_terms(distiller, batch, args.term_rounds, args.device)
@@ -73,10 +70,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     return report
 
 
-def build(cfg: Config, queries: int, device: str) -> tuple[Distiller, dict[str, Any]]:
+def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, Any]]:
     """A recipe's distiller with random weights, in training mode, and a batch of one frame."""
+    cfg = load_config(recipe)
     cfg.distiller.teacher.pop('checkpoint', None)
     cfg.distiller.teacher.random_weights = True
+    cfg.model = without_pretrained(cfg.model)
     distiller = build_distiller(cfg)
     distiller.init_weights()
     apply_teacher_view(cfg, distiller.teacher.cfg)
@@ -89,8 +88,12 @@ def build(cfg: Config, queries: int, device: str) -> tuple[Distiller, dict[str, 
     return distiller.to(device).train(), batch
 
 
-def rig_batch(cfg: Config, device: str) -> dict[str, Any]:
+def rig_batch(cfg: Any, device: str) -> dict[str, Any]:
     """One frame of noise in the views of a recipe's training pipeline, cameras and boxes as on a nuScenes car."""
+    from mmcv.utils import build_from_cfg
+    from mmdet.datasets.builder import PIPELINES
+    from mmdet3d.core.bbox import LiDARInstance3DBoxes
+
     dataset = next(innermost_datasets(cfg.data.train))
     intrinsics, cam2lidar = nuscenes_rig()
     rng = np.random.default_rng(0)
@@ -221,7 +224,7 @@ def term_cases(distiller: Distiller, step: Step) -> Iterator[tuple[str, Case]]:
     for name in distiller.terms:
         term = distiller.distill[name]
         yield name, partial(run_term, term, step)
-        if term.loss.generates:
+        if term.loss.shared:
             with torch.no_grad():
                 term(step)
 

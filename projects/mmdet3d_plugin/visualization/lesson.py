@@ -1,6 +1,7 @@
 """What a distillation step looks at, of one sample, as arrays to be drawn and counted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +130,7 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
         batch: of one sample, with the teacher's view and ground truth.
         trained: whether connectors and generators are; if not, what goes through them is left out.
     """
-    with evaluating(distiller), torch.random.fork_rng():
+    with evaluating(distiller), _whole_maps(distiller), torch.random.fork_rng():
         torch.manual_seed(0)
         _, step = distiller.look(batch)
         comparisons = [_compare(name, distiller.distill[name], step, trained) for name in distiller.terms]
@@ -139,6 +140,20 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
         lesson['queries'] = _boxes(step.queries, *_query_limits(distiller))
         lesson['positions'] = _positions(step, _focal_loss(distiller), limits)
     return Lesson(**lesson)
+
+
+@contextmanager
+def _whole_maps(distiller: Distiller) -> Iterator[None]:
+    """Let generators leave their whole maps behind, also where training generates only the cells that it compares."""
+    losses = [distiller.distill[name].loss for name in distiller.terms]
+    quiet = [loss for loss in losses if loss.generates and not loss.shared]
+    for loss in quiet:
+        loss.shared = True
+    try:
+        yield
+    finally:
+        for loss in quiet:
+            loss.shared = False
 
 
 def measure_gap(gap: np.ndarray, region: np.ndarray | None) -> Gap:
