@@ -74,10 +74,19 @@ class Distiller(nn.Module):
         Returns:
             The student's losses and one ``loss_kd_<term>`` per term.
         """
+        losses, step = self.look(batch)
+        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
+
+    def look(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Step]:
+        """What comes before the terms: the expert looks, the apprentice looks, the queries are read.
+
+        Returns:
+            The student's losses, with those of a head that is trained along, and what the terms may look at.
+        """
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
         if not self.distill:
-            return self.adapter.losses(self.student, own)
+            return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
         knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         with Recorder(self.student, self._taps('student')) as recorder:
             losses = self.adapter.losses(self.student, own)
@@ -85,7 +94,7 @@ class Distiller(nn.Module):
         if HEAD in self.distill:
             step.queries, more = self.distill[HEAD](step)
             losses = merge(losses, more)
-        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
+        return losses, step
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""

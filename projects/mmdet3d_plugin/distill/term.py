@@ -58,16 +58,20 @@ class Term(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
-        pupil = self.student.read(step.student[self.student.path])
-        expert = self.teacher.read(step.teacher[self.teacher.path])
+        pupil, expert = self.features(step)
         with torch.autocast(expert.device.type, enabled=False):
-            expert = _at_least_fp32(expert.detach())
-            pupil = self.connector(_at_least_fp32(pupil), expert.shape[-2:])
             region = None if self.region is None else self.region(step, expert)
             extra: dict[str, Any] = {'step': step} if self.loss.reads_step else {}
             if self.loss.takes_background and self.region is not None:
                 extra['background'] = self.region.background(step, expert)
             return self.loss(pupil, expert, region, **extra) * self.weight_at(step.epoch)
+
+    def features(self, step: Step) -> tuple[Tensor, Tensor]:
+        """What is compared: the student's feature through the connector, and the teacher's, a constant."""
+        expert = _at_least_fp32(self.teacher.read(step.teacher[self.teacher.path]).detach())
+        pupil = self.student.read(step.student[self.student.path])
+        with torch.autocast(expert.device.type, enabled=False):
+            return self.connector(_at_least_fp32(pupil), expert.shape[-2:]), expert
 
     @property
     def needs_queries(self) -> bool:
