@@ -136,10 +136,9 @@ def _facts(plan: Plan) -> dict[str, str]:
     """What was compared, on which world."""
     options = plan.options
     scale = options.scale
-    made = f'{scale.scenes} scenes of {scale.frames} frames, seed {options.world_seed}, {scale.size}'
     rows = [row for choice in options.choices for row in (choice.pair.teacher, *choice.rows)]
     return {
-        'world': str(options.world) if options.world else made,
+        'world': str(options.world) if options.world else options.in_words(options.family.world.shown),
         'teacher': str(options.teacher) if options.teacher else f'{scale.teacher_epochs} epochs',
         'students': f'{scale.epochs} epochs, seeds {", ".join(map(str, scale.seeds))}',
         'configs': ', '.join(f'{row.title}: {row.config}' for row in rows),
