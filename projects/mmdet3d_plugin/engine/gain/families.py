@@ -67,14 +67,12 @@ class Metric:
         title: for tables.
         scale: what it is multiplied with.
         digits: behind the point.
-        best: ``max`` or ``min``.
     """
 
     key: str
     title: str
     scale: float = 1.0
     digits: int = 3
-    best: str = 'min'
 
     def format(self, value: float) -> str:
         """A scaled value as tables show it."""
@@ -172,8 +170,8 @@ CAMERA = Family(
         ),
     ),
     metrics=(
-        Metric('NDS', 'NDS', 100.0, 2, 'max'),
-        Metric('mAP', 'mAP', 100.0, 2, 'max'),
+        Metric('NDS', 'NDS', 100.0, 2),
+        Metric('mAP', 'mAP', 100.0, 2),
         *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
     ),
     world=WorldRecipe(
