@@ -1,11 +1,20 @@
 """Taps record one forward pass and nothing else."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, expand_braces, find_module
+from projects.mmdet3d_plugin.distill.taps import (
+    Recorder,
+    Tap,
+    expand_braces,
+    find_module,
+    map_tensors,
+    tensors_of,
+)
 
 
 class Net(nn.Module):
@@ -132,3 +141,18 @@ def test_nested_outputs_are_kept_as_they_are() -> None:
     recorded, (also_hidden, _) = recorder.pop()['0']
     assert recorded is out
     assert also_hidden is hidden
+
+
+def test_dataclasses_are_nested_values_too() -> None:
+    """What adapters hand to terms: tensors with names."""
+
+    @dataclass(frozen=True)
+    class Pair:
+        left: torch.Tensor
+        right: list[torch.Tensor]
+        name: str
+
+    value = Pair(torch.zeros(2), [torch.ones(3)], 'x')
+    assert [tensor.numel() for tensor in tensors_of(value)] == [2, 3]
+    doubled = map_tensors(lambda tensor: tensor * 2, value)
+    assert (doubled.right[0].tolist(), doubled.name) == ([2.0] * 3, 'x')

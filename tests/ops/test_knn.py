@@ -10,7 +10,9 @@ from projects.mmdet3d_plugin.ops.knn import nearest_rows
 def peak_bytes(events: list) -> int:
     """Most bytes alive at once, from the allocator's own events; releases have negative sizes."""
     alive = peak = 0
-    for event in sorted((event for event in events if event.name() == '[memory]'), key=lambda e: e.start_ns()):
+    for event in sorted(
+        (event for event in events if event.name() == '[memory]'), key=lambda e: e.start_ns()
+    ):
         alive += event.nbytes()
         peak = max(peak, alive)
     return peak

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -131,7 +131,7 @@ class Recorder:
         return module.register_forward_hook(lambda _, __, output: self._keep(path, output))
 
     def _keep(self, path: str, value: Any) -> None:
-        value = _map_tensors(torch.clone, value) if self._clone[path] else value
+        value = map_tensors(torch.clone, value) if self._clone[path] else value
         self._records[path].append(value)
         self._versions[path] = _versions(value)
 
@@ -142,21 +142,25 @@ def _first(path: str, args: tuple[Any, ...]) -> Any:
     return args[0]
 
 
-def _map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply ``fn`` to every tensor of a nested value."""
+def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
+    """Apply ``fn`` to every tensor of a nested value of lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, dict):
-        return {key: _map_tensors(fn, item) for key, item in value.items()}
+        return {key: map_tensors(fn, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_map_tensors(fn, item) for item in value]
+        return [map_tensors(fn, item) for item in value]
+    if is_dataclass(value):
+        return replace(
+            value, **{part.name: map_tensors(fn, getattr(value, part.name)) for part in fields(value)}
+        )
     return value
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists and dicts."""
+    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists, dicts and dataclasses."""
     found: list[Tensor] = []
-    _map_tensors(found.append, value)
+    map_tensors(found.append, value)
     return found
 
 

@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.registry import LOSSES, REGIONS, DistillError, build_part, find_type
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.taps import Tap, map_tensors, tensors_of
 
 Schedule = Sequence[tuple[float, float]]
 _OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone')
@@ -50,12 +50,23 @@ class Term(nn.Module):
         """Weighted loss of one step, a scalar."""
         pupil = self.student.read(step.student[self.student.path])
         expert = self.teacher.read(step.teacher[self.teacher.path])
-        with torch.autocast(expert.device.type, enabled=False):
-            expert = _at_least_fp32(expert.detach())
-            pupil = self.connector(_at_least_fp32(pupil), expert.shape[-2:])
+        with torch.autocast(tensors_of(expert)[0].device.type, enabled=False):
+            expert = map_tensors(lambda tensor: _at_least_fp32(tensor.detach()), expert)
+            pupil = map_tensors(_at_least_fp32, pupil)
+            if self.loss.takes_connector:
+                pupil = self.connector(pupil, self._map_size(expert))
             region = None if self.region is None else self.region(step, expert)
             extra = {'step': step} if self.loss.reads_step else {}
             return self.loss(pupil, expert, region, **extra) * self.weight_at(step.epoch)
+
+    def _map_size(self, expert: Any) -> tuple[int, int]:
+        """(H, W) of the teacher's map (N, C, H, W)."""
+        if not isinstance(expert, Tensor):
+            raise DistillError(
+                f'{type(self.loss).__name__} compares maps, but {self.teacher.path!r} of the teacher gives '
+                f'a {type(expert).__name__}; tap a map, or take a loss that reads it'
+            )
+        return tuple(expert.shape[-2:])
 
     def weight_at(self, epoch: float) -> float:
         """The weight times the schedule's factor at an epoch."""
@@ -80,7 +91,7 @@ def schedule_factor(schedule: Schedule, epoch: float) -> float:
 
 
 def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
 
 def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -> nn.ModuleDict:
@@ -138,12 +149,16 @@ def _pair_taps(cfg: Mapping, name: str, student_taps: Any, teacher_taps: Any) ->
 def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
-    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', channels=teacher.channels)
+    known = {'channels': teacher.channels, 'student_channels': student.channels}
+    known = {key: value for key, value in known.items() if value is not None}
+    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     region = None
     if cfg.get('region') is not None:
         if not loss.takes_region:
             raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no region; remove it')
         region = build_part(REGIONS, cfg['region'], f'the region of the term {name!r}')
+    if cfg.get('connector') is not None and not loss.takes_connector:
+        raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no connector; remove it')
     connector = build_connector(cfg.get('connector'), student, teacher, f'the connector of the term {name!r}')
     student = replace(student, clone=student.clone or cfg.get('clone', False))
     return Term(student, teacher, loss, connector, region, weight, schedule)
