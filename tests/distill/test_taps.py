@@ -8,6 +8,7 @@ from torch import nn
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.taps import (
+    Call,
     Recorder,
     Tap,
     expand_braces,
@@ -32,6 +33,18 @@ class Net(nn.Module):
         for _ in range(self.calls):
             out = self.second(self.act(self.first(x)))
         return out
+
+
+class Pair(nn.Module):
+    """Something with a module of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = nn.Bilinear(2, 3, 4)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(N, 2), (N, 3) -> (N, 4)."""
+        return self.pair(left, right)
 
 
 IMAGE = torch.randn(2, 3, 4, 4)
@@ -147,12 +160,25 @@ def test_dataclasses_are_nested_values_too() -> None:
     """What adapters hand to terms: tensors with names."""
 
     @dataclass(frozen=True)
-    class Pair:
+    class Named:
         left: torch.Tensor
         right: list[torch.Tensor]
-        name: str
+        name: tuple[str, int]
 
-    value = Pair(torch.zeros(2), [torch.ones(3)], 'x')
+    value = Named(torch.zeros(2), [torch.ones(3)], ('x', 1))
     assert [tensor.numel() for tensor in tensors_of(value)] == [2, 3]
     doubled = map_tensors(lambda tensor: tensor * 2, value)
-    assert (doubled.right[0].tolist(), doubled.name) == ([2.0] * 3, 'x')
+    assert (doubled.right[0].tolist(), doubled.name) == ([2.0] * 3, ('x', 1))
+
+
+@pytest.mark.parametrize('clone', [False, True])
+def test_a_whole_call_is_recorded(clone: bool) -> None:
+    left, right = torch.rand(5, 2), torch.rand(5, 3)
+    host = Pair()
+    with Recorder(host, [Tap('pair:call', clone=clone)]) as recorder:
+        out = host(left, right)
+    call = recorder.pop()['pair:call']
+    assert isinstance(call, Call)
+    assert torch.equal(call.output, out)
+    assert [torch.equal(*both) for both in zip(call.args, (left, right), strict=True)] == [True, True]
+    assert (call.output is out) != clone

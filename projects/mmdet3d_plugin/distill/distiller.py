@@ -68,6 +68,7 @@ class Distiller(nn.Module):
         Returns:
             The student's losses and one ``loss_kd_<term>`` per term.
         """
+        batch = self.adapter.share(self.student, self.teacher.model, batch)
         knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.local_graph import EdgeAdapter, LocalGraph, rows_of
-from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures
+from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, VoxelGrid
+
+GRID = VoxelGrid((0.4, 0.4, 4.0), (0.0, -3.2, -3.0, 6.4, 3.2, 1.0), 32)
 
 
 def voxels(features: Tensor, samples: list[int], points: Tensor | None = None) -> VoxelFeatures:
@@ -17,7 +19,7 @@ def voxels(features: Tensor, samples: list[int], points: Tensor | None = None) -
     sample = torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(samples))
     coors = torch.stack([sample, *(torch.arange(len(features)) + i for i in range(3))], dim=1)
     points = torch.ones(len(features), dtype=torch.long) if points is None else points
-    return VoxelFeatures(features, coors, points)
+    return VoxelFeatures(features, coors, points, GRID)
 
 
 def pair(samples: list[int], seed: int = 0) -> tuple[VoxelFeatures, VoxelFeatures]:
@@ -127,7 +129,8 @@ def test_batch_of_two_equals_two_singles_in_evaluation_mode() -> None:
     for i in range(2):
         mine = teacher.coors[:, 0] == i
         parts = [
-            VoxelFeatures(v.features[mine], v.coors[mine], v.num_points[mine]) for v in (student, teacher)
+            VoxelFeatures(v.features[mine], v.coors[mine], v.num_points[mine], GRID)
+            for v in (student, teacher)
         ]
         singles.append(loss(*parts).item())
     assert loss(student, teacher).item() == pytest.approx(sum(singles) / 2, rel=1e-12)
@@ -137,7 +140,8 @@ def test_order_of_rows_does_not_matter() -> None:
     student, teacher = pair([7, 9])
     order = torch.randperm(16)
     mixed = [
-        VoxelFeatures(v.features[order], v.coors[order], v.num_points[order]) for v in (student, teacher)
+        VoxelFeatures(v.features[order], v.coors[order], v.num_points[order], GRID)
+        for v in (student, teacher)
     ]
     # All rows ask, so that equal numbers of points leave no choice.
     loss = build(num_query=100).eval()
@@ -205,11 +209,13 @@ def test_maps_and_points_are_rows_whose_importance_is_the_teachers_largest_chann
 
 def test_other_voxels_are_a_clear_error() -> None:
     student, teacher = pair([6])
-    message = r"the student's 6 voxels within z, y, x < 6, 7, 8 and the teacher's 5 voxels within"
-    with pytest.raises(ValueError, match=message):
-        build()(student, VoxelFeatures(teacher.features[:5], teacher.coors[:5], teacher.num_points[:5]))
-    with pytest.raises(ValueError, match='not the same voxels in the same order'):
+    with pytest.raises(ValueError, match='the student has 6, the teacher 5 on the same grid'):
+        build()(student, VoxelFeatures(teacher.features[:5], teacher.coors[:5], teacher.num_points[:5], GRID))
+    with pytest.raises(ValueError, match='cannot be compared row by row'):
         build()(student, replace(teacher, coors=teacher.coors.flip(0)))
+    coarse = replace(GRID, voxel_size=(0.8, 0.8, 4.0))
+    with pytest.raises(ValueError, match=r"student's are 0\.4 x .*, the teacher's 0\.8 x "):
+        build()(student, replace(teacher, grid=coarse))
 
 
 def test_other_maps_are_a_clear_error() -> None:

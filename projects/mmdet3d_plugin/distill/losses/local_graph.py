@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.registry import LOSSES
-from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures
+from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, require_same_rows
 from projects.mmdet3d_plugin.ops.knn import nearest_rows
 
 REWEIGHTING = ('relative', 'counts', 'none')
@@ -216,21 +216,9 @@ def rows_of(student: Any, teacher: Any) -> list[Rows]:
 
 def _voxel_rows(student: VoxelFeatures, teacher: VoxelFeatures) -> list[Rows]:
     """Rows of the samples that have voxels, in whatever order those lie."""
-    if not torch.equal(student.coors, teacher.coors):
-        raise ValueError(
-            f"the student's {_extent(student)} and the teacher's {_extent(teacher)} are not the same voxels in the "
-            'same order; give both the same voxel size, range and max_voxels, and voxelise once'
-        )
+    require_same_rows(student, teacher)
     sample, importance = student.coors[:, 0], teacher.num_points.to(teacher.features.dtype)
     counts = [count for count in torch.bincount(sample.long()).tolist() if count > 0]
     order = sample.argsort(stable=True)
     columns = (student.features[order], teacher.features[order], importance[order])
     return [Rows(*parts) for parts in zip(*(column.split(counts) for column in columns), strict=True)]
-
-
-def _extent(voxels: VoxelFeatures) -> str:
-    """For messages: how many voxels, on how large a part of the grid."""
-    if len(voxels.coors) == 0:
-        return '0 voxels'
-    z, y, x = (voxels.coors[:, 1:].amax(0) + 1).tolist()
-    return f'{len(voxels.coors)} voxels within z, y, x < {z}, {y}, {x}'
