@@ -14,12 +14,13 @@ from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, Dis
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, tensors_of
+from projects.mmdet3d_plugin.distill.targets import build_targets, change_targets
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.term import build_terms
 from projects.mmdet3d_plugin.distill.views import split_views
 
 logger = logging.getLogger('focaldistiller')
-RECIPE_KEYS = ('type', 'teacher', 'terms', 'initialize', 'debug')
+RECIPE_KEYS = ('type', 'teacher', 'terms', 'targets', 'initialize', 'debug')
 
 
 class Distiller(nn.Module):
@@ -29,6 +30,7 @@ class Distiller(nn.Module):
         student: the apprentice; all that is kept after training.
         teacher: the expert; not a part of this module.
         terms: what is taught, as configs, see :func:`build_terms`.
+        targets: how the teacher's detections change the student's ground truth, as configs; terms see the original.
         initialize: how the student starts from the teacher, as configs.
         classes: the student's class names, compared with the teacher's.
         debug: check in every step that every term reaches the student.
@@ -39,6 +41,7 @@ class Distiller(nn.Module):
         student: nn.Module,
         teacher: FrozenTeacher,
         terms: Sequence[Mapping],
+        targets: Sequence[Mapping] = (),
         initialize: Sequence[Mapping] = (),
         classes: Sequence[str] | None = None,
         debug: bool = False,
@@ -48,6 +51,7 @@ class Distiller(nn.Module):
         self.teacher = teacher
         self.adapter = adapter_for(student)
         self.distill = build_terms(terms, lambda on: self.adapter.taps(student, on), teacher.taps)
+        self.targets = build_targets(targets)
         self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
         self.debug = debug
         self.epoch = 0
@@ -72,8 +76,9 @@ class Distiller(nn.Module):
         knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
+        taught = change_targets(self.targets, own, lambda: self.teacher.detect(batch, predictions))
         with Recorder(self.student, self._taps('student')) as recorder:
-            losses = self.adapter.losses(self.student, own)
+            losses = self.adapter.losses(self.student, taught)
         step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
         return _merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.distill})
 

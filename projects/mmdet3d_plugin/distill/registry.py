@@ -11,6 +11,7 @@ LOSSES = Registry('distillation loss')
 CONNECTORS = Registry('connector')
 REGIONS = Registry('region')
 INITIALIZERS = Registry('initializer')
+TARGETS = Registry('target transform')
 TEACHERS = Registry('teacher')
 ADAPTERS = Registry('host adapter')
 
