@@ -189,7 +189,9 @@ def _read_splits(root: Path) -> dict[str, list[int]]:
     splits = {split: read_image_set(root, split) for split in ('train', 'val')}
     listed = {path.stem for path in (root / 'ImageSets').glob('*.txt')}
     trainval = (
-        read_image_set(root, 'trainval') if 'trainval' in listed else sorted({*splits['train'], *splits['val']})
+        read_image_set(root, 'trainval')
+        if 'trainval' in listed
+        else sorted({*splits['train'], *splits['val']})
     )
     return {**splits, 'trainval': trainval, 'test': read_image_set(root, 'test') if 'test' in listed else []}
 
