@@ -20,6 +20,8 @@ def hush() -> None:
     warnings.filterwarnings('ignore', message='dir_offset and dir_limit_offset', category=UserWarning)
     warnings.filterwarnings('ignore', message='torch.meshgrid', category=UserWarning)
     warnings.filterwarnings('ignore', message='To copy construct', module='mmdet3d', category=UserWarning)
+    # spconv asks torch in every process whether it is being traced, in a way that torch calls imprecise.
+    logging.getLogger('torch.fx._symbolic_trace').setLevel(logging.ERROR)
     # mmcv imports torch's builder of extensions, which warns on every machine without a GPU; we build none.
     logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
 
@@ -67,11 +69,9 @@ def _sparse_convolution() -> Iterator[None]:
     if importlib.util.find_spec('spconv') is None:
         yield
         return
-    logging.disable(logging.WARNING)  # its import makes torch announce something about tracing
     import spconv.pytorch as sparse
     from spconv.cppconstants import CPU_ONLY_BUILD
 
-    logging.disable(logging.NOTSET)
     sparse.core.scatter_nd = _scatter_nd
     if CPU_ONLY_BUILD and torch.cuda.is_available():
         hidden = {name: sys.modules[name] for name in ('spconv', 'spconv.pytorch')}
