@@ -35,6 +35,7 @@ def step(boxes: Sequence[Sequence[Sequence[float]]], labels: Sequence[Sequence[i
     tensors = [torch.tensor([[*place, *shape] for place in sample]).view(-1, 7) for sample in boxes]
     return Step(
         batch={
+            'img_metas': [{'pc_range': PC_RANGE}] * len(tensors),
             'gt_bboxes_3d': tensors,
             'gt_labels_3d': [torch.tensor(sample, dtype=torch.long) for sample in labels],
         },

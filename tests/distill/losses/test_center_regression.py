@@ -6,7 +6,6 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.center_regression import CenterRegression
 from tests.distill.center_world import (
-    PC_RANGE,
     TASKS,
     TWO_SAMPLES,
     WIDTHS,
@@ -40,7 +39,7 @@ def published() -> float:
 
 
 def test_equals_the_formula() -> None:
-    value = CenterRegression(PC_RANGE, CODE_WEIGHTS)(heads(0), heads(1), step=step(*TWO_SAMPLES)).item()
+    value = CenterRegression(CODE_WEIGHTS)(heads(0), heads(1), step=step(*TWO_SAMPLES)).item()
     assert value == pytest.approx(published(), rel=1e-12)
 
 
@@ -50,19 +49,19 @@ def test_gradcheck() -> None:
 
     def value(dim: Tensor, rot: Tensor) -> Tensor:
         ours = [{**student[0], 'dim': dim, 'rot': rot}, student[1]]
-        return CenterRegression(PC_RANGE)(ours, teacher, step=world)
+        return CenterRegression()(ours, teacher, step=world)
 
     assert torch.autograd.gradcheck(value, [student[0][key].requires_grad_() for key in ('dim', 'rot')])
 
 
 def test_zero_when_student_equals_teacher() -> None:
-    assert CenterRegression(PC_RANGE)(heads(1), heads(1), step=step(*TWO_SAMPLES)).item() == 0.0
+    assert CenterRegression()(heads(1), heads(1), step=step(*TWO_SAMPLES)).item() == 0.0
 
 
 def test_batch_of_two_is_two_singles_weighed_by_their_boxes() -> None:
     student, teacher = heads(0, tasks=(3,)), heads(1, tasks=(3,))
     world = step([[(2.5, 0.2), (7.1, -2.9), (3.0, 3.0)], [(5.5, 1.5)]], [[0, 2, 1], [1]])
-    loss = CenterRegression(PC_RANGE)
+    loss = CenterRegression()
     first, second = (
         loss(half(student, i), half(teacher, i), step=half_step(world, i)).item() for i in range(2)
     )
@@ -75,7 +74,7 @@ def test_no_centres_give_exactly_zero_with_a_live_graph(places: list) -> None:
     for head in student:
         head['dim'].requires_grad_()
     labels = [[0] * len(sample) for sample in places]
-    loss = CenterRegression(PC_RANGE)(student, heads(1), step=step(places, labels))
+    loss = CenterRegression()(student, heads(1), step=step(places, labels))
     loss.backward()
     assert loss.item() == 0.0
     assert all(head['dim'].grad.abs().max() == 0 for head in student)
@@ -83,15 +82,15 @@ def test_no_centres_give_exactly_zero_with_a_live_graph(places: list) -> None:
 
 def test_velocity_counts_where_both_have_it() -> None:
     student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
-    without = CenterRegression(PC_RANGE)(student, teacher, step=world).item()
+    without = CenterRegression()(student, teacher, step=world).item()
     for head, value in [*((h, 0.0) for h in student), *((h, 1.0) for h in teacher)]:
         head['vel'] = torch.full_like(head['reg'], value)
     # Two velocities of difference 1 and weight 0.2 at every box.
-    assert CenterRegression(PC_RANGE)(student, teacher, step=world).item() == pytest.approx(without + 0.4)
+    assert CenterRegression()(student, teacher, step=world).item() == pytest.approx(without + 0.4)
 
 
 def test_other_grid_and_unknown_head_are_clear() -> None:
     with pytest.raises(ValueError, match=r"heatmap is \(4, 5\) and the teacher's \(8, 10\)"):
-        CenterRegression(PC_RANGE)(heads(0, size=(4, 5)), heads(1), step=step(*TWO_SAMPLES))
+        CenterRegression()(heads(0, size=(4, 5)), heads(1), step=step(*TWO_SAMPLES))
     with pytest.raises(ValueError, match="no head 'size'; known: reg, height"):
-        CenterRegression(PC_RANGE, {'size': 1.0})
+        CenterRegression({'size': 1.0})

@@ -66,7 +66,7 @@ def published(loss: PivotalLogit, student: Heads, teacher: Heads, world: Step) -
 @pytest.mark.parametrize('soft', [True, False])
 @pytest.mark.parametrize('threshold', [0.0, 0.6])
 def test_equals_the_papers_formula(mask: str, soft: bool, threshold: float) -> None:
-    loss = PivotalLogit(PC_RANGE, mask=mask, soft=soft, threshold=threshold, top_k=7)
+    loss = PivotalLogit(mask=mask, soft=soft, threshold=threshold, top_k=7)
     student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
     value = loss(student, teacher, step=world).item()
     assert value == pytest.approx(published(loss, student, teacher, world), rel=1e-5)
@@ -78,7 +78,7 @@ def test_gradcheck(size: tuple[int, int]) -> None:
     world = half_step(step(*TWO_SAMPLES), 0)
 
     def value(*maps: Tensor) -> Tensor:
-        return PivotalLogit(PC_RANGE)([{'heatmap': m} for m in maps], teacher, step=world)
+        return PivotalLogit()([{'heatmap': m} for m in maps], teacher, step=world)
 
     assert torch.autograd.gradcheck(value, [head['heatmap'].requires_grad_() for head in student])
 
@@ -86,13 +86,13 @@ def test_gradcheck(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize('mask', ['gaussian', 'confidence', 'rank'])
 def test_zero_when_student_equals_teacher(mask: str) -> None:
     teacher = heads(1)
-    assert PivotalLogit(PC_RANGE, mask=mask)(teacher, teacher, step=step(*TWO_SAMPLES)).item() == 0.0
+    assert PivotalLogit(mask=mask)(teacher, teacher, step=step(*TWO_SAMPLES)).item() == 0.0
 
 
 def test_gradient_exists_at_pivotal_cells_only() -> None:
     student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
     student[0]['heatmap'].requires_grad_()
-    loss = PivotalLogit(PC_RANGE, mask='rank', top_k=3)
+    loss = PivotalLogit(mask='rank', top_k=3)
     loss(student, teacher, step=world).backward()
     changed = student[0]['heatmap'].grad.abs().amax(1) > 0
     best = teacher[0]['heatmap'].amax(1).flatten(1).topk(3).indices
@@ -104,7 +104,7 @@ def test_gradient_exists_at_pivotal_cells_only() -> None:
 def test_batch_of_two_is_two_singles_weighed_by_their_pivotal_mass() -> None:
     """The published normaliser is one for the batch."""
     student, teacher, world = heads(0, tasks=(3,)), heads(1, tasks=(3,)), step(*TWO_SAMPLES)
-    loss, above, mass = PivotalLogit(PC_RANGE, mask='confidence'), 0.0, 0.0
+    loss, above, mass = PivotalLogit(mask='confidence'), 0.0, 0.0
     for i in range(2):
         weight = teacher[0]['heatmap'][i].sigmoid().amax(0).sum().item()
         above += weight * loss(half(student, i), half(teacher, i), step=half_step(world, i)).item()
@@ -116,15 +116,15 @@ def test_no_objects_give_exactly_zero_with_a_live_graph() -> None:
     student, teacher = heads(0), heads(1)
     for head in student:
         head['heatmap'].requires_grad_()
-    loss = PivotalLogit(PC_RANGE)(student, teacher, step=step([[], []], [[], []]))
+    loss = PivotalLogit()(student, teacher, step=step([[], []], [[], []]))
     loss.backward()
     assert loss.item() == 0.0
     assert all(head['heatmap'].grad.abs().max() == 0 for head in student)
 
 
 def test_more_cells_than_there_are() -> None:
-    loss = PivotalLogit(PC_RANGE, mask='rank', top_k=10_000)
-    other = PivotalLogit(PC_RANGE, mask='confidence')
+    loss = PivotalLogit(mask='rank', top_k=10_000)
+    other = PivotalLogit(mask='confidence')
     student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
     assert loss(student, teacher, step=world).item() == other(student, teacher, step=world).item()
 
@@ -135,7 +135,7 @@ def test_coarser_student_is_resized_bilinearly() -> None:
     for head in student:
         large = F.interpolate(head['heatmap'].sigmoid(), size=SIZE, mode='bilinear', align_corners=False)
         resized.append({'heatmap': large.logit()})
-    loss = PivotalLogit(PC_RANGE)
+    loss = PivotalLogit()
     expected = loss(resized, teacher, step=world).item()
     assert loss(student, teacher, step=world).item() == pytest.approx(expected, rel=1e-9)
 
@@ -144,16 +144,16 @@ def test_ranges_that_differ_are_aligned_in_metres() -> None:
     """The student covers one cell less on three sides and sees the same things at the same places."""
     teacher, world = heads(1), step(*TWO_SAMPLES)
     student = [{'heatmap': head['heatmap'][..., 1:-1, 1:]} for head in teacher]
-    inner = [1.0, -3.0, -3.0, 10.0, 3.0, 1.0]
-    loss = PivotalLogit(PC_RANGE, student_range=inner, mask='confidence')
+    world.batch['img_metas'] = [{'pc_range': [1.0, -3.0, -3.0, 10.0, 3.0, 1.0]}] * 2
+    loss = PivotalLogit(PC_RANGE, mask='confidence')
     assert loss(student, teacher, step=world).item() == pytest.approx(0.0, abs=1e-12)
-    assert PivotalLogit(PC_RANGE, mask='confidence')(student, teacher, step=world).item() > 1e-3
+    assert PivotalLogit(mask='confidence')(student, teacher, step=world).item() > 1e-3
 
 
 def test_extreme_logits_stay_finite() -> None:
     teacher = [{'heatmap': torch.full((2, count, *SIZE), 200.0)} for count in TASKS]
     student = [{'heatmap': torch.full((2, count, *SIZE), -200.0, requires_grad=True)} for count in TASKS]
-    loss = PivotalLogit(PC_RANGE)(student, teacher, step=step(*TWO_SAMPLES))
+    loss = PivotalLogit()(student, teacher, step=step(*TWO_SAMPLES))
     loss.backward()
     # (1 - 2e-4)^2 per class: 1 class in the first task, 2 in the second.
     assert loss.item() == pytest.approx(1.5 * (1 - 2e-4) ** 2, rel=1e-4)
@@ -164,10 +164,10 @@ def test_other_tasks_are_a_clear_error() -> None:
     with pytest.raises(
         ValueError, match=r"the student's tasks have \[3\] classes and the teacher's \[1, 2\]"
     ):
-        PivotalLogit(PC_RANGE)(heads(0, tasks=(3,)), heads(1), step=step(*TWO_SAMPLES))
+        PivotalLogit()(heads(0, tasks=(3,)), heads(1), step=step(*TWO_SAMPLES))
 
 
 @pytest.mark.parametrize('changes', [{'mask': 'gauss'}, {'top_k': 0}])
 def test_settings_without_sense_are_clear(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match='must be'):
-        PivotalLogit(PC_RANGE, **changes)
+        PivotalLogit(**changes)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task, check_same_tasks
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.regions import Range, to_cells
+from projects.mmdet3d_plugin.distill.regions import Range, pc_range_of, to_cells
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 
@@ -24,19 +24,18 @@ class CenterRegression(DistillLoss):
     the published code silently gives 0 where they are not.
 
     Args:
-        pc_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that the heatmaps cover.
         weights: weight of each head's outputs; heads that a detector does not have are passed over.
     """
 
     takes_connector = False
     reads_step = True
 
-    def __init__(self, pc_range: Range, weights: Mapping[str, float] = WEIGHTS) -> None:
+    def __init__(self, weights: Mapping[str, float] = WEIGHTS) -> None:
         super().__init__()
         unknown = sorted(set(weights) - set(WEIGHTS))
         if unknown:
             raise ValueError(f'weights knows no head {unknown[0]!r}; known: {", ".join(WEIGHTS)}')
-        self.pc_range, self.weights = list(pc_range), dict(weights)
+        self.weights = dict(weights)
 
     def forward(self, student: Heads, teacher: Heads, region: Tensor | None = None, *, step: Step) -> Tensor:
         """Distance between the box parameters of all tasks.
@@ -45,18 +44,23 @@ class CenterRegression(DistillLoss):
             student: one dict per task of (B, D, H, W) raw outputs.
             teacher: the same, constant.
             region: not used.
-            step: gives the ground truth.
+            step: gives the ground truth and the range that the heatmaps cover.
 
         Returns:
             Scalar.
         """
         check_same_tasks(student, teacher)
+        limits = pc_range_of(step.batch['img_metas'])
         truth = boxes_by_task(step, teacher)
-        losses = [self._task(*item) for item in zip(student, teacher, truth, strict=True)]
+        losses = [self._task(*item, limits) for item in zip(student, teacher, truth, strict=True)]
         return torch.stack(losses).mean()
 
     def _task(
-        self, student: dict[str, Tensor], teacher: dict[str, Tensor], truth: tuple[Tensor, Tensor]
+        self,
+        student: dict[str, Tensor],
+        teacher: dict[str, Tensor],
+        truth: tuple[Tensor, Tensor],
+        limits: Range,
     ) -> Tensor:
         boxes, sample = truth
         size = tuple(teacher['heatmap'].shape[-2:])
@@ -65,7 +69,7 @@ class CenterRegression(DistillLoss):
                 f"the student's heatmap is {tuple(student['heatmap'].shape[-2:])} and the teacher's {size}; regression "
                 'distillation needs the same grid, leave the term out'
             )
-        centre, _, inside = to_cells(boxes, self.pc_range, size)
+        centre, _, inside = to_cells(boxes, limits, size)
         column, row = centre[inside].long().unbind(1)
         at = (sample[inside], slice(None), row, column)
         keys = [key for key in self.weights if key in student and key in teacher]

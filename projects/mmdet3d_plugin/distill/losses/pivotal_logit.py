@@ -1,14 +1,12 @@
 """SparseKD (Yang et al., NeurIPS 2022): class logits of CenterPoint, compared at pivotal positions only."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task, check_same_tasks
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.regions import Range, box_heatmap
+from projects.mmdet3d_plugin.distill.regions import Range, box_heatmap, pc_range_of
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
@@ -28,8 +26,8 @@ class PivotalLogit(DistillLoss):
     which differ by a few cells stay aligned; cells that the student does not cover weigh nothing.
 
     Args:
-        pc_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that the teacher's heatmap covers.
-        student_range: the same of the student's, where it differs.
+        teacher_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that the teacher's heatmap covers, where it differs from
+            the ``pc_range`` of the student's batch.
         mask: 'gaussian': the teacher's confidence times the Gaussians of the ground truth (the paper's best);
             'confidence': the teacher's confidence alone; 'rank': that at the teacher's ``top_k`` surest cells.
         threshold: confidences not above it weigh nothing.
@@ -44,8 +42,7 @@ class PivotalLogit(DistillLoss):
 
     def __init__(
         self,
-        pc_range: Range,
-        student_range: Range | None = None,
+        teacher_range: Range | None = None,
         mask: str = 'gaussian',
         threshold: float = 0.0,
         top_k: int = 500,
@@ -58,7 +55,7 @@ class PivotalLogit(DistillLoss):
             raise ValueError(f'mask must be one of {MASKS}, got {mask!r}')
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, got {top_k}')
-        self.pc_range, self.student_range = list(pc_range), list(student_range or pc_range)
+        self.teacher_range = None if teacher_range is None else [float(value) for value in teacher_range]
         self.mask, self.threshold, self.top_k, self.soft = mask, threshold, top_k, soft
         self.min_overlap, self.min_radius = min_overlap, min_radius
 
@@ -69,34 +66,33 @@ class PivotalLogit(DistillLoss):
             student: one dict per task with ``heatmap`` (B, K, h, w), logits.
             teacher: one dict per task with ``heatmap`` (B, K, H, W), logits, constant.
             region: not used.
-            step: gives the ground truth.
+            step: gives the ground truth and the range.
 
         Returns:
             Scalar.
         """
         check_same_tasks(student, teacher)
-        truth = boxes_by_task(step, teacher)
-        losses = [self._task(*item) for item in zip(student, teacher, truth, strict=True)]
+        own = pc_range_of(step.batch['img_metas'])
+        limits = self.teacher_range or own
+        losses = []
+        for pupil, expert, truth in zip(student, teacher, boxes_by_task(step, teacher), strict=True):
+            p_s, p_t = (head['heatmap'].sigmoid().clamp(_CLAMP, 1 - _CLAMP) for head in (pupil, expert))
+            weight = self.weight(p_t, *truth, limits)
+            if p_s.shape != p_t.shape or own != limits:
+                place = cell_centres(limits, own, p_t)
+                p_s = F.grid_sample(p_s, place, padding_mode='border', align_corners=False)
+                weight = weight * (place.abs() <= 1).all(-1)[:, None]
+            losses.append(masked_l2(p_s, p_t, weight / (weight.sum() + 1e-6)))
         return torch.stack(losses).mean()
 
-    def _task(
-        self, student: dict[str, Tensor], teacher: dict[str, Tensor], truth: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        pupil, expert = (head['heatmap'].sigmoid().clamp(_CLAMP, 1 - _CLAMP) for head in (student, teacher))
-        weight = self.weight(expert, *truth)
-        if pupil.shape != expert.shape or self.student_range != self.pc_range:
-            place = cell_centres(self.pc_range, self.student_range, expert)
-            pupil = F.grid_sample(pupil, place, padding_mode='border', align_corners=False)
-            weight = weight * (place.abs() <= 1).all(-1)[:, None]
-        return masked_l2(pupil, expert, weight / (weight.sum() + 1e-6))
-
-    def weight(self, expert: Tensor, boxes: Tensor, sample: Tensor) -> Tensor:
+    def weight(self, expert: Tensor, boxes: Tensor, sample: Tensor, limits: Range) -> Tensor:
         """How much each position counts.
 
         Args:
             expert: (B, K, H, W) the teacher's probabilities.
             boxes: (M, 7) ground truth of this task.
             sample: (M,) their sample index.
+            limits: ``[x0, y0, z0, x1, y1, z1]`` in metres of the teacher's heatmap.
 
         Returns:
             (B, 1, H, W), >= 0.
@@ -111,11 +107,11 @@ class PivotalLogit(DistillLoss):
         if self.mask != 'gaussian':
             return weight
         size = tuple(expert.shape[-2:])
-        shape = (self.pc_range, size, len(expert), self.min_overlap, self.min_radius)
+        shape = (limits, size, len(expert), self.min_overlap, self.min_radius)
         return weight * box_heatmap(boxes, sample, *shape)
 
 
-def cell_centres(limits: Sequence[float], other: Sequence[float], like: Tensor) -> Tensor:
+def cell_centres(limits: Range, other: Range, like: Tensor) -> Tensor:
     """Cell centres of one BEV grid in the coordinates of another, as ``grid_sample`` wants them.
 
     Args:
