@@ -27,7 +27,10 @@ def overlap(kind: str, one: dict, i: int, two: dict, j: int) -> float:
     a, b = ground_polygon(one, i), ground_polygon(two, j)
     shared, measure = a.intersection(b).area, [a.area, b.area]
     if kind == '3d':
-        spans = [(f['location'][k][1] - f['dimensions'][k][1], f['location'][k][1]) for f, k in ((one, i), (two, j))]
+        spans = [
+            (f['location'][k][1] - f['dimensions'][k][1], f['location'][k][1])
+            for f, k in ((one, i), (two, j))
+        ]
         shared *= max(min(spans[0][1], spans[1][1]) - max(spans[0][0], spans[1][0]), 0)
         measure = [one['dimensions'][i].prod(), two['dimensions'][j].prod()]
     return shared / (sum(measure) - shared)
@@ -36,7 +39,9 @@ def overlap(kind: str, one: dict, i: int, two: dict, j: int) -> float:
 class Reference:
     """Average precision of one metric, class, difficulty and overlap."""
 
-    def __init__(self, truth: list[dict], found: list[dict], kind: str, name: str, level: str, least: float) -> None:
+    def __init__(
+        self, truth: list[dict], found: list[dict], kind: str, name: str, level: str, least: float
+    ) -> None:
         self.truth, self.found, self.kind, self.name, self.least = truth, found, kind, name, least
         self.height, self.occlusion, self.truncation = LEVELS[level]
         self.tables = [
@@ -161,7 +166,9 @@ def _labels(rng: np.random.Generator, count: int) -> dict:
         alpha=rng.uniform(-3, 3, count),
         bbox=np.hstack([low, low + size]),
         dimensions=rng.uniform(0.5, 4, (count, 3)),
-        location=np.column_stack([rng.uniform(-9, 9, count), rng.uniform(1, 2, count), rng.uniform(5, 20, count)]),
+        location=np.column_stack(
+            [rng.uniform(-9, 9, count), rng.uniform(1, 2, count), rng.uniform(5, 20, count)]
+        ),
         rotation_y=rng.uniform(-3.2, 3.2, count),
     )
 
@@ -171,7 +178,9 @@ def _detections(rng: np.random.Generator, truth: dict) -> dict:
     picked = np.concatenate([picked, picked[rng.random(len(picked)) < 0.3]]).astype(int)
     count = len(picked)
     error = rng.choice([0.0, 0.03, 0.1, 0.3], (count, 1))
-    names = np.where(rng.random(count) < 0.8, truth['name'][picked], rng.choice(['Car', 'Pedestrian', 'Cyclist'], count))
+    names = np.where(
+        rng.random(count) < 0.8, truth['name'][picked], rng.choice(['Car', 'Pedestrian', 'Cyclist'], count)
+    )
     names = np.where(np.isin(names, ['Car', 'Pedestrian', 'Cyclist']), names, 'Car')
     box = truth['bbox'][picked]
     size = np.tile(box[:, 2:] - box[:, :2], 2)
