@@ -15,6 +15,23 @@ _iou = dict(type='MaxIoUAssigner', iou_calculator=dict(type='BboxOverlapsNearest
 _small = dict(pos_iou_thr=0.5, neg_iou_thr=0.35, min_pos_iou=0.35, **_iou)
 _large = dict(pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45, **_iou)
 
+# Pillars end a little earlier than the dataset's range; unlike SECOND, PointPillars moves no single objects.
+_train_pipeline = [
+    {{_base_.load_points}},
+    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
+    {{_base_.object_sample}},
+    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
+    dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
+    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
+    dict(type='PointShuffle'),
+    dict(type='DefaultFormatBundle3D', class_names={{_base_.class_names}}),
+    dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys={{_base_.meta_keys}}),
+]
+_range = dict(point_cloud_range=point_cloud_range)
+data = dict(train=dict(pipeline=_train_pipeline, **_range), val=_range, test=_range)
+
 model = dict(
     type='VoxelNet',
     voxel_layer=dict(

@@ -8,6 +8,13 @@ _iou = dict(type='MaxIoUAssigner', iou_calculator=dict(type='BboxOverlapsNearest
 _small = dict(pos_iou_thr=0.35, neg_iou_thr=0.2, min_pos_iou=0.2, **_iou)
 _large = dict(pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45, **_iou)
 
+_range = dict(point_cloud_range=point_cloud_range)
+data = dict(
+    train=dict(pipeline={{_base_.train_pipeline}}, **_range),  # the dataset's own, which moves single objects
+    val=_range,
+    test=_range,
+)
+
 model = dict(
     voxel_layer=dict(
         voxel_size=[0.05, 0.05, 0.1],
