@@ -6,6 +6,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.center_regression import CenterRegression
 from tests.distill.center_world import (
+    PC_RANGE,
     TASKS,
     TWO_SAMPLES,
     WIDTHS,
@@ -39,7 +40,7 @@ def published() -> float:
 
 
 def test_equals_the_formula() -> None:
-    value = CenterRegression(CODE_WEIGHTS)(heads(0), heads(1), step=step(*TWO_SAMPLES)).item()
+    value = CenterRegression(weights=CODE_WEIGHTS)(heads(0), heads(1), step=step(*TWO_SAMPLES)).item()
     assert value == pytest.approx(published(), rel=1e-12)
 
 
@@ -80,6 +81,14 @@ def test_no_centres_give_exactly_zero_with_a_live_graph(places: list) -> None:
     assert all(head['dim'].grad.abs().max() == 0 for head in student)
 
 
+def test_a_range_of_the_recipes_own() -> None:
+    """For detectors that cover less than their data."""
+    student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
+    expected = CenterRegression()(student, teacher, step=world).item()
+    world.batch['img_metas'] = [{}, {}]
+    assert CenterRegression(PC_RANGE)(student, teacher, step=world).item() == expected
+
+
 def test_velocity_counts_where_both_have_it() -> None:
     student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
     without = CenterRegression()(student, teacher, step=world).item()
@@ -93,4 +102,4 @@ def test_other_grid_and_unknown_head_are_clear() -> None:
     with pytest.raises(ValueError, match=r"heatmap is \(4, 5\) and the teacher's \(8, 10\)"):
         CenterRegression()(heads(0, size=(4, 5)), heads(1), step=step(*TWO_SAMPLES))
     with pytest.raises(ValueError, match="no head 'size'; known: reg, height"):
-        CenterRegression({'size': 1.0})
+        CenterRegression(weights={'size': 1.0})

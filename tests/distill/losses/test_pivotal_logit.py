@@ -144,10 +144,12 @@ def test_ranges_that_differ_are_aligned_in_metres() -> None:
     """The student covers one cell less on three sides and sees the same things at the same places."""
     teacher, world = heads(1), step(*TWO_SAMPLES)
     student = [{'heatmap': head['heatmap'][..., 1:-1, 1:]} for head in teacher]
-    world.batch['img_metas'] = [{'pc_range': [1.0, -3.0, -3.0, 10.0, 3.0, 1.0]}] * 2
-    loss = PivotalLogit(PC_RANGE, mask='confidence')
+    inner = [1.0, -3.0, -3.0, 10.0, 3.0, 1.0]
+    loss = PivotalLogit(inner, PC_RANGE, mask='confidence')
     assert loss(student, teacher, step=world).item() == pytest.approx(0.0, abs=1e-12)
     assert PivotalLogit(mask='confidence')(student, teacher, step=world).item() > 1e-3
+    world.batch['img_metas'] = [{'pc_range': inner}] * 2
+    assert PivotalLogit(None, PC_RANGE, mask='confidence')(student, teacher, step=world).item() < 1e-12
 
 
 def test_extreme_logits_stay_finite() -> None:

@@ -13,6 +13,8 @@ distiller = dict(
         view='same',
     ),
     terms=[
-        dict(type='LocalGraph', name='local', on='voxels', num_query=6000, k=128, width=32, tau=0.5, weight=2.0)
+        dict(
+            type='LocalGraph', name='local', on='voxels', num_query=6000, k=128, width=32, tau=0.5, weight=2.0
+        )
     ],
 )

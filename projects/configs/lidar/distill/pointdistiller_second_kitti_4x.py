@@ -13,7 +13,14 @@ distiller = dict(
     ),
     terms=[
         dict(
-            type='LocalGraph', name='local', on='backbone', num_query=256, k=256, width=32, tau=0.5, weight=2.0
+            type='LocalGraph',
+            name='local',
+            on='backbone',
+            num_query=256,
+            k=256,
+            width=32,
+            tau=0.5,
+            weight=2.0,
         )
     ],
 )

@@ -24,18 +24,19 @@ class CenterRegression(DistillLoss):
     the published code silently gives 0 where they are not.
 
     Args:
+        pc_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that both heatmaps cover; as ``img_metas`` say, if None.
         weights: weight of each head's outputs; heads that a detector does not have are passed over.
     """
 
     takes_connector = False
     reads_step = True
 
-    def __init__(self, weights: Mapping[str, float] = WEIGHTS) -> None:
+    def __init__(self, pc_range: Range | None = None, weights: Mapping[str, float] = WEIGHTS) -> None:
         super().__init__()
         unknown = sorted(set(weights) - set(WEIGHTS))
         if unknown:
             raise ValueError(f'weights knows no head {unknown[0]!r}; known: {", ".join(WEIGHTS)}')
-        self.weights = dict(weights)
+        self.pc_range, self.weights = pc_range, dict(weights)
 
     def forward(self, student: Heads, teacher: Heads, region: Tensor | None = None, *, step: Step) -> Tensor:
         """Distance between the box parameters of all tasks.
@@ -50,7 +51,7 @@ class CenterRegression(DistillLoss):
             Scalar.
         """
         check_same_tasks(student, teacher)
-        limits = pc_range_of(step.batch['img_metas'])
+        limits = self.pc_range or pc_range_of(step.batch['img_metas'])
         truth = boxes_by_task(step, teacher)
         losses = [self._task(*item, limits) for item in zip(student, teacher, truth, strict=True)]
         return torch.stack(losses).mean()

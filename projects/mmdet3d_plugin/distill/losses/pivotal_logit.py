@@ -26,8 +26,8 @@ class PivotalLogit(DistillLoss):
     which differ by a few cells stay aligned; cells that the student does not cover weigh nothing.
 
     Args:
-        teacher_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that the teacher's heatmap covers, where it differs from
-            the ``pc_range`` of the student's batch.
+        pc_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that the student's heatmap covers; as ``img_metas`` say, if None.
+        teacher_range: the same of the teacher's, where it differs.
         mask: 'gaussian': the teacher's confidence times the Gaussians of the ground truth (the paper's best);
             'confidence': the teacher's confidence alone; 'rank': that at the teacher's ``top_k`` surest cells.
         threshold: confidences not above it weigh nothing.
@@ -42,6 +42,7 @@ class PivotalLogit(DistillLoss):
 
     def __init__(
         self,
+        pc_range: Range | None = None,
         teacher_range: Range | None = None,
         mask: str = 'gaussian',
         threshold: float = 0.0,
@@ -55,7 +56,7 @@ class PivotalLogit(DistillLoss):
             raise ValueError(f'mask must be one of {MASKS}, got {mask!r}')
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, got {top_k}')
-        self.teacher_range = None if teacher_range is None else [float(value) for value in teacher_range]
+        self.pc_range, self.teacher_range = pc_range, teacher_range
         self.mask, self.threshold, self.top_k, self.soft = mask, threshold, top_k, soft
         self.min_overlap, self.min_radius = min_overlap, min_radius
 
@@ -72,8 +73,8 @@ class PivotalLogit(DistillLoss):
             Scalar.
         """
         check_same_tasks(student, teacher)
-        own = pc_range_of(step.batch['img_metas'])
-        limits = self.teacher_range or own
+        own = list(self.pc_range or pc_range_of(step.batch['img_metas']))
+        limits = list(self.teacher_range or own)
         losses = []
         for pupil, expert, truth in zip(student, teacher, boxes_by_task(step, teacher), strict=True):
             p_s, p_t = (head['heatmap'].sigmoid().clamp(_CLAMP, 1 - _CLAMP) for head in (pupil, expert))
