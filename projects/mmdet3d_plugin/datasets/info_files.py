@@ -1,4 +1,4 @@
-"""Temporal info files: where they lie, how they are written, read and checked."""
+"""Info files: where they lie, how they are written, read and checked."""
 
 import os
 import pickle
@@ -20,13 +20,13 @@ def info_file_name(part: str) -> str:
     return f'nuscenes_infos_temporal_{part}.pkl'
 
 
-def save_infos(content: InfoFile, path: Path) -> None:
-    """Write an info file so that readers see either the old file or the whole new one."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that readers see either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
         with os.fdopen(handle, 'wb') as file:
-            pickle.dump(content, file, protocol=pickle.HIGHEST_PROTOCOL)
+            file.write(content)
         os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner reads
         os.replace(temporary, path)
     except BaseException:
@@ -34,16 +34,28 @@ def save_infos(content: InfoFile, path: Path) -> None:
         raise
 
 
-def find_info_file(ann_file: str, data_root: Path) -> Path:
-    """Resolve ``ann_file``: absolute, below ``data_root``, or else below the working directory."""
+def save_infos(content: InfoFile | list[Info] | dict[str, list[Info]], path: Path) -> None:
+    """Write an info file, whole or not at all."""
+    write_whole(path, pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def find_info_file(
+    ann_file: str, data_root: Path, options: str = 'nuscenes --version v1.0-trainval (or v1.0-mini)'
+) -> Path:
+    """Resolve ``ann_file``: absolute, below ``data_root``, or else below the working directory.
+
+    Args:
+        ann_file: name of the info file.
+        data_root: folder of the dataset.
+        options: what tools/create_data.py needs beside ``--root-path`` to make the file.
+    """
     candidates = [data_root / ann_file, Path(ann_file)]  # joining an absolute path keeps it as it is
     for path in candidates:
         if path.is_file():
             return path
-    raise FileNotFoundError(
-        f'info file {candidates[0]} does not exist; make it with: python tools/create_data.py nuscenes '
-        f'--root-path {data_root} --version v1.0-trainval (or v1.0-mini)'
-    )
+    dataset, _, rest = options.partition(' ')
+    command = f'python tools/create_data.py {dataset} --root-path {data_root} {rest}'.rstrip()
+    raise FileNotFoundError(f'info file {candidates[0]} does not exist; make it with: {command}')
 
 
 def load_infos(path: Path, convention: str) -> InfoFile:

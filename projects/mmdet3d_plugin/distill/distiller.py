@@ -15,11 +15,12 @@ from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, Dis
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, tensors_of
+from projects.mmdet3d_plugin.distill.targets import build_targets, change_targets
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.term import HEAD, build_terms, require_head
 from projects.mmdet3d_plugin.distill.views import split_views
 
-RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'initialize', 'debug')
+RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
 
 
 class Distiller(nn.Module):
@@ -30,6 +31,7 @@ class Distiller(nn.Module):
         teacher: the expert; not a part of this module.
         terms: what is taught, as configs, see :func:`build_terms`; none for a student that only starts from the teacher.
         head: arguments of :class:`DistillationHead`, whose queries say where it matters; None for a recipe without.
+        targets: how the teacher's detections change the student's ground truth, as configs; terms see the original.
         initialize: how the student starts from the teacher, as configs.
         classes: the student's class names, compared with the teacher's.
         debug: check in every step that every term reaches the student.
@@ -41,6 +43,7 @@ class Distiller(nn.Module):
         teacher: FrozenTeacher,
         terms: Sequence[Mapping] | Mapping[str, Mapping],
         head: Mapping | None = None,
+        targets: Sequence[Mapping] = (),
         initialize: Sequence[Mapping] = (),
         classes: Sequence[str] | None = None,
         debug: bool = False,
@@ -54,6 +57,7 @@ class Distiller(nn.Module):
         if head is not None:
             self.distill[HEAD] = build_head(head, teacher)
         require_head(self.distill)
+        self.targets = build_targets(targets)
         self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
         self.debug = debug
         self.epoch = 0
@@ -83,13 +87,15 @@ class Distiller(nn.Module):
         Returns:
             The student's losses, with those of a head that is trained along, and what the terms may look at.
         """
+        batch = self.adapter.share(self.student, self.teacher.model, batch)
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
-        if not self.distill:
+        if not self.distill and not self.targets:
             return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
         knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
+        taught = change_targets(self.targets, own, lambda: self.teacher.detect(batch, predictions))
         with Recorder(self.student, self._taps('student')) as recorder:
-            losses = self.adapter.losses(self.student, own)
+            losses = self.adapter.losses(self.student, taught)
         step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
         if HEAD in self.distill:
             step.queries, more = self.distill[HEAD](step)

@@ -11,7 +11,7 @@ from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
-from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.hosts.adapter import Detections, adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
@@ -84,6 +84,17 @@ class FrozenTeacher:
             self.require_unchanged()
         self._steps += 1
         return recorder.pop(), predictions
+
+    @torch.no_grad()
+    def detect(self, batch: Mapping[str, Any], predictions: Any) -> list[Detections]:
+        """Final boxes of a batch, one entry per sample.
+
+        Args:
+            batch: as for :meth:`observe`.
+            predictions: what :meth:`observe` returned for it.
+        """
+        _, own = split_views(batch, self.view)
+        return self.adapter.detect(self.model, self.adapter.prepare(self.model, own), predictions)
 
     def taps(self, on: str) -> list[Tap]:
         """Where to listen for a short name or a module path of the teacher."""

@@ -20,7 +20,7 @@ from projects.mmdet3d_plugin.distill.registry import (
     nearest,
 )
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.taps import Tap, map_tensors, tensors_of
 
 Schedule = Sequence[tuple[float, float]]
 HEAD = 'head'
@@ -59,24 +59,36 @@ class Term(nn.Module):
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
         pupil, expert = self.features(step)
-        with torch.autocast(expert.device.type, enabled=False):
+        with torch.autocast(tensors_of(expert)[0].device.type, enabled=False):
             region = None if self.region is None else self.region(step, expert)
             extra: dict[str, Any] = {'step': step} if self.loss.reads_step else {}
             if self.loss.takes_background and self.region is not None:
                 extra['background'] = self.region.background(step, expert)
             return self.loss(pupil, expert, region, **extra) * self.weight_at(step.epoch)
 
-    def features(self, step: Step) -> tuple[Tensor, Tensor]:
-        """What is compared: the student's feature through the connector, and the teacher's, a constant."""
-        expert = _at_least_fp32(self.teacher.read(step.teacher[self.teacher.path]).detach())
-        pupil = self.student.read(step.student[self.student.path])
-        with torch.autocast(expert.device.type, enabled=False):
-            return self.connector(_at_least_fp32(pupil), expert.shape[-2:]), expert
+    def features(self, step: Step) -> tuple[Any, Any]:
+        """What is compared: the student's feature, through the connector, and the teacher's, a constant."""
+        pupil = map_tensors(_at_least_fp32, self.student.read(step.student[self.student.path]))
+        expert = self.teacher.read(step.teacher[self.teacher.path])
+        expert = map_tensors(lambda tensor: _at_least_fp32(tensor.detach()), expert)
+        if not self.loss.takes_connector:
+            return pupil, expert
+        with torch.autocast(tensors_of(expert)[0].device.type, enabled=False):
+            return self.connector(pupil, self._map_size(expert)), expert
 
     @property
     def needs_queries(self) -> bool:
         """Whether the recipe must have a distillation head."""
         return self.loss.needs_queries or (self.region is not None and self.region.needs_queries)
+
+    def _map_size(self, expert: Any) -> tuple[int, int]:
+        """(H, W) of the teacher's map (N, C, H, W)."""
+        if not isinstance(expert, Tensor):
+            raise DistillError(
+                f'{type(self.loss).__name__} compares maps, but {self.teacher.path!r} of the teacher gives '
+                f'a {type(expert).__name__}; tap a map, or take a loss that reads it'
+            )
+        return tuple(expert.shape[-2:])
 
     def weight_at(self, epoch: float) -> float:
         """The weight times the schedule's factor at an epoch."""
@@ -101,7 +113,7 @@ def schedule_factor(schedule: Schedule, epoch: float) -> float:
 
 
 def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
 
 def build_terms(
@@ -194,7 +206,9 @@ def _pair_taps(cfg: Mapping, name: str, student_taps: Any, teacher_taps: Any) ->
 def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
-    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', channels=teacher.channels, name=name)
+    known = {'channels': teacher.channels, 'student_channels': student.channels, 'name': name}
+    known = {key: value for key, value in known.items() if value is not None}
+    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     region = None
     if cfg.get('region') is not None:
         if not loss.takes_region:
@@ -204,6 +218,8 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
             raise DistillError(
                 f'the region of the term {name!r}: {type(region).__name__} must derive from Region'
             )
+    if cfg.get('connector') is not None and not loss.takes_connector:
+        raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no connector; remove it')
     connector = build_connector(cfg.get('connector'), student, teacher, f'the connector of the term {name!r}')
     student = replace(student, clone=student.clone or cfg.get('clone', False))
     return Term(student, teacher, loss, connector, region, weight, schedule)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import SPLITS, create_nuscenes_infos
 
 UPSTREAM_VERSIONS = {'v1.0': 'v1.0-trainval'}
@@ -12,10 +13,17 @@ UPSTREAM_VERSIONS = {'v1.0': 'v1.0-trainval'}
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Turn a folder of a public dataset into info files.')
-    parser.add_argument('dataset', choices=['nuscenes'])
-    parser.add_argument(
-        '--root-path', type=Path, required=True, help='folder with samples/, maps/ and VERSION/'
+    datasets = parser.add_subparsers(dest='dataset', required=True)
+    _add_nuscenes(datasets.add_parser('nuscenes', help='temporal info files from the tables of nuScenes'))
+    _add_kitti(
+        datasets.add_parser('kitti', help='info files, reduced point clouds and a database of objects')
     )
+    return parser.parse_args(argv)
+
+
+def _add_nuscenes(parser: argparse.ArgumentParser) -> None:
+    """Options of ``nuscenes``."""
+    _add_common(parser, 'folder with samples/, maps/ and VERSION/', 'nuscenes')
     parser.add_argument(
         '--version',
         default='v1.0-trainval',
@@ -25,17 +33,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--canbus', type=Path, help='folder of the CAN bus expansion; poses stand in without it'
     )
-    parser.add_argument('--out-dir', type=Path, help='where the info files go; default is --root-path')
+
+
+def _add_kitti(parser: argparse.ArgumentParser) -> None:
+    """Options of ``kitti``."""
+    _add_common(parser, 'folder with training/, testing/ and ImageSets/', 'kitti')
+    parser.add_argument('--workers', type=int, default=2, help='processes (default: 2)')
+
+
+def _add_common(parser: argparse.ArgumentParser, root: str, tag: str) -> None:
+    """Options of every dataset."""
+    parser.add_argument('--root-path', type=Path, required=True, help=root)
+    parser.add_argument('--out-dir', type=Path, help='where the files go; default is --root-path')
     # Upstream's documented command has it; file names begin with nothing else here.
-    parser.add_argument('--extra-tag', choices=['nuscenes'], help='prefix of the file names, as upstream')
-    return parser.parse_args(argv)
+    parser.add_argument('--extra-tag', choices=[tag], help='prefix of the file names, as upstream')
 
 
 def main(argv: list[str] | None = None) -> int:
     """Create the files; a problem with the data is one line on stderr and exit status 1."""
     args = parse_args(argv)
     try:
-        create_nuscenes_infos(args.root_path, args.version, args.out_dir, args.canbus)
+        if args.dataset == 'kitti':
+            create_kitti_infos(args.root_path, args.out_dir, args.workers)
+        else:
+            create_nuscenes_infos(args.root_path, args.version, args.out_dir, args.canbus)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

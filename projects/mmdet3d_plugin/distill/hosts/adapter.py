@@ -1,7 +1,8 @@
 """The base of all adapters: everything the distiller may ask a host."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
@@ -9,6 +10,14 @@ from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
 
 Batch = dict[str, Any]
+
+
+class Detections(NamedTuple):
+    """Boxes found in one sample: LiDAR boxes (n, 7+) in the LiDAR frame, scores (n,) and labels (n,)."""
+
+    boxes: LiDARInstance3DBoxes
+    scores: Tensor
+    labels: Tensor
 
 
 class HostAdapter:
@@ -28,6 +37,10 @@ class HostAdapter:
         """
         return batch
 
+    def share(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
+        """Add to a batch what both detectors would otherwise compute alike, such as voxels."""
+        return batch
+
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
         """Run the student on a prepared batch; return its own detection losses."""
         return model.forward_train(**batch)
@@ -35,6 +48,16 @@ class HostAdapter:
     def infer(self, model: nn.Module, batch: Batch) -> Any:
         """Run the teacher on a prepared batch, without ground truth; return its raw predictions."""
         raise NotImplementedError(f'{type(self).__name__} cannot run a teacher yet: implement infer()')
+
+    def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
+        """Final boxes of a prepared batch, one entry per sample.
+
+        Args:
+            model: the host.
+            batch: as for :meth:`infer`.
+            predictions: what :meth:`infer` returned, where it has run on this batch already.
+        """
+        raise NotImplementedError(f'{type(self).__name__} cannot decode boxes yet: implement detect()')
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """Short names of this host's features, such as 'pv', 'bev' and 'queries'."""

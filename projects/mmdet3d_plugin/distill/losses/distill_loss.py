@@ -13,6 +13,10 @@ class DistillLoss(nn.Module):
     takes_region: bool = False
     """Whether ``forward`` uses the region. A recipe that gives a region to a loss without this is an error."""
 
+    takes_connector: bool = True
+    """Whether it compares maps (N, C, H, W), which a connector can bring together. False for a loss that aligns by
+    itself what hosts give besides maps: voxels with their cells, points, dicts of head outputs."""
+
     reads_step: bool = False
     """Whether ``forward`` wants the whole :class:`Step` as keyword ``step`` (ground truth, metas, predictions)."""
 

@@ -1,0 +1,73 @@
+# KITTI for LiDAR detectors, as mmdet3d trains them. `data_root` is the only path: files are looked up below it, and
+# `--data-root DIR` on every tool replaces it. Make them with: python tools/create_data.py kitti --root-path DIR
+dataset_type = 'KittiFrames'
+data_root = 'data/kitti/'
+class_names = ['Pedestrian', 'Cyclist', 'Car']
+point_cloud_range = [0, -40, -3, 70.4, 40, 1]
+meta_keys = ('sample_idx', 'pts_filename', 'box_type_3d', 'box_mode_3d', 'lidar2img', 'pc_range')
+
+load_points = dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4)
+object_sample = dict(
+    type='ObjectSample',
+    db_sampler=dict(
+        type='ObjectDatabase',
+        data_root=data_root,
+        info_path=data_root + 'kitti_dbinfos_train.pkl',
+        rate=1.0,
+        prepare=dict(
+            filter_by_difficulty=[-1],
+            filter_by_min_points=dict(Car=5, Pedestrian=10, Cyclist=10),
+        ),
+        classes=class_names,
+        sample_groups=dict(Car=12, Pedestrian=6, Cyclist=6),
+        points_loader=load_points,
+    ),
+)
+train_pipeline = [
+    load_points,
+    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
+    object_sample,
+    dict(
+        type='ObjectNoise',
+        num_try=100,
+        translation_std=[1.0, 1.0, 0.5],
+        global_rot_range=[0.0, 0.0],
+        rot_range=[-0.78539816, 0.78539816],
+    ),
+    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
+    dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
+    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='ObjectNameFilter', classes=class_names),
+    dict(type='PointShuffle'),
+    dict(type='DefaultFormatBundle3D', class_names=class_names),
+    dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys=meta_keys),
+]
+test_pipeline = [
+    load_points,
+    dict(
+        type='MultiScaleFlipAug3D',
+        img_scale=(1333, 800),
+        pts_scale_ratio=1,
+        flip=False,
+        transforms=[
+            dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
+            dict(type='DefaultFormatBundle3D', class_names=class_names, with_label=False),
+            dict(type='Collect3D', keys=['points'], meta_keys=meta_keys),
+        ],
+    ),
+]
+
+frames = dict(
+    type=dataset_type,
+    data_root=data_root,
+    classes=class_names,
+    point_cloud_range=point_cloud_range,
+)
+data = dict(
+    samples_per_gpu=6,
+    workers_per_gpu=4,
+    train=dict(**frames, ann_file='kitti_infos_train.pkl', pipeline=train_pipeline, test_mode=False),
+    val=dict(**frames, ann_file='kitti_infos_val.pkl', pipeline=test_pipeline, test_mode=True),
+    test=dict(**frames, ann_file='kitti_infos_val.pkl', pipeline=test_pipeline, test_mode=True),
+)

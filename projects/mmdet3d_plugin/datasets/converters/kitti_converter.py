@@ -1,0 +1,231 @@
+"""A folder in KITTI's layout -> info files, point clouds cut to the image, and a database of objects."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from mmcv.ops import points_in_boxes_cpu
+from mmdet3d.core.bbox import Box3DMode
+from tqdm import tqdm
+
+from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
+    frame_file,
+    read_calibration,
+    read_image_set,
+    read_image_shape,
+    read_labels,
+    read_points,
+)
+from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos, write_whole
+
+SPLITS = {'train': 'training', 'val': 'training', 'trainval': 'training', 'test': 'testing'}
+REDUCED = 'velodyne_reduced'
+DATABASE = 'kitti_gt_database'
+Answer = TypeVar('Answer')
+
+
+def create_kitti_infos(
+    root: Path, out_dir: Path | None = None, workers: int = 1, progress: bool = True
+) -> list[Path]:
+    """Write everything that training on a KITTI folder needs, as mmdet3d's ``KittiDataset`` reads it.
+
+    Point clouds cut to the camera's view go to ``training/velodyne_reduced``; objects of the training split, each
+    relative to the bottom centre of its box, to ``kitti_gt_database``. Then come ``kitti_infos_<split>.pkl`` for the
+    splits of ``ImageSets``, and last ``kitti_dbinfos_train.pkl``.
+
+    Args:
+        root: folder with ``ImageSets/`` and ``training/``; ``testing/`` only when ``ImageSets/test.txt`` lists frames.
+        out_dir: where all this goes, default ``root``.
+        workers: processes; the result does not depend on it.
+        progress: draw progress bars.
+
+    Returns:
+        The paths of the info files.
+    """
+    check_layout(root)
+    out = out_dir or root
+    splits = _read_splits(root)
+    runs = _Runs(workers, progress)
+    infos: dict[tuple[str, int], Info] = {}
+    for part in ('training', 'testing'):
+        frames = sorted({i for split, indices in splits.items() if SPLITS[split] == part for i in indices})
+        made = runs.map(partial(frame_info, root, out, part), frames, part)
+        infos.update({(part, i): info for i, info in zip(frames, made, strict=True)})
+    train = [infos['training', i] for i in splits['train']]
+    objects = runs.map(partial(cut_objects, out), train, 'objects')
+    written = [
+        _save([infos[SPLITS[split], i] for i in indices], out / info_file_name(split), 'frames')
+        for split, indices in splits.items()
+    ]
+    return [*written, _save(_by_class(objects), out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
+
+
+def info_file_name(split: str) -> str:
+    """Name of the info file of a split: 'train', 'val', 'trainval' or 'test'."""
+    return f'kitti_infos_{split}.pkl'
+
+
+def check_layout(root: Path) -> None:
+    """Raise one clear line when ``root`` is not a folder in KITTI's layout."""
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root} does not exist; pass the folder that holds training/ and ImageSets/')
+    for name in ('training', 'ImageSets'):
+        if not (root / name).is_dir():
+            raise FileNotFoundError(
+                f'{root} holds no folder {name}; pass the folder that holds training/ and ImageSets/'
+            )
+
+
+def frame_info(root: Path, out: Path, part: str, index: int) -> Info:
+    """Cut the scan of one frame to its image and describe the frame.
+
+    Args:
+        root: folder in KITTI's layout.
+        out: folder that gets ``<part>/velodyne_reduced/<index>.bin``.
+        part: 'training' or 'testing', which has no labels.
+        index: number of the frame.
+    """
+    scan, image, calib = (frame_file(root, part, name, index) for name in ('velodyne', 'image_2', 'calib'))
+    info: Info = dict(
+        image=dict(
+            image_idx=index,
+            image_path=image.relative_to(root).as_posix(),
+            image_shape=read_image_shape(image),
+        ),
+        point_cloud=dict(num_features=4, velodyne_path=scan.relative_to(root).as_posix()),
+        calib=read_calibration(calib),
+    )
+    points = read_points(scan)
+    points = points[in_image(points[:, :3], info)]
+    write_whole(reduced_path(out, part, index), points.tobytes())
+    if part == 'training':
+        info['annos'] = read_labels(frame_file(root, part, 'label_2', index))
+        inside = points_in_boxes(points[:, :3], lidar_boxes(info))
+        info['annos']['num_points_in_gt'] = _with_dont_care(inside.sum(0), info).astype(np.int32)
+    return info
+
+
+def reduced_path(root: Path, part: str, index: int) -> Path:
+    """Where the point cloud of a frame lies that is cut to its image."""
+    return root / part / REDUCED / f'{index:06d}.bin'
+
+
+def in_image(points: np.ndarray, info: Info) -> np.ndarray:
+    """Which points the left colour camera sees.
+
+    Args:
+        points: (N, 3) in the LiDAR frame, metres.
+        info: of the frame.
+
+    Returns:
+        (N,) bool.
+    """
+    calib = info['calib']
+    lidar2img = calib['P2'] @ calib['R0_rect'] @ calib['Tr_velo_to_cam']
+    u, v, depth = (points @ lidar2img[:3, :3].T + lidar2img[:3, 3]).T
+    height, width = info['image']['image_shape']
+    return (depth > 0) & (u >= 0) & (u < width * depth) & (v >= 0) & (v < height * depth)
+
+
+def lidar_boxes(info: Info) -> np.ndarray:
+    """(n, 7) float32 boxes of the objects of a frame, DontCare left out: LiDAR frame, bottom centres, metres."""
+    annos = info['annos']
+    cared = annos['name'] != 'DontCare'
+    boxes = np.column_stack([annos['location'], annos['dimensions'], annos['rotation_y']])[cared]
+    camera2lidar = np.linalg.inv(info['calib']['R0_rect'] @ info['calib']['Tr_velo_to_cam'])
+    return Box3DMode.convert(boxes.astype(np.float32), Box3DMode.CAM, Box3DMode.LIDAR, camera2lidar)
+
+
+def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Which points lie in which boxes.
+
+    Args:
+        points: (N, 3) in the LiDAR frame, metres.
+        boxes: (n, 7) in the LiDAR frame, bottom centres.
+
+    Returns:
+        (N, n) bool.
+    """
+    if not (len(points) and len(boxes)):
+        return np.zeros((len(points), len(boxes)), dtype=bool)
+    inside = points_in_boxes_cpu(torch.from_numpy(points)[None], torch.from_numpy(boxes)[None])
+    return inside[0].numpy().astype(bool)
+
+
+def cut_objects(out: Path, info: Info) -> list[Info]:
+    """Write the points of every object of a frame, relative to its box, and describe them for ``ObjectSample``."""
+    index, annos = info['image']['image_idx'], info['annos']
+    points = read_points(reduced_path(out, 'training', index))
+    boxes = lidar_boxes(info)
+    described = []
+    for i, inside in enumerate(points_in_boxes(points[:, :3], boxes).T):
+        name = str(annos['name'][i])
+        path = f'{DATABASE}/{index}_{name}_{i}.bin'
+        own = points[inside]
+        own[:, :3] -= boxes[i, :3]
+        write_whole(out / path, own.tobytes())
+        described.append(
+            dict(
+                name=name,
+                path=path,
+                image_idx=index,
+                gt_idx=i,
+                box3d_lidar=boxes[i],
+                num_points_in_gt=len(own),
+                difficulty=annos['difficulty'][i],
+            )
+        )
+    return described
+
+
+def _read_splits(root: Path) -> dict[str, list[int]]:
+    """Frames of each split; 'trainval' may be left to us, and 'test' may be absent."""
+    splits = {split: read_image_set(root, split) for split in ('train', 'val')}
+    listed = {path.stem for path in (root / 'ImageSets').glob('*.txt')}
+    trainval = (
+        read_image_set(root, 'trainval')
+        if 'trainval' in listed
+        else sorted({*splits['train'], *splits['val']})
+    )
+    return {**splits, 'trainval': trainval, 'test': read_image_set(root, 'test') if 'test' in listed else []}
+
+
+def _with_dont_care(counts: np.ndarray, info: Info) -> np.ndarray:
+    """Counts of the objects, with -1 for each DontCare behind them."""
+    return np.pad(counts, (0, len(info['annos']['name']) - len(counts)), constant_values=-1)
+
+
+def _by_class(objects: Iterable[list[Info]]) -> dict[str, list[Info]]:
+    """Objects of all frames by class, numbered through."""
+    database = defaultdict(list)
+    for number, described in enumerate(item for frame in objects for item in frame):
+        database[described['name']].append(dict(described, group_id=number))
+    return dict(database)
+
+
+def _save(content: list[Info] | dict[str, list[Info]], path: Path, what: str) -> Path:
+    save_infos(content, path)
+    print(f'{path}: {len(content)} {what}' if content else f'notice: {path} is empty, it holds no {what}')
+    return path
+
+
+class _Runs:
+    """Applies a function to many items, in this process or in several, with a progress bar."""
+
+    def __init__(self, workers: int, progress: bool) -> None:
+        self.workers, self.progress = workers, progress
+
+    def map(self, function: Callable[..., Answer], items: list, title: str) -> list[Answer]:
+        """Answers in the order of the items."""
+        show = dict(total=len(items), desc=title, unit='frame', disable=not self.progress or not items)
+        if self.workers == 1 or len(items) < 2:
+            return [function(item) for item in tqdm(items, **show)]
+        # Forked, so that workers need not import everything again.
+        with ProcessPoolExecutor(self.workers, get_context('fork')) as pool:
+            return list(tqdm(pool.map(function, items, chunksize=4), **show))

@@ -1,0 +1,167 @@
+"""KITTI's point clouds, frame by frame: what LiDAR detectors train on."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.datasets.builder import DATASETS
+from mmdet3d.datasets import KittiDataset
+
+from projects.mmdet3d_plugin.datasets.info_files import find_info_file
+from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
+from projects.mmdet3d_plugin.evaluation.kitti_metric import CLASSES as EVALUATED
+from projects.mmdet3d_plugin.evaluation.kitti_metric import evaluate_kitti
+
+
+@DATASETS.register_module()
+class KittiFrames(KittiDataset):
+    """Single frames of a folder that ``tools/create_data.py kitti`` has prepared, through mmdet3d's own transforms.
+
+    A collated batch has ``points``, for each sample (N_i, 4) x, y, z in metres (LiDAR frame) and reflectance, and
+    ``img_metas``; in training also ``gt_bboxes_3d`` LiDARInstance3DBoxes (n, 7) and ``gt_labels_3d`` (n,).
+
+    Args:
+        data_root: folder in KITTI's layout.
+        ann_file: info file, relative to ``data_root`` or absolute.
+        pipeline: mmdet3d's transforms; the last is ``Collect3D``, or ``MultiScaleFlipAug3D`` in testing.
+        classes: names to detect, in the order of the labels.
+        split: 'training' or 'testing'.
+        pts_prefix: folder of the point clouds: 'velodyne_reduced' holds what the camera sees, where labels are.
+        point_cloud_range: (x0, y0, z0, x1, y1, z1), metres, LiDAR frame; predictions whose bottom centre lies outside
+            are not evaluated. Passed on in ``img_metas`` as ``pc_range`` where ``Collect3D`` keeps it.
+        test_mode: frames in order, without ground truth and without chance.
+        filter_empty: in training, replace frames without a box of these classes by another one.
+    """
+
+    CLASSES = ('Pedestrian', 'Cyclist', 'Car')
+    CREATE_OPTIONS = 'kitti'  # how tools/create_data.py makes its info files
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        pipeline: Sequence[dict[str, Any]],
+        classes: Sequence[str] = CLASSES,
+        split: str = 'training',
+        pts_prefix: str = 'velodyne_reduced',
+        point_cloud_range: Sequence[float] = (0, -40, -3, 70.4, 40, 1),
+        test_mode: bool = False,
+        filter_empty: bool = True,
+    ) -> None:
+        super().__init__(
+            data_root=str(data_root),
+            ann_file=str(find_info_file(ann_file, Path(data_root), self.CREATE_OPTIONS)),
+            split=split,
+            pts_prefix=pts_prefix,
+            pipeline=list(pipeline),
+            classes=_check_classes(classes),
+            modality=dict(use_lidar=True, use_camera=False),
+            box_type_3d='LiDAR',
+            filter_empty_gt=filter_empty,
+            test_mode=test_mode,
+        )
+        self.pc_range = list(point_cloud_range)
+        self.flag = np.zeros(len(self), dtype=np.uint8)  # mmdet's samplers group by it
+        # Frames know nothing of each other: every one is a scene, and processes may share them out anywhere.
+        self.scene_tokens = [f'{info["image"]["image_idx"]:06d}' for info in self.data_infos]
+        if not test_mode:
+            self._check_labels()
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The sample ``index``.
+
+        A :class:`~projects.mmdet3d_plugin.datasets.samplers.SeededIndex` makes all chance in it reproducible; a
+        plain int draws from numpy's global state.
+        """
+        if self.test_mode:
+            return self.prepare_test_data(int(index))
+        seed = getattr(index, 'seed', None)
+        with _seeded(np.random.randint(2**31) if seed is None else seed):
+            return self._train_sample(int(index))
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """What the pipeline starts from: paths, calibration and, in training, ground truth."""
+        return dict(super().get_data_info(index), pc_range=list(self.pc_range))
+
+    def evaluate(
+        self, results: Sequence[dict[str, Any]], out_dir: str | None = None, full: bool | None = None
+    ) -> dict[str, float]:
+        """Score predictions by KITTI's protocol, on CPU.
+
+        Args:
+            results: per frame ``boxes_3d``, ``scores_3d`` and ``labels_3d``, or these below ``pts_bbox``.
+            out_dir: gets ``kitti_results/<frame>.txt``, the files that KITTI's server takes.
+            full: give all 192 figures; else the means at R40 and the classes' moderate 3D. By default, full when
+                there is an ``out_dir``: between epochs nobody reads that many.
+
+        Returns:
+            Metrics of :func:`~projects.mmdet3d_plugin.evaluation.kitti_metric.evaluate_kitti`, fractions.
+        """
+        if len(results) != len(self):
+            raise ValueError(
+                f'{len(results)} predictions for {len(self)} frames: evaluation needs one per frame'
+            )
+        annotations = [
+            frame_annotations(result, info, self.CLASSES, self.pc_range)
+            for result, info in zip(results, self.data_infos, strict=True)
+        ]
+        if out_dir:
+            write_results(annotations, self.data_infos, Path(out_dir) / 'kitti_results')
+        metrics = evaluate_kitti(self._truth(), annotations, [c for c in EVALUATED if c in self.CLASSES])
+        if full or (full is None and out_dir):
+            return metrics
+        return {key: value for key, value in metrics.items() if _is_headline(key)}
+
+    def _train_sample(self, index: int) -> dict[str, Any]:
+        """A sample that has something to learn from: ``index``, or a random other one."""
+        for candidate in (index, *np.random.permutation(len(self))):
+            sample = self.prepare_train_data(int(candidate))
+            if sample is not None:
+                return sample
+        raise ValueError(
+            f'no frame of {self.ann_file} keeps a box of {self.CLASSES} through the pipeline; set '
+            'filter_empty=False to train on it all the same'
+        )
+
+    def _truth(self) -> list[dict[str, np.ndarray]]:
+        """Labels of all frames."""
+        self._check_labels()
+        return [info['annos'] for info in self.data_infos]
+
+    def _check_labels(self) -> None:
+        if not all('annos' in info for info in self.data_infos):
+            raise ValueError(
+                f'{self.ann_file} holds no labels (KITTI keeps those of its test split); use it only to predict'
+            )
+
+
+def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in classes if name not in EVALUATED]
+    if unknown:
+        raise ValueError(f'{unknown[0]!r} is no class of KITTI detection; choose of {", ".join(EVALUATED)}')
+    return tuple(classes)
+
+
+def _is_headline(key: str) -> bool:
+    """Whether a metric is worth a line of the training log."""
+    return (
+        '_R40_' in key
+        and 'loose' not in key
+        and (key.startswith('mAP') or key.startswith('AP_3d_R40_moderate'))
+    )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let mmdet3d's transforms, which draw from numpy's and torch's global state, draw from a seed instead."""
+    states = np.random.get_state(), torch.get_rng_state()
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])
+        torch.set_rng_state(states[1])

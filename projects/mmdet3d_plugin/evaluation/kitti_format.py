@@ -1,0 +1,139 @@
+"""Boxes in the LiDAR frame -> KITTI's annotations and result files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet3d.core.bbox import Box3DMode
+
+from projects.mmdet3d_plugin.evaluation.kitti_metric import Annotations
+
+Info = dict[str, Any]  # one frame of an info file
+
+_NEAR = 0.1  # metres ahead of the camera up to which an edge is followed
+_EDGES = np.array(
+    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
+)
+_UNIT = np.array([(1, 0, 1), (1, 0, -1), (-1, 0, -1), (-1, 0, 1), (1, -2, 1), (1, -2, -1), (-1, -2, -1), (-1, -2, 1)]) / 2  # fmt: skip
+
+
+def frame_annotations(
+    result: dict[str, Any], info: Info, classes: Sequence[str], limit: Sequence[float] | None = None
+) -> Annotations:
+    """Predictions of one frame as KITTI annotations; what the camera cannot see is left out, as it has no label.
+
+    Args:
+        result: ``boxes_3d`` LiDARInstance3DBoxes (n, 7+), ``scores_3d`` (n,) and ``labels_3d`` (n,), or these below
+            ``pts_bbox``.
+        info: of the frame.
+        classes: name of each label.
+        limit: x0, y0, z0, x1, y1, z1 that the bottom centre must lie in, metres, LiDAR frame; None for no limit.
+
+    Returns:
+        ``name``, ``truncated``, ``occluded``, ``alpha``, ``bbox``, ``dimensions``, ``location``, ``rotation_y`` and
+        ``score``, as :func:`~projects.mmdet3d_plugin.evaluation.kitti_metric.evaluate_kitti` takes them.
+    """
+    result = result.get('pts_bbox', result)
+    boxes = np.asarray(result['boxes_3d'].tensor, np.float64)[:, :7]
+    scores = np.asarray(result['scores_3d'], np.float64)
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise ValueError(
+            f'predictions for frame {info["image"]["image_idx"]:06d} are not finite: the network has diverged'
+        )
+    camera = to_camera(boxes, info)
+    bbox, seen = image_boxes(camera, info['calib']['P2'], info['image']['image_shape'])
+    if limit is not None:
+        seen &= ((boxes[:, :3] > limit[:3]) & (boxes[:, :3] < limit[3:])).all(1)
+    camera, count = camera[seen], int(seen.sum())
+    return dict(
+        name=np.asarray(classes, dtype=str)[np.asarray(result['labels_3d'], np.int64)[seen]],
+        truncated=np.zeros(count),
+        occluded=np.zeros(count, np.int64),
+        alpha=observation_angle(camera),
+        bbox=bbox[seen],
+        dimensions=camera[:, 3:6],
+        location=camera[:, :3],
+        rotation_y=camera[:, 6],
+        score=scores[seen],
+    )
+
+
+def to_camera(boxes: np.ndarray, info: Info) -> np.ndarray:
+    """Boxes (n, 7) of the LiDAR frame -> (n, 7) in the rectified camera's: bottom centre, length, height, width, yaw in -pi..pi."""
+    lidar2camera = info['calib']['R0_rect'] @ info['calib']['Tr_velo_to_cam']
+    camera = Box3DMode.convert(boxes, Box3DMode.LIDAR, Box3DMode.CAM, lidar2camera)
+    camera[:, 6] = _wrap(camera[:, 6])
+    return camera
+
+
+def observation_angle(camera: np.ndarray) -> np.ndarray:
+    """Alpha (n,) in -pi..pi of boxes (n, 7) in the camera's frame: the yaw as seen along the line of sight."""
+    return _wrap(camera[:, 6] - np.arctan2(camera[:, 0], camera[:, 2]))
+
+
+def _wrap(angle: np.ndarray) -> np.ndarray:
+    return np.pi - (np.pi - angle) % (2 * np.pi)
+
+
+def camera_corners(camera: np.ndarray) -> np.ndarray:
+    """Corners (n, 8, 3) of boxes (n, 7) in the camera's frame, the lower four first, both rounds alike."""
+    x, y, z = (_UNIT * camera[:, None, 3:6]).transpose(2, 0, 1)
+    cos, sin = np.cos(camera[:, 6:]), np.sin(camera[:, 6:])
+    return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1) + camera[:, None, :3]
+
+
+def image_boxes(
+    camera: np.ndarray, projection: np.ndarray, shape: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest image boxes around boxes; edges are followed up to where they pass the camera.
+
+    Args:
+        camera: (n, 7) boxes in the rectified camera's frame.
+        projection: (4, 4) or (3, 4), KITTI's P2.
+        shape: height and width of the image, pixels.
+
+    Returns:
+        (n, 4) x0, y0, x1, y1 cut to the image, and (n,) bool, whether any of it is within.
+    """
+    corners = camera_corners(camera) @ projection[:3, :3].T + projection[:3, 3]
+    start, end = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        share = (_NEAR - start[..., 2]) / (end[..., 2] - start[..., 2])
+    crossing = start + np.where((share > 0) & (share < 1), share, 0)[..., None] * (end - start)
+    points = np.concatenate([corners, crossing], axis=1)
+    ahead = points[..., 2] >= _NEAR * (1 - 1e-9)
+    pixels = points[..., :2] / np.where(ahead, points[..., 2], 1)[..., None]
+    low = np.where(ahead[..., None], pixels, np.inf).min(1, initial=np.inf)
+    high = np.where(ahead[..., None], pixels, -np.inf).max(1, initial=-np.inf)
+    size = np.array([shape[1], shape[0]], np.float64)
+    seen = ((low < size) & (high > 0)).all(1)
+    cut = np.hstack([low.clip(0, size), high.clip(0, size)])
+    return np.where(seen[:, None], cut, 0), seen
+
+
+def write_results(
+    annotations: Sequence[Annotations], infos: Sequence[Info], folder: str | Path
+) -> list[Path]:
+    """Write one text file per frame, as KITTI's test server and its own evaluation read them."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for frame, info in zip(annotations, infos, strict=True):
+        numbers = np.column_stack(
+            [
+                frame['alpha'],
+                frame['bbox'],
+                frame['dimensions'][:, [1, 2, 0]],  # height, width, length
+                frame['location'],
+                frame['rotation_y'],
+                frame['score'],
+            ]
+        )
+        rows = [
+            f'{name} -1 -1 ' + ' '.join(f'{value:.4f}' for value in row)
+            for name, row in zip(frame['name'], numbers, strict=True)
+        ]
+        paths.append(folder / f'{info["image"]["image_idx"]:06d}.txt')
+        paths[-1].write_text(''.join(row + '\n' for row in rows))
+    return paths
