@@ -11,6 +11,7 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.visualization.lesson import (
     BEV,
     CAMERAS,
+    Comparison,
     Positions,
     density,
     measure_gap,
@@ -113,6 +114,17 @@ def test_gap_of_an_empty_or_full_region_is_nan_on_one_side(value: float) -> None
     found = measure_gap(np.ones((1, 2, 2)), np.full((1, 2, 2), value))
     assert np.isnan(found.inside) == (value == 0)
     assert np.isnan(found.outside) == (value == 1)
+
+
+def test_extent_says_how_much_is_looked_at() -> None:
+    region = np.zeros((2, 2, 5))
+    region[0, 0, :3] = 0.5
+    feature = np.zeros((2, 1, 2, 5))
+    assert Comparison('t', CAMERAS, feature, region=region).extent == (
+        'region: 15.0% of 5 x 2 cells, weights up to 0.5'
+    )
+    assert Comparison('t', CAMERAS, feature, region=(region > 0) * 1.0).extent.endswith('5 x 2 cells')
+    assert Comparison('t', CAMERAS, feature).extent == 'no region: everywhere'
 
 
 def test_density_adds_weights_cell_by_cell() -> None:

@@ -24,21 +24,13 @@ from projects.mmdet3d_plugin.visualization.visualize_distill import (
 
 FD3D = 'projects/configs/synthetic/distill_fd3d.py'
 HEATMAP = 'projects/configs/synthetic/distill_heatmap.py'
-TEACHER = {
-    'distiller.teacher.random_weights': True,
-    'distiller.teacher.checkpoint': None,
-}
-
-
-@pytest.fixture(scope='module')
-def options() -> list[str]:
-    """A teacher of random weights, which is sure of nothing: every query counts."""
-    return [
-        'distiller.teacher.random_weights=True',
-        'distiller.teacher.checkpoint=None',
-        'distiller.terms.bev_focal.min_score=0.0',
-        'distiller.terms.pv_generation.region.min_score=0.0',
-    ]
+TEACHER = {'distiller.teacher.random_weights': True, 'distiller.teacher.checkpoint': None}
+RANDOM_TEACHER = [f'{key}={value}' for key, value in TEACHER.items()]
+# a teacher of random weights is sure of nothing
+EVERY_QUERY = [
+    'distiller.terms.bev_focal.min_score=0.0',
+    'distiller.terms.pv_generation.region.min_score=0.0',
+]
 
 
 @pytest.fixture(scope='module')
@@ -52,17 +44,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.stem: path for path in folder.iterdir()}
 
 
-def run(checkpoint: Path, root: Path, out: Path, *options: str) -> dict[str, np.ndarray]:
-    main([FD3D, str(checkpoint), '--data-root', str(root), '--out', str(out), *options])
+def run(recipe: str, checkpoint: Path, root: Path, out: Path, *options: str) -> dict[str, np.ndarray]:
+    main([recipe, str(checkpoint), '--data-root', str(root), '--out', str(out), '--index', '2', *options])
     return {path.stem: cv2.imread(str(path)) for path in sorted(out.glob('*.jpg'))}
 
 
 def test_all_pictures_of_an_fd3d_recipe(
-    tiny_nuscenes: Path, checkpoints: dict[str, Path], options: list[str], tmp_path: Path
+    tiny_nuscenes: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    pictures = run(
-        checkpoints['distiller'], tiny_nuscenes, tmp_path, '--index', '2', '--cfg-options', *options
-    )
+    options = ['--cfg-options', *RANDOM_TEACHER, *EVERY_QUERY]
+    pictures = run(FD3D, checkpoints['distiller'], tiny_nuscenes, tmp_path, *options)
     names = ['bev_focal', 'bev_generation', 'positions', 'queries']
     names += [f'pv_generation_{i}{end}' for i in (0, 1) for end in ('', '_region')]
     assert list(pictures) == sorted(f'00002_{name}' for name in names)
@@ -72,19 +63,15 @@ def test_all_pictures_of_an_fd3d_recipe(
     assert 'untrained' not in page
 
 
-def test_exported_student_leaves_generated_features_out(
-    tiny_nuscenes: Path,
-    checkpoints: dict[str, Path],
-    options: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
+def test_what_is_untrained_in_an_exported_student_is_left_out(
+    tiny_nuscenes: Path, checkpoints: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    pictures = run(
-        checkpoints['exported'], tiny_nuscenes, tmp_path, '--index', '2', '--cfg-options', *options
-    )
+    options = ['--cfg-options', *RANDOM_TEACHER]
+    pictures = run(HEATMAP, checkpoints['exported'], tiny_nuscenes, tmp_path, *options)
+    assert list(pictures) == ['00002_bev_l2', '00002_pv_cwd_0', '00002_pv_cwd_1']
     assert 'untrained' in capsys.readouterr().out
     assert 'untrained' in (tmp_path / 'index.html').read_text()
-    height, width = pictures['00002_bev_generation'].shape[:2]
+    height, width = pictures['00002_bev_l2'].shape[:2]
     assert height > 1.5 * width  # one column: the teacher
 
 
