@@ -72,6 +72,16 @@ class Comparison:
         """Share of the cells that the region covers, NaN without one."""
         return float('nan') if self.region is None else float((self.region > 0).mean())
 
+    @property
+    def extent(self) -> str:
+        """The region in words: how many cells it covers, and its largest weight where that is not 1."""
+        if self.region is None:
+            return 'no region: everywhere'
+        h, w = self.region.shape[1:]
+        most = self.region.max()
+        weights = f', weights up to {most:.2g}' if most not in (0, 1) else ''
+        return f'region: {self.share:.1%} of {w} x {h} cells{weights}'
+
     def gap_map(self, pupil: str) -> np.ndarray:
         """Mean over channels of the squared difference between the teacher and one of :attr:`pupils`: (N, H, W)."""
         return np.square(self.pupils[pupil] - self.teacher).mean(axis=1)
