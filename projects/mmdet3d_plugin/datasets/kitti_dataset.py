@@ -147,7 +147,11 @@ def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
 
 def _is_headline(key: str) -> bool:
     """Whether a metric is worth a line of the training log."""
-    return '_R40_' in key and 'loose' not in key and (key.startswith('mAP') or key.startswith('AP_3d_R40_moderate'))
+    return (
+        '_R40_' in key
+        and 'loose' not in key
+        and (key.startswith('mAP') or key.startswith('AP_3d_R40_moderate'))
+    )
 
 
 @contextlib.contextmanager
