@@ -72,10 +72,10 @@ def test_order_does_not_matter_and_empty_is_fine() -> None:
 
 def test_boxes_overlap_in_height_too() -> None:
     box = np.array([[1.0, 2, 3, 4, 2, 1.5, 0.3]])
-    lifted = box + [0, 0, 0.5, 0, 0, 0, 0]
+    lifted = box + np.array([0, 0, 0.5, 0, 0, 0, 0])
     assert box_iou(box, box) == pytest.approx(1, abs=1e-6)
     assert box_iou(box, lifted) == pytest.approx(1 / 2, abs=1e-6)  # 1 m of the 2 m that both span
-    assert box_iou(box, box + [0, 0, 1.5, 0, 0, 0, 0]) == pytest.approx(0)
+    assert box_iou(box, box + np.array([0, 0, 1.5, 0, 0, 0, 0])) == pytest.approx(0)
 
 
 def test_image_boxes() -> None:
