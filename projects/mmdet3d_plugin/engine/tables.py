@@ -60,8 +60,10 @@ def _kitti_table(title: str, rows: dict[tuple[str, str], dict[str, float]]) -> T
     """One table; the columns are those of any row, strict overlaps first."""
     columns = sorted(dict.fromkeys(name for row in rows.values() for name in row), key=lambda n: 'loose' in n)
     table = Table(title=title, title_justify='left')
-    for name in ('class', 'metric', *columns):
-        table.add_column(name, justify='left' if name in ('class', 'metric') else 'right')
+    table.add_column('class', min_width=max(len(of) for of, _ in rows))
+    table.add_column('metric')
+    for name in columns:
+        table.add_column(name, justify='right')
     for (of, metric), row in sorted(rows.items(), key=lambda item: item[0][0]):
         values = (row.get(column, math.nan) for column in columns)
         table.add_row(of, metric, *(format_metric('mAP', value) for value in values))
