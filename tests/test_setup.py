@@ -23,8 +23,8 @@ from tools.setup.mmcv_wheel import MmcvWheel, cache_dir, compile_env, wheel_key
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / 'requirements' / 'constraints.txt'
-# what mmdet3d 1.0.0rc6 and lyft-dataset-sdk ask for and nobody imports (constraints.txt says why)
-IDLE = {'plyfile', 'scikit-image', 'black', 'flake8', 'plotly', 'opencv-python'}
+# what mmdet3d 1.0.0rc6, lyft-dataset-sdk and ccimport ask for and nobody imports (constraints.txt says why)
+IDLE = {'plyfile', 'scikit-image', 'black', 'flake8', 'plotly', 'opencv-python', 'requests'}
 TOO_OLD = {('mmdet3d', 'numba'), ('mmdet3d', 'networkx'), ('mmdet3d', 'trimesh')}
 
 

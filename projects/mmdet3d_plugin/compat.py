@@ -1,17 +1,27 @@
 """The few lines that let mmcv-full 1.7 and mmdet3d 1.0.0rc6 live on torch 2.11; each names its reason."""
 
 import functools
+import importlib.util
 import logging
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 
 def hush() -> None:
-    """Silence two warnings that come with importing mmcv; the package calls it before anything else."""
+    """Silence warnings of mmcv and mmdet3d that nobody here can heed; the package calls it before anything else."""
     # mmcv announces at every import that version 2 will appear in 2023; we know, and pin 1.7.2.
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV will release', category=UserWarning)
+    # Every anchor head says that two of its arguments will go, and both it and the box coders use torch as one did.
+    warnings.filterwarnings('ignore', message='dir_offset and dir_limit_offset', category=UserWarning)
+    warnings.filterwarnings('ignore', message='torch.meshgrid', category=UserWarning)
+    warnings.filterwarnings('ignore', message='To copy construct', module='mmdet3d', category=UserWarning)
+    # spconv asks torch in every process whether it is being traced, in a way that torch calls imprecise.
+    logging.getLogger('torch.fx._symbolic_trace').setLevel(logging.ERROR)
     # mmcv imports torch's builder of extensions, which warns on every machine without a GPU; we build none.
     logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
 
@@ -20,7 +30,8 @@ def hush() -> None:
 def apply() -> None:
     """Make mmdet3d importable and mmcv's runner usable. Safe to call any number of times."""
     _add_numpy_aliases()
-    _import_mmdet3d()
+    with _sparse_convolution():
+        _import_mmdet3d()
     _trust_numpy_numbers()
     _checkpoint_without_reentry()
     _mend_copy_streams()
@@ -58,6 +69,50 @@ def _import_mmdet3d() -> None:
         import mmdet3d  # noqa: F401
     finally:
         mmcv.__version__ = real
+
+
+@contextmanager
+def _sparse_convolution() -> Iterator[None]:
+    """Decide, before mmdet3d is imported, whether it computes sparse convolutions with spconv or with mmcv.
+
+    mmdet3d takes spconv wherever it can be imported. PyPI's ``spconv`` has no CUDA kernels, mmcv-full's own
+    sparse convolution has nothing else: each is right on one kind of machine.
+    """
+    if importlib.util.find_spec('spconv') is None:
+        yield
+        return
+    import spconv.pytorch as sparse
+    from spconv.cppconstants import CPU_ONLY_BUILD
+
+    sparse.core.scatter_nd = _scatter_nd
+    if CPU_ONLY_BUILD and torch.cuda.is_available():
+        hidden = {name: sys.modules[name] for name in ('spconv', 'spconv.pytorch')}
+        sys.modules.update(dict.fromkeys(hidden))  # None makes an import fail
+        try:
+            yield
+        finally:
+            sys.modules.update(hidden)
+        return
+    if CPU_ONLY_BUILD:
+        # The backward pass asks torch for a CUDA stream even where nothing runs on one.
+        sparse.ops.get_current_stream = lambda: 0
+    yield
+
+
+def _scatter_nd(indices: torch.Tensor, updates: torch.Tensor, shape: list[int]) -> torch.Tensor:
+    """spconv indexes with a list of tensors, which torch has announced to understand in another way.
+
+    Args:
+        indices: (N, D) cells.
+        updates: (N, C) their values.
+        shape: D sizes, then C.
+
+    Returns:
+        (*shape), zero elsewhere.
+    """
+    dense = updates.new_zeros(shape)
+    dense[tuple(indices.long().unbind(-1))] = updates
+    return dense
 
 
 def _trust_numpy_numbers() -> None:

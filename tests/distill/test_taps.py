@@ -1,11 +1,21 @@
 """Taps record one forward pass and nothing else."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, expand_braces, find_module
+from projects.mmdet3d_plugin.distill.taps import (
+    Call,
+    Recorder,
+    Tap,
+    expand_braces,
+    find_module,
+    map_tensors,
+    tensors_of,
+)
 
 
 class Net(nn.Module):
@@ -23,6 +33,18 @@ class Net(nn.Module):
         for _ in range(self.calls):
             out = self.second(self.act(self.first(x)))
         return out
+
+
+class Pair(nn.Module):
+    """Something with a module of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = nn.Bilinear(2, 3, 4)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(N, 2), (N, 3) -> (N, 4)."""
+        return self.pair(left, right)
 
 
 IMAGE = torch.randn(2, 3, 4, 4)
@@ -132,3 +154,31 @@ def test_nested_outputs_are_kept_as_they_are() -> None:
     recorded, (also_hidden, _) = recorder.pop()['0']
     assert recorded is out
     assert also_hidden is hidden
+
+
+def test_dataclasses_are_nested_values_too() -> None:
+    """What adapters hand to terms: tensors with names."""
+
+    @dataclass(frozen=True)
+    class Named:
+        left: torch.Tensor
+        right: list[torch.Tensor]
+        name: tuple[str, int]
+
+    value = Named(torch.zeros(2), [torch.ones(3)], ('x', 1))
+    assert [tensor.numel() for tensor in tensors_of(value)] == [2, 3]
+    doubled = map_tensors(lambda tensor: tensor * 2, value)
+    assert (doubled.right[0].tolist(), doubled.name) == ([2.0] * 3, ('x', 1))
+
+
+@pytest.mark.parametrize('clone', [False, True])
+def test_a_whole_call_is_recorded(clone: bool) -> None:
+    left, right = torch.rand(5, 2), torch.rand(5, 3)
+    host = Pair()
+    with Recorder(host, [Tap('pair:call', clone=clone)]) as recorder:
+        out = host(left, right)
+    call = recorder.pop()['pair:call']
+    assert isinstance(call, Call)
+    assert torch.equal(call.output, out)
+    assert [torch.equal(*both) for both in zip(call.args, (left, right), strict=True)] == [True, True]
+    assert (call.output is out) != clone

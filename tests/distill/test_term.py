@@ -8,11 +8,14 @@ import torch
 from mmcv import Config
 from torch import Tensor
 
+from projects.mmdet3d_plugin.distill.connectors import Identity
 from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
+from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
 from projects.mmdet3d_plugin.distill.registry import LOSSES, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.term import schedule_factor
+from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.term import Term, schedule_factor
 from tests.distill.conftest import BEV_TERM, PV_TERM
 from tests.distill.toy_host import toy_batch
 
@@ -28,6 +31,11 @@ def test_names_come_from_the_loss_and_count_the_places(recipe: Recipe) -> None:
     assert names(recipe, unnamed) == ['channel_wise_divergence_0', 'channel_wise_divergence_1']
     assert names(recipe, {**unnamed, 'on': 'encoder'}) == ['channel_wise_divergence']
     assert names(recipe, {**unnamed, 'on': 'stages', 'name': 'x'}) == ['x_0', 'x_1']
+
+
+def test_terms_may_be_given_by_name(recipe: Recipe) -> None:
+    by_name = dict(pv={k: v for k, v in PV_TERM.items() if k != 'name'}, bev={**BEV_TERM, 'weight': 0.0})
+    assert list(build_distiller(recipe(terms=by_name)).distill) == ['pv_0', 'pv_1']
 
 
 def test_student_and_teacher_may_be_tapped_at_different_places(recipe: Recipe) -> None:
@@ -136,3 +144,39 @@ def test_a_loss_may_ask_for_the_whole_step(recipe: Recipe) -> None:
         'loss_kd_count'
     ]
     assert many.item() == pytest.approx(3 * few.item(), rel=1e-5)
+
+
+def test_a_loss_may_read_more_than_maps() -> None:
+    """Dataclasses and lists of dicts arrive as they are, floats in fp32, the teacher's without graph."""
+    seen: list[Any] = []
+
+    class Reads(DistillLoss):
+        takes_connector = False
+
+        def forward(self, student: Any, teacher: Any, region: Tensor | None = None) -> Tensor:
+            seen.extend([student, teacher])
+            return student[0]['heatmap'].sum()
+
+    leaf = torch.ones(2, dtype=torch.float16, requires_grad=True)
+    heads = [{'heatmap': leaf * 1, 'index': torch.arange(3)}]
+    term = Term(Tap('a'), Tap('a'), Reads(), Identity())
+    assert term(Step({}, {'a': heads}, {'a': heads})).requires_grad
+    student, teacher = seen
+    assert (student[0]['heatmap'].dtype, student[0]['index'].dtype) == (torch.float32, torch.int64)
+    assert not teacher[0]['heatmap'].requires_grad
+    with pytest.raises(DistillError, match="FeatureL2 compares maps, but 'a' of the teacher gives a list"):
+        Term(Tap('a'), Tap('a'), FeatureL2(), Identity())(Step({}, {'a': heads}, {'a': heads}))
+
+
+def test_connector_for_a_loss_that_takes_none_is_an_error(recipe: Recipe) -> None:
+    term = dict(type='LocalGraph', on='encoder', connector='conv1x1')
+    with pytest.raises(DistillError, match="'local_graph': LocalGraph takes no connector"):
+        build_distiller(recipe(terms=[term]))
+
+
+def test_channels_of_both_sides_are_known_to_the_loss(recipe: Recipe) -> None:
+    term = dict(type='LocalGraph', on=dict(student='backbone.0', teacher='backbone.0'), k=4, num_query=6)
+    distiller = build_distiller(recipe(terms=[term]))
+    loss = distiller.distill['local_graph'].loss
+    assert (loss.student_adapter.linear.in_features, loss.teacher_adapter.linear.in_features) == (8, 12)
+    assert distiller(**toy_batch())['loss_kd_local_graph'].item() > 0

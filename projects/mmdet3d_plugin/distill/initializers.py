@@ -17,7 +17,7 @@ logger = logging.getLogger('focaldistiller')
 
 @dataclass
 class InheritReport:
-    """What became of each of the student's weights under the head."""
+    """What became of each of the student's weights: copied, made to fit, or left as initialised."""
 
     copied: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
@@ -25,9 +25,13 @@ class InheritReport:
 
     def __str__(self) -> str:
         text = f'{len(self.copied)} weights copied from the teacher, {len(self.resized)} resized'
-        text += f' ({", ".join(self.resized)})' if self.resized else ''
-        text += f', {len(self.left)} left as initialised'
-        return text + (f' ({", ".join(self.left)})' if self.left else '')
+        return f'{text}{_listed(self.resized)}, {len(self.left)} left as initialised{_listed(self.left)}'
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """The first few names in brackets."""
+    more = [f'and {len(names) - most} more'] if len(names) > most else []
+    return f' ({", ".join([*names[:most], *more])})' if names else ''
 
 
 @INITIALIZERS.register_module()

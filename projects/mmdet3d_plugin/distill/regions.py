@@ -13,8 +13,26 @@ from projects.mmdet3d_plugin.distill.step import Step
 Range = Sequence[float]
 
 
+class Region(nn.Module):
+    """Base of everything that says where a term matters; ``forward(step, teacher_feature)`` returns (N, 1, H, W) weights."""
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return False
+
+    def background(self, step: Step, like: Tensor) -> Tensor | None:
+        """Weights (N, 1, H, W) in [0, 1] of what lies outside, or None for 1 everywhere.
+
+        Args:
+            step: the present step.
+            like: (N, C, H, W), the teacher's feature.
+        """
+        return None
+
+
 @REGIONS.register_module()
-class GTHeatmap(nn.Module):
+class GTHeatmap(Region):
     """Gaussian heatmap of the ground-truth boxes on the BEV map, maximum over all classes.
 
     Args:
@@ -112,13 +130,28 @@ def box_heatmap(
     Returns:
         (B, 1, H, W) in [0, 1].
     """
+    centre, extent, inside = to_cells(boxes, limits, size)
+    inside &= (extent > 0).all(1)
+    radius = gaussian_radius(extent[inside, 0], extent[inside, 1], min_overlap).long().clamp(min=min_radius)
+    return draw_gaussians(centre[inside].long(), radius, sample[inside], size, batch_size)
+
+
+def to_cells(boxes: Tensor, limits: Range, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where boxes lie on a BEV grid.
+
+    Args:
+        boxes: (M, 5+) ``(x, y, z, l, w, ...)`` in metres.
+        limits: ``[x0, y0, z0, x1, y1, z1]`` in metres, what the grid covers.
+        size: (H, W) of the grid; row = y, column = x.
+
+    Returns:
+        (M, 2) centres (column, row) and (M, 2) length and width, both in cells, and (M,) whether the centre is inside.
+    """
     low = boxes.new_tensor(limits[:2])
     cell = (boxes.new_tensor(limits[3:5]) - low) / boxes.new_tensor(size[::-1])
     centre = (boxes[:, :2] - low) / cell
-    extent = boxes[:, 3:5] / cell
-    inside = ((centre >= 0) & (centre < centre.new_tensor(size[::-1]))).all(1) & (extent > 0).all(1)
-    radius = gaussian_radius(extent[inside, 0], extent[inside, 1], min_overlap).long().clamp(min=min_radius)
-    return draw_gaussians(centre[inside].long(), radius, sample[inside], size, batch_size)
+    inside = ((centre >= 0) & (centre < centre.new_tensor(size[::-1]))).all(1)
+    return centre, boxes[:, 3:5] / cell, inside
 
 
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor:

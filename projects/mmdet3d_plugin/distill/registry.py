@@ -11,7 +11,9 @@ LOSSES = Registry('distillation loss')
 CONNECTORS = Registry('connector')
 REGIONS = Registry('region')
 INITIALIZERS = Registry('initializer')
+TARGETS = Registry('target transform')
 TEACHERS = Registry('teacher')
+HEADS = Registry('distillation head')
 ADAPTERS = Registry('host adapter')
 
 

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,14 @@ from torch.utils.hooks import RemovableHandle
 from projects.mmdet3d_plugin.distill.registry import DistillError, nearest
 
 _BRACES = re.compile(r'\{([^{}]*)\}')
-_INPUT = ':input'
+_INPUT, _CALL = ':input', ':call'
+
+
+class Call(NamedTuple):
+    """One call of a module: its positional arguments as they are afterwards, and what it returned."""
+
+    args: tuple[Any, ...]
+    output: Any
 
 
 def _as_is(value: Any) -> Any:
@@ -26,7 +33,7 @@ class Tap:
 
     Args:
         path: dotted module path, such as ``'img_neck.fpn_convs.0.conv'``; its output is meant, or with the
-            suffix ``':input'`` its first positional argument.
+            suffix ``':input'`` its first positional argument, with ``':call'`` a :class:`Call`.
         read: turns what was recorded into the documented shape, for example (B, H*W, C) -> (B, C, H, W).
         channels: C of what ``read`` returns, where it is known before the first forward pass.
         size: (H, W) of what ``read`` returns, where it is known before the first forward pass.
@@ -57,7 +64,7 @@ def expand_braces(pattern: str) -> list[str]:
 def find_module(model: nn.Module, path: str) -> nn.Module:
     """The module at a dotted path; a wrong path is an error that names the nearest ones."""
     modules = dict(model.named_modules())
-    plain = path.removesuffix(_INPUT)
+    plain = path.removesuffix(_INPUT).removesuffix(_CALL)
     if not plain or plain not in modules:
         raise DistillError(f'{type(model).__name__} has no module {plain!r}; {nearest(plain, modules)}')
     return modules[plain]
@@ -128,10 +135,12 @@ class Recorder:
     def _listen(self, path: str, module: nn.Module) -> RemovableHandle:
         if path.endswith(_INPUT):
             return module.register_forward_pre_hook(lambda _, args: self._keep(path, _first(path, args)))
+        if path.endswith(_CALL):
+            return module.register_forward_hook(lambda _, args, output: self._keep(path, Call(args, output)))
         return module.register_forward_hook(lambda _, __, output: self._keep(path, output))
 
     def _keep(self, path: str, value: Any) -> None:
-        value = _map_tensors(torch.clone, value) if self._clone[path] else value
+        value = map_tensors(torch.clone, value) if self._clone[path] else value
         self._records[path].append(value)
         self._versions[path] = _versions(value)
 
@@ -142,21 +151,28 @@ def _first(path: str, args: tuple[Any, ...]) -> Any:
     return args[0]
 
 
-def _map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply ``fn`` to every tensor of a nested value."""
+def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
+    """Apply ``fn`` to every tensor of a nested value of lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, dict):
-        return {key: _map_tensors(fn, item) for key, item in value.items()}
+        return {key: map_tensors(fn, item) for key, item in value.items()}
+    if isinstance(value, Call):
+        return Call(tuple(map_tensors(fn, item) for item in value.args), map_tensors(fn, value.output))
     if isinstance(value, list | tuple):
-        return [_map_tensors(fn, item) for item in value]
+        mapped = [map_tensors(fn, item) for item in value]
+        return tuple(mapped) if isinstance(value, tuple) else mapped
+    if is_dataclass(value):
+        return replace(
+            value, **{part.name: map_tensors(fn, getattr(value, part.name)) for part in fields(value)}
+        )
     return value
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists and dicts."""
+    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists, dicts and dataclasses."""
     found: list[Tensor] = []
-    _map_tensors(found.append, value)
+    map_tensors(found.append, value)
     return found
 
 

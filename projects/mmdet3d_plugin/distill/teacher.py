@@ -11,7 +11,7 @@ from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
-from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.hosts.adapter import Detections, adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
@@ -85,6 +85,17 @@ class FrozenTeacher:
         self._steps += 1
         return recorder.pop(), predictions
 
+    @torch.no_grad()
+    def detect(self, batch: Mapping[str, Any], predictions: Any) -> list[Detections]:
+        """Final boxes of a batch, one entry per sample.
+
+        Args:
+            batch: as for :meth:`observe`.
+            predictions: what :meth:`observe` returned for it.
+        """
+        _, own = split_views(batch, self.view)
+        return self.adapter.detect(self.model, self.adapter.prepare(self.model, own), predictions)
+
     def taps(self, on: str) -> list[Tap]:
         """Where to listen for a short name or a module path of the teacher."""
         return self.adapter.taps(self.model, on)
@@ -128,12 +139,24 @@ def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn
     from projects.mmdet3d_plugin.engine.build import build_model
     from projects.mmdet3d_plugin.engine.checkpoint import load_weights
 
-    model = build_model(cfg.get('model'))
+    model = build_model(cfg.get('model') if checkpoint else without_pretrained(cfg.get('model')))
     if checkpoint is None:
         model.init_weights()
     else:
         logger.info('teacher %s: %s', checkpoint, load_weights(model, checkpoint, allow=allow))
     return model
+
+
+def without_pretrained(model: Any) -> Any:
+    """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded."""
+    if isinstance(model, Mapping):
+        kept = {key: value for key, value in model.items() if not _is_pretrained(key, value)}
+        return {key: without_pretrained(value) for key, value in kept.items()}
+    return [without_pretrained(item) for item in model] if isinstance(model, list | tuple) else model
+
+
+def _is_pretrained(key: str, value: Any) -> bool:
+    return key == 'init_cfg' and isinstance(value, Mapping) and value.get('type') == 'Pretrained'
 
 
 def hash_file(path: str) -> str:

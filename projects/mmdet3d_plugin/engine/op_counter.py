@@ -213,6 +213,10 @@ def _skip(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     aliases = [value.alias_info for value in func._schema.returns]
     if aliases and all(alias is not None for alias in aliases):
         return args[0] if aliases[0].is_write else func(*args, **kwargs)
+    if (
+        func._overloadpacket is torch.ops.aten.index
+    ):  # how many rows a mask picks is in the mask, not in its shape
+        return func(*args, **kwargs)
     device = next(_tensors(args)).device
     args, kwargs = tree_map_only(Tensor, lambda t: t.to('meta'), (args, kwargs))
     out = func(*args, **kwargs)

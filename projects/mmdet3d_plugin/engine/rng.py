@@ -65,3 +65,22 @@ def untouched_rng() -> Iterator[None]:
         yield
     finally:
         restore_rng(state)
+
+
+@contextlib.contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Run a block whose draws from the global generators of the CPU follow from a seed, and leave no trace.
+
+    mmdet3d's transforms draw from ``random``, ``np.random`` and torch; with this a sample depends neither on the
+    worker that loads it nor on what was loaded before. GPUs are left alone: loading processes must not touch them.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -193,8 +193,9 @@ def _max_epochs(cfg: Config) -> int:
 
 
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:
-    """Attach learning rate, optimizer, checkpoints, evaluation, logs and the config's own hooks."""
+    """Attach learning rate, momentum, optimizer, checkpoints, evaluation, logs and the config's own hooks."""
     runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
+    runner.register_momentum_hook(copy.deepcopy(cfg.get('momentum_config')))
     runner.register_hook(_optimize_hook(cfg), priority='ABOVE_NORMAL')
     runner.register_hook(SaveHook(**_without_type(cfg.get('checkpoint_config') or {})), priority='NORMAL')
     runner.register_timer_hook(dict(type='IterTimerHook'))

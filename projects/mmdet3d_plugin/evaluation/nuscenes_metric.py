@@ -50,7 +50,11 @@ _MAX_BOXES = 500  # the devkit refuses more per sample
 
 
 def format_results(
-    results: Sequence[dict[str, Any]], infos: Sequence[Info], classes: Sequence[str], out_dir: str | Path
+    results: Sequence[dict[str, Any]],
+    infos: Sequence[Info],
+    classes: Sequence[str],
+    out_dir: str | Path,
+    sensor: str = 'camera',
 ) -> Path:
     """Write predictions as a nuScenes submission file.
 
@@ -60,6 +64,7 @@ def format_results(
         infos: samples of the info file.
         classes: name of each label.
         out_dir: made when it is not there.
+        sensor: 'camera' or 'lidar', what the predictions were made from; the file says so.
 
     Returns:
         Path of ``results_nusc.json``.
@@ -69,7 +74,7 @@ def format_results(
             f'{len(results)} predictions for {len(infos)} samples: evaluation needs one per sample'
         )
     boxes = {i['token']: sample_boxes(r, i, classes) for r, i in zip(results, infos, strict=True)}
-    meta = dict(use_camera=True, use_lidar=False, use_radar=False, use_map=False, use_external=False)
+    meta = {f'use_{name}': name == sensor for name in ('camera', 'lidar', 'radar', 'map', 'external')}
     path = Path(out_dir) / 'results_nusc.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dict(meta=meta, results=boxes)))

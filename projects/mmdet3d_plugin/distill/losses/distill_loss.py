@@ -13,8 +13,27 @@ class DistillLoss(nn.Module):
     takes_region: bool = False
     """Whether ``forward`` uses the region. A recipe that gives a region to a loss without this is an error."""
 
+    takes_connector: bool = True
+    """Whether it compares maps (N, C, H, W), which a connector can bring together. False for a loss that aligns by
+    itself what hosts give besides maps: voxels with their cells, points, dicts of head outputs."""
+
     reads_step: bool = False
     """Whether ``forward`` wants the whole :class:`Step` as keyword ``step`` (ground truth, metas, predictions)."""
+
+    takes_background: bool = False
+    """Whether ``forward`` wants the region's background weights (N, 1, H, W), or None, as keyword ``background``."""
+
+    generates: bool = False
+    """Whether ``forward`` can leave a generated student feature in ``step.generated`` under the loss's ``name``."""
+
+    shared: bool = False
+    """Whether another term compares what this one generates, so that it must be left in ``step.generated``."""
+
+    needs_queries: bool = False
+    """Whether ``forward`` reads ``step.queries``, so that the recipe must have a distillation head."""
+
+    of: str | None = None
+    """Name of an earlier term whose generated feature is compared instead of the connector's."""
 
     def forward(self, student: Tensor, teacher: Tensor, region: Tensor | None = None) -> Tensor:
         """Compare two features.

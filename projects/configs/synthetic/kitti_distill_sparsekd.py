@@ -1,0 +1,17 @@
+# The pint-sized twin of lidar/distill/sparsekd_cp_voxel_s.py without label distillation and initialisation: the first of
+# three steps, each of which adds one part.
+_base_ = ['./kitti_centerpoint_student.py']
+
+distiller = dict(
+    type='Distiller',
+    teacher=dict(
+        type='FrozenTeacher',
+        config='projects/configs/synthetic/kitti_centerpoint_teacher.py',
+        checkpoint='work_dirs/kitti_centerpoint_teacher/latest.pth',
+        view='same',
+    ),
+    terms=[
+        dict(type='PivotalLogit', name='logit', on='heads', mask='gaussian', min_radius=1, weight=10.0),
+        dict(type='CenterRegression', name='regression', on='heads', weight=0.2),
+    ],
+)

@@ -1,0 +1,71 @@
+"""nuScenes as single point clouds, each joined with the sweeps before it: what LiDAR detectors train on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet.datasets.builder import DATASETS
+from mmdet3d.core.bbox import Box3DMode
+
+from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import CLASSES, NuScenesTemporalDataset
+from projects.mmdet3d_plugin.engine.rng import drawn_from
+from projects.mmdet3d_plugin.evaluation.nuscenes_metric import format_results
+
+
+@DATASETS.register_module()
+class NuScenesSweepsDataset(NuScenesTemporalDataset):
+    """One LiDAR keyframe per sample, on the info files of :class:`NuScenesTemporalDataset`.
+
+    The pipeline is made of mmdet3d's transforms, from ``LoadPointsFromFile`` and ``LoadPointsFromMultiSweeps`` to
+    ``Collect3D``. A collated training batch has ``points`` (list of (N_i, 5): x, y, z in metres, LiDAR frame,
+    intensity, seconds since the sweep), ``img_metas`` (list of dict), ``gt_bboxes_3d`` and ``gt_labels_3d``.
+
+    Args:
+        data_root: folder in the layout of nuScenes.
+        ann_file: info file, relative to ``data_root`` or absolute.
+        pipeline: transforms of one point cloud.
+        classes: names to detect, in the order of the labels.
+        point_cloud_range: (x0, y0, z0, x1, y1, z1), metres, LiDAR frame.
+        test_mode: samples in order, without ground truth and without chance.
+        kwargs: the rest, as for :class:`NuScenesTemporalDataset`.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        pipeline: Sequence[dict[str, Any]],
+        classes: Sequence[str] = CLASSES,
+        point_cloud_range: Sequence[float] = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
+        test_mode: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            data_root,
+            ann_file,
+            pipeline,
+            classes,
+            point_cloud_range=point_cloud_range,
+            test_mode=test_mode,
+            **kwargs,
+        )
+
+    def get_frame(self, index: int) -> dict[str, Any]:
+        """What mmdet3d's transforms start from; sweeps carry microseconds, as those transforms expect."""
+        frame = super().get_frame(index)
+        frame['sweeps'] = [
+            {**sweep, 'timestamp': info['timestamp']}
+            for sweep, info in zip(frame['sweeps'], self.infos[index]['sweeps'], strict=True)
+        ]
+        return {**frame, 'sample_idx': frame['sample_token'], 'box_mode_3d': Box3DMode.LIDAR}
+
+    def format_results(self, results: Sequence[dict[str, Any]], out_dir: str | Path) -> Path:
+        """Write predictions, in the order of this dataset, as a nuScenes submission file."""
+        boxes = [result.get('pts_bbox', result) for result in results]  # MVX detectors name their branch
+        return format_results(boxes, self.infos, self.CLASSES, out_dir, sensor='lidar')
+
+    def _queue(self, indices: list[int], rng: np.random.Generator) -> dict[str, Any]:
+        """Load the one frame of the queue; mmdet3d's transforms draw from global generators."""
+        with drawn_from(int(rng.integers(2**32))):
+            return self.pipeline(self.get_frame(indices[-1]))

@@ -1,0 +1,134 @@
+"""What the adapters of voxel detectors have in common: VoxelNet and the point branch of MVX detectors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.taps import Call, Tap
+from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, VoxelGrid, Voxels
+
+VOXELS = 'voxels'
+"""Key of a batch: the :class:`Voxels` that both detectors use."""
+
+
+class VoxelHostAdapter(HostAdapter):
+    """A detector that voxelises, encodes voxels, scatters them to BEV, and goes on with convolutions.
+
+    - ``voxels``: :class:`VoxelFeatures` of the voxel encoder, (V, C).
+    - ``backbone``: one (B, C, H, W) per stage, row = y, column = x.
+    - ``bev``: one (B, C, H, W) per level of the neck.
+    - ``heads``: raw outputs of the head.
+    """
+
+    prefix: ClassVar[str] = ''
+    """What module names begin with."""
+
+    def share(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
+        """Voxelise once for both where their grids agree, with the student's cap on the number of voxels."""
+        other = adapter_for(teacher)
+        alike = isinstance(other, VoxelHostAdapter) and other.grid(teacher) == self.grid(student)
+        if not alike or 'teacher_points' in batch:
+            return batch
+        return {**batch, VOXELS: Voxels(*student.voxelize(batch['points']))}
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
+        """Detection losses of points (list of (N_i, C)), boxes and labels."""
+        batch = dict(batch)
+        with _given(model, batch.pop(VOXELS, None)):
+            return model.forward_train(**batch)
+
+    def infer(self, model: nn.Module, batch: Batch) -> Any:
+        """Raw predictions, as ``heads`` gives them."""
+        with _given(model, batch.get(VOXELS)):
+            features = self.features(model, batch)
+        return self.read_heads(self.part(model, 'bbox_head')(features))
+
+    def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
+        """Boxes after the host's own threshold and non-maximum suppression."""
+        predictions = self.infer(model, batch) if predictions is None else predictions
+        head = self.part(model, 'bbox_head')
+        return [
+            Detections(*found)
+            for found in head.get_bboxes(*self.decoder_arguments(predictions), batch['img_metas'])
+        ]
+
+    def features(self, model: nn.Module, batch: Batch) -> list[Tensor]:
+        """Levels of the neck, (B, C, H, W) each."""
+        return model.extract_feat(batch['points'], batch['img_metas'])
+
+    def read_heads(self, outputs: Any) -> Any:
+        """What the head returned, in the shape that is documented."""
+        return outputs
+
+    def decoder_arguments(self, predictions: Any) -> tuple[Any, ...]:
+        """First arguments of the head's ``get_bboxes``."""
+        return tuple(predictions)
+
+    def part(self, model: nn.Module, name: str) -> nn.Module:
+        """One of the detector's modules, whatever its names begin with."""
+        return getattr(model, self.prefix + name)
+
+    def grid(self, model: nn.Module) -> VoxelGrid:
+        """How this detector cuts space."""
+        return VoxelGrid.of(self.part(model, 'voxel_layer'))
+
+    def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
+        """'voxels', 'backbone', 'bev' and 'heads', see the class."""
+        p, stages = self.prefix, self.part(model, 'backbone').blocks
+        encoder = self.part(model, 'voxel_encoder')
+        read = partial(read_voxels, grid=self.grid(model))
+        return {
+            'voxels': [Tap(f'{p}voxel_encoder:call', read=read, channels=_width(encoder))],
+            'backbone': [
+                Tap(f'{p}backbone.blocks.{i}', channels=stage[0].out_channels)
+                for i, stage in enumerate(stages)
+            ],
+            'bev': [
+                Tap(f'{p}neck', read=itemgetter(level), channels=channels)
+                for level, channels in enumerate(_neck_channels(self.part(model, 'neck')))
+            ],
+            # A centre head turns its logits into probabilities in place when it computes its loss.
+            'heads': [Tap(f'{p}bbox_head', read=self.read_heads, clone=True)],
+        }
+
+    def box_convention(self, model: nn.Module) -> str:
+        """mmdet3d 1.0 has one convention."""
+        return 'v1.0'
+
+
+@contextmanager
+def _given(model: nn.Module, voxels: Voxels | None) -> Iterator[None]:
+    """Let a detector use these voxels instead of its own, inside a ``with`` block."""
+    if voxels is None:
+        yield
+        return
+    model.voxelize = lambda points: voxels.copy()
+    try:
+        yield
+    finally:
+        del model.voxelize
+
+
+def read_voxels(call: Call, grid: VoxelGrid) -> VoxelFeatures:
+    """A voxel encoder's call ``(points, num_points, coors) -> (V, C)`` as :class:`VoxelFeatures`."""
+    _, num_points, coors = call.args
+    return VoxelFeatures(call.output, coors, num_points, grid)
+
+
+def _width(encoder: nn.Module) -> int | None:
+    """Channels of a voxel encoder's output, None where its class does not say."""
+    if hasattr(encoder, 'pfn_layers'):
+        return encoder.pfn_layers[-1].linear.out_features
+    return getattr(encoder, 'num_features', None)
+
+
+def _neck_channels(neck: nn.Module) -> list[int]:
+    """Channels of every level: SECONDFPN joins its branches to one level, FPN has ``num_outs`` alike."""
+    if isinstance(neck.out_channels, int):
+        return [neck.out_channels] * neck.num_outs
+    return [sum(neck.out_channels)]

@@ -1,0 +1,131 @@
+"""Label distillation: the teacher's boxes become targets of the student, before its own loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmcv.ops import box_iou_rotated
+from torch import Tensor
+
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
+from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError, build_part
+
+
+@TARGETS.register_module()
+class TeacherLabels:
+    """Add the teacher's confident boxes to the ground truth (SparseKD's label distillation).
+
+    Ground truth comes first, so that a detector's limit on the number of objects cuts the teacher's boxes and not it,
+    and a box of the teacher is dropped where it overlaps the ground truth or a surer box of the teacher, so that no
+    object is a target twice.
+
+    Args:
+        score_thr: least score, one for all classes or one per class in the order of labels.
+        overlap: drop what overlaps more than this, seen from above, with something better; of any class.
+        compat: as published: the teacher's boxes before the ground truth, duplicates included.
+    """
+
+    def __init__(
+        self, score_thr: float | Sequence[float] = 0.6, overlap: float = 0.1, compat: bool = False
+    ) -> None:
+        if not 0 <= overlap <= 1:
+            raise ValueError(f'overlap must lie between 0 and 1, got {overlap}')
+        self.score_thr, self.overlap, self.compat = score_thr, overlap, compat
+
+    def __call__(self, batch: Batch, detections: Sequence[Detections]) -> Batch:
+        """New targets.
+
+        Args:
+            batch: the student's, with ``gt_bboxes_3d`` (list of B boxes) and ``gt_labels_3d`` (list of B (n,)).
+            detections: the teacher's, of the same B samples in the same frame of coordinates.
+
+        Returns:
+            A batch with more boxes and labels; the argument is not changed.
+        """
+        samples = zip(batch['gt_bboxes_3d'], batch['gt_labels_3d'], detections, strict=True)
+        changed = [self.join(*sample) for sample in samples]
+        boxes, labels = ([item[i] for item in changed] for i in range(2))
+        return {**batch, 'gt_bboxes_3d': boxes, 'gt_labels_3d': labels}
+
+    def join(self, boxes: Any, labels: Tensor, found: Detections) -> tuple[Any, Tensor]:
+        """Targets of one sample.
+
+        Args:
+            boxes: n ground-truth boxes, LiDAR frame.
+            labels: (n,).
+            found: m boxes of the teacher, scores (m,) and labels (m,).
+
+        Returns:
+            n + k boxes and (n + k,) labels, k <= m.
+        """
+        sure = self.confident(found)
+        more = like_ground_truth(found.boxes[sure], boxes).to(boxes.tensor.device)
+        names = found.labels[sure].to(labels)
+        if self.compat:
+            return type(boxes).cat([more, boxes]), torch.cat([names, labels])
+        new = first_of_overlapping(boxes.bev, more.bev, self.overlap)
+        return type(boxes).cat([boxes, more[new]]), torch.cat([labels, names[new]])
+
+    def confident(self, found: Detections) -> Tensor:
+        """Indices of the boxes whose score is above the limit of their class, surest first."""
+        limit = torch.as_tensor(self.score_thr, dtype=found.scores.dtype, device=found.scores.device)
+        if limit.dim() and len(found.labels) and int(found.labels.max()) >= len(limit):
+            raise DistillError(
+                f'TeacherLabels has score_thr for {len(limit)} classes, but the teacher found label '
+                f'{int(found.labels.max())}; give one number, or one per class'
+            )
+        limit = limit[found.labels] if limit.dim() else limit
+        order = found.scores.argsort(descending=True)
+        return order[(found.scores > limit)[order]]
+
+
+def build_targets(cfgs: Sequence[Mapping]) -> list[TeacherLabels]:
+    """Target transforms of a recipe's ``targets``."""
+    return [build_part(TARGETS, cfg, "'targets'") for cfg in cfgs]
+
+
+def change_targets(
+    targets: Sequence[TeacherLabels], batch: Batch, detect: Callable[[], Sequence[Detections]]
+) -> Batch:
+    """Let target transforms change a batch, one after the other.
+
+    Args:
+        targets: see :func:`build_targets`.
+        batch: the student's.
+        detect: gives the teacher's boxes, one entry per sample; called where there are targets.
+    """
+    found = detect() if targets else []
+    for target in targets:
+        batch = target(batch, found)
+    return batch
+
+
+def like_ground_truth(found: Any, boxes: Any) -> Any:
+    """The teacher's boxes with as many numbers per box as the ground truth has; a student without velocity needs none."""
+    width = boxes.tensor.shape[1]
+    if found.tensor.shape[1] < width:
+        raise DistillError(
+            f'the ground truth has {width} numbers per box (velocity), the boxes of the teacher {found.tensor.shape[1]}; '
+            'TeacherLabels needs a teacher that predicts them all'
+        )
+    return type(boxes)(found.tensor[:, :width], box_dim=width)
+
+
+def first_of_overlapping(taken: Tensor, boxes: Tensor, overlap: float) -> Tensor:
+    """Which boxes overlap nothing that comes before them.
+
+    Args:
+        taken: (n, 5) rotated boxes ``(x, y, l, w, yaw)`` that stay in any case.
+        boxes: (m, 5), best first.
+        overlap: largest intersection over union that is not an overlap.
+
+    Returns:
+        (m,) bool.
+    """
+    free = (
+        (box_iou_rotated(boxes, taken) <= overlap).all(1) if len(taken) else boxes.new_ones(len(boxes)).bool()
+    )
+    among = box_iou_rotated(boxes, boxes) > overlap
+    for i in range(1, len(boxes)):
+        free[i] &= not (among[i, :i] & free[:i]).any()
+    return free
