@@ -139,6 +139,17 @@ def test_worse_predictions_score_less(everything: KittiFrames) -> None:
     assert everything.evaluate(none)['mAP_3d_R40_hard'] == 0
 
 
+def test_a_short_range_need_not_find_what_lies_beyond(synthetic_kitti: Path) -> None:
+    settings = dict(_config(synthetic_kitti).data.test, ann_file='kitti_infos_trainval.pkl')
+    settings['point_cloud_range'] = [0, -18, -3, 36, 18, 1]
+    scores = {}
+    for within in (False, True):
+        dataset = build_dataset(dict(settings, truth_in_range=within))
+        scores[within] = dataset.evaluate(_truth(dataset))['mAP_3d_R40_hard']
+    assert scores[True] > scores[False]
+    assert scores[True] == pytest.approx(1, abs=0.2)  # KITTI's rule, where a class has fewer than 41 left
+
+
 def test_results_of_a_two_stage_wrapper_are_understood(everything: KittiFrames) -> None:
     plain = _truth(everything)
     assert everything.evaluate([dict(pts_bbox=r) for r in plain]) == everything.evaluate(plain)
