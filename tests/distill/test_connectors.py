@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.connectors import Deconv, Identity, ResizeConv, build_connector
+from projects.mmdet3d_plugin.distill.connectors import Deconv, Identity, Resize, ResizeConv, build_connector
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.taps import Tap
 
@@ -18,6 +18,13 @@ def test_deconv_reaches_any_integer_scale(scale: int) -> None:
     assert isinstance(connector, Deconv)
     out = connector(torch.randn(2, 4, 5, 6), (5 * scale, 6 * scale))
     assert out.shape == (2, 6, 5 * scale, 6 * scale)
+
+
+def test_resize_learns_nothing_and_gives_any_size() -> None:
+    connector = build_connector('resize', *taps((5, 6), (9, 12)), 'there')
+    assert isinstance(connector, Resize)
+    assert not list(connector.parameters())
+    assert connector(torch.ones(1, 4, 5, 6), (9, 12)).equal(torch.ones(1, 4, 9, 12))
 
 
 def test_deconv_has_the_published_layers_at_2x_and_two_of_them_at_4x() -> None:

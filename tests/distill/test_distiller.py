@@ -191,6 +191,15 @@ def test_batch_without_boxes_gives_exact_zero_and_live_graph(distiller: Distille
     assert distiller.student.encoder.weight.grad.abs().sum() == 0
 
 
+def test_recipe_without_terms_trains_the_student_alone(recipe: Recipe) -> None:
+    """The row that says what head inheritance alone is worth: the teacher is not even asked."""
+    distiller = build_distiller(recipe(terms=[], initialize=[dict(type='InheritHead')]))
+    distiller.teacher.model.forward = None
+    distiller.init_weights()
+    assert list(distiller(**toy_batch())) == ['loss_toy']
+    assert torch.equal(distiller.student.head.out.bias, distiller.teacher.model.head.out.bias)
+
+
 def test_frozen_place_cannot_be_taught(recipe: Recipe) -> None:
     distiller = build_distiller(recipe())
     distiller.student.requires_grad_(False)

@@ -54,3 +54,41 @@ def test_legacy_twin_differs_by_the_published_switches_alone() -> None:
     assert bev.region.legacy
     assert (bev.weight, bev.region.min_overlap) == (0.1, 0.1)
     assert distiller.teacher.view == 'upsampled'
+
+
+FD3D = [path for path in RECIPES if 'fd3d' in path.stem]
+
+
+def test_fd3d_has_the_papers_parts() -> None:
+    _, distiller = build(Path('projects/configs/distiller/base_distill_small_fd3d.py'))
+    assert distiller.terms == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
+    assert distiller.distill['head'].init == 'teacher'
+    assert distiller.distill['bev_generation'].loss.shared
+    assert not distiller.distill['pv_generation_0'].loss.shared
+    assert all(distiller.distill[name].region.instances.source == 'both' for name in distiller.terms[:5])
+
+
+@pytest.mark.parametrize('path', FD3D, ids=lambda path: path.stem)
+def test_every_fd3d_row_has_a_pint_sized_twin_of_the_same_terms(path: Path) -> None:
+    """Weights and connectors may differ, the method may not."""
+    row = path.stem.partition('fd3d')[2]
+    twin = load_config(f'projects/configs/synthetic/distill_fd3d{row}.py').distiller
+    full = build(path)[0].distiller
+    assert twin.get('head') == full.get('head')
+    assert twin.terms.keys() == full.terms.keys()
+    free = ('weight', 'connector')
+    for name, term in full.terms.items():
+        ours = {key: value for key, value in term.items() if key not in free}
+        assert ours == {key: value for key, value in twin.terms[name].items() if key not in free}, name
+        assert (term.weight == 0) == (twin.terms[name].weight == 0)
+
+
+def test_ablation_rows_differ_from_the_recipe_where_their_names_say() -> None:
+    def terms(row: str) -> list[str]:
+        return build(Path(f'projects/configs/distiller/base_distill_small_fd3d_{row}.py'))[1].terms
+
+    levels = [f'pv_generation_{i}' for i in range(4)]
+    assert terms('pv') == levels
+    assert terms('bev') == ['bev_generation']
+    assert terms('focal') == ['bev_focal']
+    assert terms('heatmap') == [*levels, 'bev_generation', 'bev_focal', 'bev_l2']

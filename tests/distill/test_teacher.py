@@ -10,7 +10,7 @@ from mmcv import Config
 
 from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, without_pretrained
 from projects.mmdet3d_plugin.engine.errors import UserError
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch
 
@@ -122,3 +122,13 @@ def test_plain_state_dict_file_and_wrapper_prefix(tmp_path: Path) -> None:
     path = tmp_path / 'wrapped.pth'
     torch.save({f'module.{name}': value for name, value in model.state_dict().items()}, path)
     assert torch.equal(FrozenTeacher(CONFIG, str(path)).model.encoder.bias, model.encoder.bias)
+
+
+def test_random_weights_start_from_no_download() -> None:
+    model = dict(
+        backbone=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+        heads=[dict(init_cfg=dict(type='Normal', std=0.1)), dict(init_cfg=dict(type='Pretrained'))],
+    )
+    stripped = without_pretrained(model)
+    assert stripped == dict(backbone=dict(depth=50), heads=[dict(init_cfg=dict(type='Normal', std=0.1)), {}])
+    assert 'init_cfg' in model['backbone']

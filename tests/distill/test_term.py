@@ -33,6 +33,11 @@ def test_names_come_from_the_loss_and_count_the_places(recipe: Recipe) -> None:
     assert names(recipe, {**unnamed, 'on': 'stages', 'name': 'x'}) == ['x_0', 'x_1']
 
 
+def test_terms_may_be_given_by_name(recipe: Recipe) -> None:
+    by_name = dict(pv={k: v for k, v in PV_TERM.items() if k != 'name'}, bev={**BEV_TERM, 'weight': 0.0})
+    assert list(build_distiller(recipe(terms=by_name)).distill) == ['pv_0', 'pv_1']
+
+
 def test_student_and_teacher_may_be_tapped_at_different_places(recipe: Recipe) -> None:
     term = {
         **PV_TERM,

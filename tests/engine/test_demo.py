@@ -15,15 +15,14 @@ from projects.mmdet3d_plugin.datasets.synthetic import create
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.demo import (
     CONTENDERS,
-    ROOT,
     DemoOptions,
     demo_stages,
-    machine,
     print_outcomes,
     read_outcomes,
     write_report,
 )
 from projects.mmdet3d_plugin.engine.stages import Stage, StageRunner, write_json
+from projects.mmdet3d_plugin.engine.training_run import ROOT
 
 METRICS = {
     'NDS': 0.4,
@@ -129,7 +128,3 @@ def test_table_and_report_hold_the_figures(tmp_path: Path) -> None:
     assert runner.stages[0].shown in text
     assert '0:01:01' in text
     assert 'torch version' in text
-
-
-def test_machine_is_described() -> None:
-    assert 'cores' in machine()

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.engine.checkpoint import plain_state, read_checkpoint, write_checkpoint
 from projects.mmdet3d_plugin.engine.config import load_config
-from projects.mmdet3d_plugin.engine.distill import distill
+from projects.mmdet3d_plugin.engine.distill import distill, make_distiller
 from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.rng import seed_everything
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.engine.train import TrainOptions, make_detector
 from tests.engine.toy import ONE_PROCESS, toy_config
@@ -59,6 +61,17 @@ def test_a_recipe_is_distilled_and_its_student_needs_no_teacher(recipe: Config, 
     metrics = evaluate_checkpoint(recipe, tmp_path / 'run/epoch_2.pth', out_dir=tmp_path, launch=ONE_PROCESS)
     for name in ('NDS', 'mAP', 'mATE'):
         assert lines[-1][name] == pytest.approx(metrics[name], abs=1e-5)
+
+
+def test_a_student_starts_from_the_weights_that_it_would_have_alone(recipe: Config) -> None:
+    recipe.distiller.initialize = []
+    seed_everything(7, False)
+    alone = make_detector(recipe)
+    drawn = torch.rand(3)
+    seed_everything(7, False)
+    taught = make_distiller(recipe).student
+    assert all(torch.equal(weight, alone.state_dict()[key]) for key, weight in taught.state_dict().items())
+    assert torch.equal(torch.rand(3), drawn)
 
 
 def test_a_resumed_distillation_equals_a_straight_one(recipe: Config, tmp_path: Path) -> None:

@@ -3,38 +3,52 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.regions import Range, join_boxes, pc_range_of
+from projects.mmdet3d_plugin.distill.instance_region import InstanceRegion
+from projects.mmdet3d_plugin.distill.instances import Instances
+from projects.mmdet3d_plugin.distill.regions import Range, pc_range_of
 from projects.mmdet3d_plugin.distill.registry import REGIONS
 from projects.mmdet3d_plugin.distill.step import Step
 
 
 @REGIONS.register_module()
-class BEVFootprint(nn.Module):
-    """Cells that ground-truth boxes cover on the BEV map (the paper's instance-level areas, seen from above).
+class BEVFootprint(InstanceRegion):
+    """Cells that instances cover on the BEV map (the paper's instance-level areas, seen from above).
 
     Args:
         margin: metres by which every box is enlarged on each side.
+        source: whose boxes, see :class:`InstanceSource`.
+        top_k: see there.
+        min_score: see there.
+        gate: see there.
     """
 
-    def __init__(self, margin: float = 0.0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        margin: float = 0.0,
+        source: str = 'gt',
+        top_k: int = 100,
+        min_score: float = 0.1,
+        gate: float | None = None,
+    ) -> None:
+        super().__init__(source, top_k, min_score, gate)
         self.margin = margin
 
-    def forward(self, step: Step, like: Tensor) -> Tensor:
-        """1 inside, 0 outside.
+    def draw(self, instances: Instances, step: Step, like: Tensor) -> Tensor:
+        """Footprints at the resolution of the BEV feature.
 
         Args:
-            step: its batch gives ``gt_bboxes_3d`` (LiDAR frame, metres) and ``pc_range``.
+            instances: what to draw.
+            step: its ``img_metas`` give ``pc_range``.
             like: (B, C, H, W), the teacher's BEV feature; row = y, column = x.
 
         Returns:
             (B, 1, H, W).
         """
-        boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], like.device)
-        size, limits = tuple(like.shape[-2:]), pc_range_of(step.batch['img_metas'])
-        return draw_footprints(boxes, sample, limits, size, like.shape[0], margin=self.margin)
+        limits, size = pc_range_of(step.batch['img_metas']), tuple(like.shape[-2:])
+        boxes, sample, weight = instances.boxes, instances.sample, instances.weight
+        return draw_footprints(boxes, sample, limits, size, like.shape[0], weight, self.margin)
 
 
 def draw_footprints(

@@ -26,6 +26,18 @@ class Identity(nn.Module):
 
 
 @CONNECTORS.register_module()
+class Resize(nn.Module):
+    """Bilinear resize to the teacher's size and nothing learned: what the student itself sees must be alike.
+
+    It suits a student that inherits the teacher's head, which reads the student's feature as it is.
+    """
+
+    def forward(self, feature: Tensor, size: Size) -> Tensor:
+        """(N, C, h, w) -> (N, C, *size)."""
+        return F.interpolate(feature, size=size, mode='bilinear', align_corners=False)
+
+
+@CONNECTORS.register_module()
 class Conv1x1(nn.Module):
     """Change the number of channels, cell by cell.
 

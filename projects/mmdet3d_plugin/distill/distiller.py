@@ -1,6 +1,5 @@
 """Train a student under a teacher."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,8 @@ from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.configs import classes_of
+from projects.mmdet3d_plugin.distill.distillation_head import build_head
+from projects.mmdet3d_plugin.distill.guards import merge, require_agreement, require_gradient
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part, nearest
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
@@ -16,11 +17,10 @@ from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, tensors_of
 from projects.mmdet3d_plugin.distill.targets import build_targets, change_targets
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
-from projects.mmdet3d_plugin.distill.term import build_terms
+from projects.mmdet3d_plugin.distill.term import HEAD, build_terms, require_head
 from projects.mmdet3d_plugin.distill.views import split_views
 
-logger = logging.getLogger('focaldistiller')
-RECIPE_KEYS = ('type', 'teacher', 'terms', 'targets', 'initialize', 'debug')
+RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
 
 
 class Distiller(nn.Module):
@@ -29,7 +29,8 @@ class Distiller(nn.Module):
     Args:
         student: the apprentice; all that is kept after training.
         teacher: the expert; not a part of this module.
-        terms: what is taught, as configs, see :func:`build_terms`.
+        terms: what is taught, as configs, see :func:`build_terms`; none for a student that only starts from the teacher.
+        head: arguments of :class:`DistillationHead`, whose queries say where it matters; None for a recipe without.
         targets: how the teacher's detections change the student's ground truth, as configs; terms see the original.
         initialize: how the student starts from the teacher, as configs.
         classes: the student's class names, compared with the teacher's.
@@ -40,7 +41,8 @@ class Distiller(nn.Module):
         self,
         student: nn.Module,
         teacher: FrozenTeacher,
-        terms: Sequence[Mapping],
+        terms: Sequence[Mapping] | Mapping[str, Mapping],
+        head: Mapping | None = None,
         targets: Sequence[Mapping] = (),
         initialize: Sequence[Mapping] = (),
         classes: Sequence[str] | None = None,
@@ -51,11 +53,15 @@ class Distiller(nn.Module):
         self.teacher = teacher
         self.adapter = adapter_for(student)
         self.distill = build_terms(terms, lambda on: self.adapter.taps(student, on), teacher.taps)
+        self.terms = list(self.distill)
+        if head is not None:
+            self.distill[HEAD] = build_head(head, teacher)
+        require_head(self.distill)
         self.targets = build_targets(targets)
         self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
         self.debug = debug
         self.epoch = 0
-        self._require_agreement(classes)
+        require_agreement(student, teacher, classes)
         self._register_state_dict_hook(save_plain_names)
         self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
 
@@ -73,14 +79,19 @@ class Distiller(nn.Module):
             The student's losses and one ``loss_kd_<term>`` per term.
         """
         batch = self.adapter.share(self.student, self.teacher.model, batch)
-        knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
+        if not self.distill and not self.targets:
+            return self.adapter.losses(self.student, own)
+        knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         taught = change_targets(self.targets, own, lambda: self.teacher.detect(batch, predictions))
         with Recorder(self.student, self._taps('student')) as recorder:
             losses = self.adapter.losses(self.student, taught)
         step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
-        return _merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.distill})
+        if HEAD in self.distill:
+            step.queries, more = self.distill[HEAD](step)
+            losses = merge(losses, more)
+        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""
@@ -103,10 +114,11 @@ class Distiller(nn.Module):
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint should remember: the teacher's file and hash, the terms."""
-        return {'teacher': self.teacher.meta(), 'terms': list(self.distill)}
+        return {'teacher': self.teacher.meta(), 'terms': self.terms}
 
     def _taps(self, side: str) -> list[Any]:
-        return [getattr(term, side) for term in self.distill.values()]
+        taps = [getattr(self.distill[name], side) for name in self.terms]
+        return taps + (self.distill[HEAD].taps if side == 'teacher' and HEAD in self.distill else [])
 
     def _device(self) -> torch.device:
         return next(self.student.parameters()).device
@@ -125,48 +137,8 @@ class Distiller(nn.Module):
         except ValueError as error:
             raise DistillError(f'the term {name!r}: {error}') from error
         if self.debug and torch.is_grad_enabled():
-            _require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
+            require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
         return loss
-
-    def _require_agreement(self, classes: Sequence[str] | None) -> None:
-        """Same classes in the same order, same box convention; otherwise heads and masks would be permuted."""
-        theirs = self.teacher.classes
-        if classes is None or theirs is None:
-            logger.warning(
-                'class names of teacher and student cannot be compared: a config does not list them'
-            )
-        elif list(classes) != list(theirs):
-            odd = sorted(set(classes) ^ set(theirs))
-            reason = f'{odd} are known to one only' if odd else 'the order differs'
-            raise DistillError(
-                f'teacher and student must have the same class names in the same order: {reason}'
-            )
-        mine = self.adapter.box_convention(self.student)
-        other = self.teacher.adapter.box_convention(self.teacher.model)
-        if mine is not None and other is not None and mine != other:
-            raise DistillError(
-                f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
-            )
-
-
-def _require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
-    """Raise when a term that is not zero sends no gradient to the tensors it taps."""
-    if loss.detach() == 0:
-        return
-    grads = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
-    if not any(grad is not None and grad.any() for grad in grads):
-        raise DistillError(
-            f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
-        )
-
-
-def _merge(losses: dict[str, Any], more: dict[str, Tensor]) -> dict[str, Any]:
-    doubled = sorted(set(losses) & set(more))
-    if doubled:
-        raise DistillError(
-            f"the loss {doubled[0]!r} exists in the student already; give the term another 'name'"
-        )
-    return {**losses, **more}
 
 
 def build_distiller(cfg: Config) -> Distiller:
@@ -176,6 +148,7 @@ def build_distiller(cfg: Config) -> Distiller:
         cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
     """
     from projects.mmdet3d_plugin.engine.build import build_model  # the engine imports this room
+    from projects.mmdet3d_plugin.engine.rng import untouched_rng
 
     if cfg.get('distiller') is None:
         raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
@@ -188,5 +161,9 @@ def build_distiller(cfg: Config) -> Distiller:
     for key in ('teacher', 'terms'):
         if key not in recipe:
             raise DistillError(f"'distiller' needs {key!r}")
-    teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'")
-    return Distiller(build_model(cfg.get('model')), teacher, classes=classes_of(cfg), **recipe)
+    student = build_model(cfg.get('model'))
+    with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
+        teacher = build_part(
+            TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'"
+        )
+        return Distiller(student, teacher, classes=classes_of(cfg), **recipe)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.regions import join_boxes
+from projects.mmdet3d_plugin.distill.instance_region import InstanceRegion
+from projects.mmdet3d_plugin.distill.instances import Instances
 from projects.mmdet3d_plugin.distill.registry import REGIONS, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
@@ -19,33 +20,45 @@ _EDGES = torch.tensor([[a, a | bit] for a in range(8) for bit in (1, 2, 4) if no
 
 
 @REGIONS.register_module()
-class PVArea(nn.Module):
-    """Cells of image features that ground-truth boxes cover (the paper's instance-level areas in perspective view).
+class PVArea(InstanceRegion):
+    """Cells of image features that instances cover (the paper's instance-level areas in perspective view).
 
     Args:
         shape: 'outline' of the projected box, or the 'rectangle' around it.
+        source: whose boxes, see :class:`InstanceSource`.
+        top_k: see there.
+        min_score: see there.
+        gate: see there.
     """
 
-    def __init__(self, shape: str = 'outline') -> None:
-        super().__init__()
+    def __init__(
+        self,
+        shape: str = 'outline',
+        source: str = 'gt',
+        top_k: int = 100,
+        min_score: float = 0.1,
+        gate: float | None = None,
+    ) -> None:
+        super().__init__(source, top_k, min_score, gate)
         if shape not in SHAPES:
             raise ValueError(f'shape must be one of {SHAPES}, got {shape!r}')
         self.shape = shape
 
-    def forward(self, step: Step, like: Tensor) -> Tensor:
-        """1 inside, 0 outside.
+    def draw(self, instances: Instances, step: Step, like: Tensor) -> Tensor:
+        """Outlines at the resolution of one level of image features.
 
         Args:
-            step: its batch gives ``gt_bboxes_3d`` (LiDAR frame, metres), and ``lidar2img`` and ``img_shape`` in the metas.
-            like: (B * num_cams, C, h, w), the teacher's feature at one level.
+            instances: what to draw.
+            step: its ``img_metas`` give ``lidar2img`` and ``img_shape``.
+            like: (B * num_cams, C, h, w), the teacher's feature.
 
         Returns:
             (B * num_cams, 1, h, w).
         """
-        boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], like.device)
         lidar2img, image = cameras_of(step.batch['img_metas'], like.device)
-        size = tuple(like.shape[-2:])
-        return draw_areas(boxes, sample, lidar2img, image, size, shape=self.shape).flatten(0, 1)
+        boxes, sample, weight = instances.boxes, instances.sample, instances.weight
+        areas = draw_areas(boxes, sample, lidar2img, image, tuple(like.shape[-2:]), weight, self.shape)
+        return areas.flatten(0, 1)
 
 
 def cameras_of(img_metas: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:

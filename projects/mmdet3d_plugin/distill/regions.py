@@ -13,8 +13,26 @@ from projects.mmdet3d_plugin.distill.step import Step
 Range = Sequence[float]
 
 
+class Region(nn.Module):
+    """Base of everything that says where a term matters; ``forward(step, teacher_feature)`` returns (N, 1, H, W) weights."""
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return False
+
+    def background(self, step: Step, like: Tensor) -> Tensor | None:
+        """Weights (N, 1, H, W) in [0, 1] of what lies outside, or None for 1 everywhere.
+
+        Args:
+            step: the present step.
+            like: (N, C, H, W), the teacher's feature.
+        """
+        return None
+
+
 @REGIONS.register_module()
-class GTHeatmap(nn.Module):
+class GTHeatmap(Region):
     """Gaussian heatmap of the ground-truth boxes on the BEV map, maximum over all classes.
 
     Args:

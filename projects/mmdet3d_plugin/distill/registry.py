@@ -13,6 +13,7 @@ REGIONS = Registry('region')
 INITIALIZERS = Registry('initializer')
 TARGETS = Registry('target transform')
 TEACHERS = Registry('teacher')
+HEADS = Registry('distillation head')
 ADAPTERS = Registry('host adapter')
 
 

@@ -1,7 +1,11 @@
 """What one training step lets the terms see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
+
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 
 
 @dataclass
@@ -14,6 +18,8 @@ class Step:
         teacher: what the taps of the teacher recorded, by module path.
         expert: the teacher's raw predictions, as its host returns them.
         epoch: epochs finished so far.
+        queries: what the distillation head read off the teacher's BEV feature, in recipes that have one.
+        generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
     """
 
     batch: dict[str, Any]
@@ -21,3 +27,5 @@ class Step:
     teacher: dict[str, Any]
     expert: Any = None
     epoch: int = 0
+    queries: QueryReading | None = None
+    generated: dict[str, Tensor] = field(default_factory=dict)

@@ -139,12 +139,27 @@ def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn
     from projects.mmdet3d_plugin.engine.build import build_model
     from projects.mmdet3d_plugin.engine.checkpoint import load_weights
 
-    model = build_model(cfg.get('model'))
+    model = build_model(cfg.get('model') if checkpoint else without_pretrained(cfg.get('model')))
     if checkpoint is None:
         model.init_weights()
     else:
         logger.info('teacher %s: %s', checkpoint, load_weights(model, checkpoint, allow=allow))
     return model
+
+
+def without_pretrained(model: Any) -> Any:
+    """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded.
+
+    Dicts and tuples keep their kind: mmdet3d reads some by attribute and insists on tuples elsewhere.
+    """
+    if isinstance(model, Mapping):
+        kept = {key: value for key, value in model.items() if not _is_pretrained(key, value)}
+        return type(model)({key: without_pretrained(value) for key, value in kept.items()})
+    return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
+
+
+def _is_pretrained(key: str, value: Any) -> bool:
+    return key == 'init_cfg' and isinstance(value, Mapping) and value.get('type') == 'Pretrained'
 
 
 def hash_file(path: str) -> str:

@@ -10,11 +10,21 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.registry import LOSSES, REGIONS, DistillError, build_part, find_type
+from projects.mmdet3d_plugin.distill.regions import Region
+from projects.mmdet3d_plugin.distill.registry import (
+    LOSSES,
+    REGIONS,
+    DistillError,
+    build_part,
+    find_type,
+    nearest,
+)
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap, map_tensors, tensors_of
 
 Schedule = Sequence[tuple[float, float]]
+HEAD = 'head'
+"""The distillation head lives among the terms under this name, so that it is saved as ``distill.head``."""
 _OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone')
 
 
@@ -37,7 +47,7 @@ class Term(nn.Module):
         teacher: Tap,
         loss: DistillLoss,
         connector: nn.Module,
-        region: nn.Module | None = None,
+        region: Region | None = None,
         weight: float = 1.0,
         schedule: Schedule = (),
     ) -> None:
@@ -56,7 +66,9 @@ class Term(nn.Module):
             if self.loss.takes_connector:
                 pupil = self.connector(pupil, self._map_size(expert))
             region = None if self.region is None else self.region(step, expert)
-            extra = {'step': step} if self.loss.reads_step else {}
+            extra: dict[str, Any] = {'step': step} if self.loss.reads_step else {}
+            if self.loss.takes_background and self.region is not None:
+                extra['background'] = self.region.background(step, expert)
             return self.loss(pupil, expert, region, **extra) * self.weight_at(step.epoch)
 
     def _map_size(self, expert: Any) -> tuple[int, int]:
@@ -67,6 +79,11 @@ class Term(nn.Module):
                 f'a {type(expert).__name__}; tap a map, or take a loss that reads it'
             )
         return tuple(expert.shape[-2:])
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return self.loss.needs_queries or (self.region is not None and self.region.needs_queries)
 
     def weight_at(self, epoch: float) -> float:
         """The weight times the schedule's factor at an epoch."""
@@ -94,13 +111,16 @@ def _at_least_fp32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
 
-def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -> nn.ModuleDict:
+def build_terms(
+    cfgs: Sequence[Mapping] | Mapping[str, Mapping], student_taps: Any, teacher_taps: Any
+) -> nn.ModuleDict:
     """Build the terms of a recipe; one that listens to several places becomes one term per place.
 
     Terms of weight 0 are left out, so that no part exists that gets no gradient.
 
     Args:
-        cfgs: configs as in a recipe: ``dict(type=<loss>, on=..., weight=..., <arguments of the loss>)``.
+        cfgs: configs as in a recipe: ``dict(type=<loss>, on=..., weight=..., <arguments of the loss>)``, as a list or by
+            name; recipes that give names can be changed key by key in recipes that inherit them.
         student_taps: ``str -> list[Tap]`` on the student.
         teacher_taps: ``str -> list[Tap]`` on the teacher.
 
@@ -108,6 +128,8 @@ def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -
         Terms by name. An unknown or doubled name, type or argument raises :class:`DistillError`.
     """
     terms: dict[str, Term] = {}
+    if isinstance(cfgs, Mapping):
+        cfgs = [{'name': name, **cfg} for name, cfg in cfgs.items()]
     for cfg in cfgs:
         name = _name_of(cfg)
         pairs = _pair_taps(cfg, name, student_taps, teacher_taps)
@@ -116,7 +138,35 @@ def build_terms(cfgs: Sequence[Mapping], student_taps: Any, teacher_taps: Any) -
             if full in terms:
                 raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
             terms[full] = _build_term(cfg, full, pupil, expert)
-    return nn.ModuleDict({name: term for name, term in terms.items() if term.weight > 0})
+    terms = {name: term for name, term in terms.items() if term.weight > 0}
+    _connect(terms)
+    return nn.ModuleDict(terms)
+
+
+def _connect(terms: Mapping[str, Term]) -> None:
+    """Let generating terms know whose features others compare; raise where there is no such earlier term."""
+    generators: dict[str, DistillLoss] = {}
+    for name, term in terms.items():
+        of = term.loss.of
+        if of is not None and of not in generators:
+            raise DistillError(
+                f'the term {name!r} compares what {of!r} generates, but no earlier term of that name does; '
+                f'{nearest(of, generators)}'
+            )
+        if of is not None:
+            generators[of].shared = True
+        if term.loss.generates:
+            generators[name] = term.loss
+
+
+def require_head(terms: nn.ModuleDict) -> None:
+    """Raise when a term asks for queries in a recipe without a distillation head."""
+    for name, term in terms.items():
+        if HEAD not in terms and term.needs_queries:
+            raise DistillError(
+                f'the term {name!r} uses the queries of a distillation head; add '
+                "head=dict(init='teacher') to 'distiller'"
+            )
 
 
 def _name_of(cfg: Mapping) -> str:
@@ -125,8 +175,10 @@ def _name_of(cfg: Mapping) -> str:
         raise DistillError(f"the term {dict(cfg)} has no 'type': name a loss")
     kind = find_type(LOSSES, cfg['type'], 'a term')
     name = cfg.get('name') or re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.__name__).lower()
-    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name):
-        raise DistillError(f'{name!r} cannot name a term; use letters, digits and underscores')
+    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name) or name == HEAD:
+        raise DistillError(
+            f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
+        )
     return name
 
 
@@ -149,7 +201,7 @@ def _pair_taps(cfg: Mapping, name: str, student_taps: Any, teacher_taps: Any) ->
 def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
-    known = {'channels': teacher.channels, 'student_channels': student.channels}
+    known = {'name': name, 'channels': teacher.channels, 'student_channels': student.channels}
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     region = None
@@ -157,6 +209,10 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
         if not loss.takes_region:
             raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no region; remove it')
         region = build_part(REGIONS, cfg['region'], f'the region of the term {name!r}')
+        if not isinstance(region, Region):
+            raise DistillError(
+                f'the region of the term {name!r}: {type(region).__name__} must derive from Region'
+            )
     if cfg.get('connector') is not None and not loss.takes_connector:
         raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no connector; remove it')
     connector = build_connector(cfg.get('connector'), student, teacher, f'the connector of the term {name!r}')

@@ -5,27 +5,22 @@ nuScenes devkit. Every step is a command that a person could type, and is shown 
 """
 
 import argparse
-import functools
 import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmcv import Config, DictAction
 from rich.console import Console
 from rich.table import Table
 
 from projects.mmdet3d_plugin.engine import cli
-from projects.mmdet3d_plugin.engine.config import load_config
-from projects.mmdet3d_plugin.engine.logs import versions
-from projects.mmdet3d_plugin.engine.stages import Stage, StageRunner, clock
+from projects.mmdet3d_plugin.engine.making_of import add_making_of
+from projects.mmdet3d_plugin.engine.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.engine.tables import ERRORS, POINTS, format_metric
+from projects.mmdet3d_plugin.engine.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
 from projects.mmdet3d_plugin.visualization.loss_curves import draw_curves, read_training_log
 from projects.mmdet3d_plugin.visualization.report import Report
 
-ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = 'projects/configs/synthetic'
 VERSION = 'v1.0-trainval'
 
@@ -50,11 +45,9 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', 'tools/train.py', 6.1),
-    Contender('student', 'student alone', f'{CONFIGS}/bevformer_student.py', 'tools/train.py', 2.3),
-    Contender(
-        'distilled', 'student distilled', f'{CONFIGS}/distill_heatmap.py', 'tools/distillation.py', 6.0
-    ),
+    Contender('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', TRAIN, 6.1),
+    Contender('student', 'student alone', f'{CONFIGS}/bevformer_student.py', TRAIN, 2.3),
+    Contender('distilled', 'student distilled', f'{CONFIGS}/distill_heatmap.py', DISTIL, 6.0),
 )
 
 
@@ -83,45 +76,42 @@ class DemoOptions:
         """Folder of the synthetic dataset."""
         return self.out / 'world'
 
-    def checkpoint(self, contender: Contender) -> Path:
-        """The file that a finished training leaves."""
-        return self.out / contender.name / f'epoch_{self.config(contender).runner.max_epochs}.pth'
-
     def metrics(self, contender: Contender) -> Path:
         """The file that an evaluation leaves."""
         return self.out / 'evaluation' / contender.name / 'metrics.json'
 
-    def config(self, contender: Contender) -> Config:
-        """A contender's config with the overrides."""
-        return _read_config(contender.config, self.cfg_options)
-
-    def settings(self, contender: Contender) -> str:
-        """A contender's config as one text, all its bases included."""
-        return json.dumps(self.config(contender)._cfg_dict.to_dict(), sort_keys=True)
-
-
-@functools.cache
-def _read_config(config: str, options: tuple[str, ...]) -> Config:
-    """A config with overrides, to be read only."""
-    return load_config(ROOT / config, _as_dict(options))
-
-
-def _as_dict(options: Sequence[str]) -> dict:
-    """``key=value`` words to what ``merge_from_dict`` takes."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--options', *options]).options
+    def run_of(self, contender: Contender) -> TrainingRun:
+        """A contender's training; the distilled student's needs the teacher's result."""
+        overrides, after = self.cfg_options, ('infos',)
+        if contender.name == 'distilled':
+            checkpoint = self.run_of(CONTENDERS[0]).checkpoint
+            overrides += (f'distiller.teacher.checkpoint={checkpoint}',)
+            after += ('teacher',)
+        return TrainingRun(
+            contender.name,
+            contender.title,
+            contender.config,
+            contender.tool,
+            folder=self.out / contender.name,
+            world=self.world,
+            seed=self.seed,
+            overrides=overrides,
+            after=after,
+            minutes=contender.minutes,
+        )
 
 
 def demo_stages(options: DemoOptions) -> list[Stage]:
     """All stages but the report, in order."""
+    runs = [options.run_of(contender) for contender in CONTENDERS]
+    kinds = ('overview', 'heatmap')
     return [
         *_data_stages(options),
-        *(_training_stage(contender, options) for contender in CONTENDERS),
-        *(_evaluation_stage(contender, options) for contender in CONTENDERS),
-        *(_cost_stage(contender, options) for contender in CONTENDERS[:2]),
-        _latency_stage(options),
-        *(_picture_stage(contender, options) for contender in CONTENDERS),
+        *(run.train() for run in runs),
+        *(run.evaluate(options.out / 'evaluation' / run.name) for run in runs),
+        *(_cost_stage(run, options) for run in runs[:2]),
+        _latency_stage(runs, options),
+        *(run.draw(options.out / 'pictures' / run.name, samples=2, kinds=kinds) for run in runs),
     ]
 
 
@@ -139,71 +129,18 @@ def _data_stages(options: DemoOptions) -> list[Stage]:
     ]
 
 
-def _training_stage(contender: Contender, options: DemoOptions) -> Stage:
-    folder = options.out / contender.name
-    command = [contender.tool, contender.config, '--data-root', str(options.world)]
-    command += ['--work-dir', str(folder), '--seed', str(options.seed), '--resume', 'auto']
-    overrides, after = list(options.cfg_options), ['infos']
-    if contender.name == 'distilled':
-        overrides.append(f'distiller.teacher.checkpoint={options.checkpoint(CONTENDERS[0])}')
-        after.append('teacher')
-    if overrides:
-        command += ['--cfg-options', *overrides]
-    return Stage(
-        contender.name,
-        f'Train the {contender.title}',
-        tuple(command),
-        (options.checkpoint(contender),),
-        after=tuple(after),
-        inputs=(options.settings(contender),),
-        folder=folder,
-        minutes=contender.minutes,
-    )
+def _cost_stage(run: TrainingRun, options: DemoOptions) -> Stage:
+    target = options.out / 'cost' / f'{run.name}.json'
+    command = ('tools/analysis_tools/get_flops.py', run.config, '--json', str(target))
+    title = f'Count what the {run.name} costs'
+    return Stage(f'cost_{run.name}', title, command, (target,), inputs=(as_text(run.settings),))
 
 
-def _evaluation_stage(contender: Contender, options: DemoOptions) -> Stage:
-    target = options.metrics(contender)
-    command = ('tools/test.py', contender.config, str(options.checkpoint(contender)), '--eval', 'bbox')
-    command += ('--data-root', str(options.world), '--out-dir', str(target.parent))
-    return Stage(
-        f'evaluate_{contender.name}',
-        f'Evaluate the {contender.title}',
-        command,
-        (target,),
-        after=(contender.name,),
-        minutes=0.2,
-    )
-
-
-def _cost_stage(contender: Contender, options: DemoOptions) -> Stage:
-    target = options.out / 'cost' / f'{contender.name}.json'
-    command = ('tools/analysis_tools/get_flops.py', contender.config, '--json', str(target))
-    inputs = (options.settings(contender),)
-    title = f'Count what the {contender.name} costs'
-    return Stage(f'cost_{contender.name}', title, command, (target,), inputs=inputs)
-
-
-def _latency_stage(options: DemoOptions) -> Stage:
+def _latency_stage(runs: Sequence[TrainingRun], options: DemoOptions) -> Stage:
     target = options.out / 'cost' / 'latency.json'
-    command = ('tools/analysis_tools/benchmark.py', *(c.config for c in CONTENDERS), '--json', str(target))
-    inputs = tuple(options.settings(contender) for contender in CONTENDERS)
+    command = ('tools/analysis_tools/benchmark.py', *(run.config for run in runs), '--json', str(target))
+    inputs = tuple(as_text(run.settings) for run in runs)
     return Stage('latency', 'Time all three', command, (target,), inputs=inputs, minutes=0.15)
-
-
-def _picture_stage(contender: Contender, options: DemoOptions) -> Stage:
-    folder = options.out / 'pictures' / contender.name
-    command = ('tools/visualize.py', contender.config, str(options.checkpoint(contender)))
-    command += ('--data-root', str(options.world), '--out', str(folder), '--samples', '2')
-    command += ('--kinds', 'overview', 'heatmap', '--score-thr', '0.25')
-    return Stage(
-        f'pictures_{contender.name}',
-        f'Draw what the {contender.title} sees',
-        command,
-        (folder,),
-        after=(contender.name,),
-        folder=folder,
-        minutes=0.15,
-    )
 
 
 @dataclass(frozen=True)
@@ -285,7 +222,11 @@ def write_report(options: DemoOptions, runner: StageRunner, outcomes: Sequence[O
     _add_costs(report, teacher, student)
     _add_curves(report, options)
     _add_pictures(report, options)
-    _add_record(report, options, runner)
+    facts = {
+        'configs': ', '.join(contender.config for contender in CONTENDERS),
+        'world': f'{options.scenes} scenes of {options.frames} frames, seed {options.seed}, {options.size}',
+    }
+    add_making_of(report, runner, facts)
     return report.write(options.out / 'report.html')
 
 
@@ -357,40 +298,6 @@ def _add_pictures(report: Report, options: DemoOptions) -> None:
                 'the region that is distilled' if contender.name == 'teacher' else 'the same on its own grid'
             )
             report.picture(picture, f'BEV feature of the {contender.title}; contours: {region}')
-
-
-def _add_record(report: Report, options: DemoOptions, runner: StageRunner) -> None:
-    """How it was made, and on what."""
-    stamps = [(stage, runner.read_stamp(stage.name)) for stage in runner.stages]
-    report.heading('How this was made')
-    report.commands([stage.shown for stage, _ in stamps])
-    times = [[stage.title, clock(stamp['seconds'])] for stage, stamp in stamps]
-    report.table(['stage', 'time'], [*times, ['total', clock(sum(stamp['seconds'] for _, stamp in stamps))]])
-    report.heading('On what')
-    facts = {'machine': machine(), **{f'{name} version': version for name, version in versions().items()}}
-    configs = ', '.join(contender.config for contender in CONTENDERS)
-    report.facts(
-        {
-            **facts,
-            'configs': configs,
-            'world': f'{options.scenes} scenes of {options.frames} frames, seed {options.seed}, {options.size}',
-        }
-    )
-
-
-def machine() -> str:
-    """Processor, usable cores, memory and GPUs in a few words."""
-    import torch
-
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.is_file() else []
-    model = next(
-        (line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), platform.machine()
-    )
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    words = [model, f'{len(os.sched_getaffinity(0))} cores', f'{memory:.0f} GiB', platform.platform()]
-    return ', '.join(words + gpus)
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> Path:

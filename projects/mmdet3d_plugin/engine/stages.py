@@ -87,9 +87,9 @@ class StageRunner:
             StageFailedError: a command failed; its last lines have been shown.
         """
         start, spent = time.monotonic(), 0.0
-        keys: dict[str, str] = {}
+        keys = self.keys()
         for number, stage in enumerate(self.stages, 1):
-            keys[stage.name] = key = self._key(stage, keys)
+            key = keys[stage.name]
             if self.is_finished(stage, key):
                 self.console.print(self._headline(number, stage), '[green]finished before[/]')
                 continue
@@ -101,6 +101,18 @@ class StageRunner:
             seconds = self._run_stage(stage, key)
             spent += stage.minutes
             self.console.print(f'[green]done[/] in {clock(seconds)}')
+
+    def finished_stages(self) -> set[str]:
+        """Names of the stages that are finished as they are now."""
+        keys = self.keys()
+        return {stage.name for stage in self.stages if self.is_finished(stage, keys[stage.name])}
+
+    def keys(self) -> dict[str, str]:
+        """Hash of every stage by name; a stage comes after those it builds on."""
+        keys: dict[str, str] = {}
+        for stage in self.stages:
+            keys[stage.name] = self._key(stage, keys)
+        return keys
 
     def is_finished(self, stage: Stage, key: str) -> bool:
         """Whether a stage's stamp holds this key and its outputs are there."""
@@ -114,7 +126,19 @@ class StageRunner:
 
     def _run_stage(self, stage: Stage, key: str) -> float:
         """Run one command and stamp it; returns its seconds, those of interrupted attempts included."""
-        started = self.folder / 'stamps' / f'{stage.name}.started.json'
+        before = self._open_attempt(stage, key)
+        start = time.monotonic()
+        try:
+            self._execute(stage)
+        finally:
+            seconds = before['seconds'] + time.monotonic() - start
+            write_json(self._started(stage.name), {'key': key, 'seconds': seconds})
+        self._stamp_finished(stage, {'key': key, 'seconds': seconds})
+        return seconds
+
+    def _open_attempt(self, stage: Stage, key: str) -> dict:
+        """Make way for a stage; returns what earlier attempts at the very same stage left: ``key``, ``seconds``, ..."""
+        started = self._started(stage.name)
         before = json.loads(started.read_text()) if started.is_file() else {}
         if before.get('key') != key:
             # what is left over from other settings must not be resumed
@@ -123,33 +147,34 @@ class StageRunner:
                 shutil.rmtree(stage.folder)
         self._stamp(stage.name).unlink(missing_ok=True)
         write_json(started, before)
-        start = time.monotonic()
-        try:
-            self._execute(stage)
-        finally:
-            seconds = before['seconds'] + time.monotonic() - start
-            write_json(started, {'key': key, 'seconds': seconds})
-        write_json(
-            self._stamp(stage.name), {'key': key, 'command': stage.shown, 'seconds': round(seconds, 1)}
-        )
-        started.unlink()
-        return seconds
+        return before
+
+    def _stamp_finished(self, stage: Stage, notes: dict) -> None:
+        """Leave the stamp of a stage that succeeded, with what was noted of its attempts."""
+        content = {**notes, 'command': stage.shown, 'seconds': round(notes['seconds'], 1)}
+        write_json(self._stamp(stage.name), content)
+        self._started(stage.name).unlink()
 
     def _execute(self, stage: Stage) -> None:
         """Run the command with its output on the terminal and in a log."""
-        log = self.folder / 'logs' / f'{stage.name}.log'
-        log.parent.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, (str(self.root), os.environ.get('PYTHONPATH'))))
-        environment = {**os.environ, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1'}
-        status = run_logged((sys.executable, *stage.command), log, self.root, environment)
-        absent = [str(path) for path in stage.outputs if not path.exists()]
-        if status == 0 and not absent:
+        log = self._log(stage.name)
+        status = run_logged((sys.executable, *stage.command), log, self.root, self._environment())
+        reason = failure(stage, status)
+        if reason is None:
             return
-        reason = f'exit status {status}' if status else f'it did not write {", ".join(absent)}'
-        self.console.print(f'[bold red]{stage.title} failed[/] ({reason}). The last lines of its log:')
-        for line in log.read_text(errors='replace').splitlines()[-TAIL_LINES:]:
-            self.console.print(f'  {line}', markup=False, highlight=False, soft_wrap=True)
+        self._show_failure(stage, reason)
         raise StageFailedError(f'{stage.title}: {reason}; whole log: {log}. Run again to continue from here.')
+
+    def _environment(self) -> dict[str, str]:
+        """Environment of the commands: they find the project, and their logs are written as they go."""
+        path = os.pathsep.join(filter(None, (str(self.root), os.environ.get('PYTHONPATH'))))
+        return {**os.environ, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1'}
+
+    def _show_failure(self, stage: Stage, reason: str) -> None:
+        """Show the last lines of a failed stage's log."""
+        self.console.print(f'[bold red]{stage.title} failed[/] ({reason}). The last lines of its log:')
+        for line in last_lines(self._log(stage.name), TAIL_LINES):
+            self.console.print(f'  {line}', markup=False, highlight=False, soft_wrap=True)
 
     def _key(self, stage: Stage, keys: dict[str, str]) -> str:
         """Hash of everything that makes a stage what it is."""
@@ -158,6 +183,12 @@ class StageRunner:
 
     def _stamp(self, name: str) -> Path:
         return self.folder / 'stamps' / f'{name}.json'
+
+    def _started(self, name: str) -> Path:
+        return self.folder / 'stamps' / f'{name}.started.json'
+
+    def _log(self, name: str) -> Path:
+        return self.folder / 'logs' / f'{name}.log'
 
     def _headline(self, number: int, stage: Stage) -> str:
         return f'[bold]\\[{number}/{len(self.stages)}] {stage.title}[/]'
@@ -182,6 +213,20 @@ def write_json(path: Path, content: dict) -> None:
     temporary.replace(path)
 
 
+def failure(stage: Stage, status: int) -> str | None:
+    """Why a command that ended with this exit status did not succeed; None when it did."""
+    if status:
+        return f'exit status {status}'
+    absent = [str(path) for path in stage.outputs if not path.exists()]
+    return f'it did not write {", ".join(absent)}' if absent else None
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log as they look at last: what a carriage return overwrites is left out."""
+    lines = log.read_text(errors='replace').replace('\r\n', '\n').rstrip().split('\n')[-count:]
+    return [line.rstrip('\r').rsplit('\r', 1)[-1] for line in lines]
+
+
 def run_logged(command: Sequence[str], log: Path, root: Path, environment: dict[str, str]) -> int:
     """Run a command; its output goes to our output as it is, and to a log without the frames of progress bars.
 
@@ -197,6 +242,7 @@ def run_logged(command: Sequence[str], log: Path, root: Path, environment: dict[
         command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer
     )
     os.close(writer)
+    log.parent.mkdir(parents=True, exist_ok=True)
     with _ended_with_us(process), log.open('a') as file:
         file.write(f'$ {shlex.join(command)}\n')
         for text in _chunks(reader):
@@ -243,12 +289,20 @@ def _copy_window_size(source: int, target: int) -> None:
 @contextmanager
 def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
     """End a process when we are interrupted or told to end, and wait for it."""
+    with sigterm_exits():
+        try:
+            yield
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
+@contextmanager
+def sigterm_exits() -> Iterator[None]:
+    """Let being told to end unwind like an exception, so that what we started can be ended too."""
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Stands for "the colour of the text around the chart" until the SVG is written.
@@ -32,6 +33,10 @@ class TrainingLog:
     def names(self, word: str) -> list[str]:
         """Names of the values that contain ``word``."""
         return [name for name in self.values if word in name]
+
+    def loss_names(self) -> list[str]:
+        """Names of the single losses, not of their sum."""
+        return [name for name in self.names('loss') if name != 'loss' and not name.endswith('loss_scale')]
 
 
 def read_training_log(work_dir: Path) -> TrainingLog:
@@ -108,16 +113,21 @@ def draw_curves(
         ax.set_yscale('log')
     ax.set_xlabel('epoch')
     ax.set_ylabel(ylabel)
-    ax.grid(color=TEXT_COLOUR, alpha=0.15, linewidth=0.6)
     ax.legend(frameon=False, fontsize=8, labelcolor=TEXT_COLOUR)
+    style_chart(ax)
+    figure.tight_layout()
+    return figure_to_svg(figure, salt=ylabel + ''.join(curves))
+
+
+def style_chart(ax: Axes) -> None:
+    """Quiet grid, two spines, everything in the colour of the text around the chart."""
+    ax.grid(color=TEXT_COLOUR, alpha=0.15, linewidth=0.6)
     for name, spine in ax.spines.items():
         spine.set_visible(name in ('left', 'bottom'))
         spine.set_color(TEXT_COLOUR)
     ax.tick_params(which='both', colors=TEXT_COLOUR, labelsize=8)
     for label in (ax.xaxis.label, ax.yaxis.label):
         label.set(color=TEXT_COLOUR, fontsize=9)
-    figure.tight_layout()
-    return figure_to_svg(figure, salt=ylabel + ''.join(curves))
 
 
 def figure_to_svg(figure: Figure, salt: str) -> str:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.distill.losses import generative
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
 from projects.mmdet3d_plugin.distill.losses.generative import MaskedGeneration
+from projects.mmdet3d_plugin.distill.step import Step
 
 
 def identity(loss: MaskedGeneration) -> MaskedGeneration:
@@ -85,6 +87,68 @@ def test_gradients_reach_student_and_generator_but_not_the_teacher() -> None:
     assert student.grad.any()
     assert all(p.grad.any() for p in loss.parameters())
     assert teacher.grad is None
+
+
+def test_the_experts_doubt_scales_the_background() -> None:
+    student, teacher = torch.rand(1, 4, 8, 10), torch.rand(1, 4, 8, 10)
+    loss, nothing = identity(MaskedGeneration(4, ratio=1.0, background=0.5)), torch.zeros(1, 1, 8, 10)
+    sure = torch.zeros(1, 1, 8, 10)
+    sure[..., :5] = 1.0
+    square = (student - teacher).square().mean(1)
+    assert loss(student, teacher, nothing, background=sure).item() == pytest.approx(
+        square[..., :5].mean().item(), rel=1e-5
+    )
+
+
+def test_relative_loss_is_one_for_zeros_whatever_the_scale() -> None:
+    teacher, region = torch.rand(2, 4, 8, 10), box_region()
+    loss = identity(MaskedGeneration(4, ratio=1.0, relative=True))
+    for scale in (0.01, 1.0, 300.0):
+        assert loss(torch.rand(2, 4, 8, 10), scale * teacher, region).item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_relative_loss_of_an_empty_region_is_exactly_zero() -> None:
+    loss, student = MaskedGeneration(4, relative=True), torch.rand(1, 4, 8, 10, requires_grad=True)
+    value = loss(student, torch.zeros(1, 4, 8, 10), torch.zeros(1, 1, 8, 10))
+    value.backward()
+    assert value.item() == 0.0
+
+
+@pytest.mark.parametrize('relative', [False, True])
+def test_few_cells_and_the_whole_map_give_the_same(monkeypatch: pytest.MonkeyPatch, relative: bool) -> None:
+    """In float64: value and gradients of both ways of generating."""
+    torch.manual_seed(2)
+    student = torch.rand(2, 4, 8, 10, dtype=torch.float64, requires_grad=True)
+    teacher, region = torch.rand(2, 4, 8, 10, dtype=torch.float64), box_region().double()
+    loss = MaskedGeneration(4, ratio=1.0, relative=relative).double()
+    results = []
+    for limit in (0.0, 1.1):
+        monkeypatch.setattr(generative, 'SPARSE_BELOW', limit)
+        value = loss(student, teacher, region)
+        results.append((value, *torch.autograd.grad(value, (student, *loss.parameters()))))
+    for whole, few in zip(*results, strict=True):
+        torch.testing.assert_close(whole, few)
+
+
+def test_gradcheck_in_float64() -> None:
+    torch.manual_seed(3)
+    loss = MaskedGeneration(2, ratio=1.0, background=0.2, relative=True).double()
+    teacher, region = torch.rand(1, 2, 4, 5, dtype=torch.float64), torch.zeros(1, 1, 4, 5)
+    region[..., 1:3, 1:3] = 0.7
+    student = torch.rand(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher, region.double()), student)
+
+
+def test_whole_map_is_left_for_others_only_where_it_is_shared() -> None:
+    student, teacher, region = torch.rand(2, 4, 8, 10), torch.rand(2, 4, 8, 10), box_region()
+    loss = identity(MaskedGeneration(4, ratio=0.0, name='bev'))
+    step = Step({}, {}, {})
+    alone = loss(student, teacher, region, step=step)
+    assert step.generated == {}
+    loss.shared = True
+    shared = loss(student, teacher, region, step=step)
+    torch.testing.assert_close(step.generated['bev'], student)
+    torch.testing.assert_close(shared, alone)
 
 
 @pytest.mark.parametrize(('argument', 'value'), [('ratio', 1.5), ('background', -1.0)])

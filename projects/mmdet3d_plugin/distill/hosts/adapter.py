@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
 
@@ -78,6 +79,30 @@ class HostAdapter:
                 short = f' (short names: {", ".join(known)})' if known else ''
                 raise DistillError(f'{error}{short}') from None
         return taps
+
+    def query_head(self, model: nn.Module) -> nn.Module:
+        """The host's decoder of object queries on its BEV feature, which FD3D's distillation head reads."""
+        raise NotImplementedError(f'{type(self).__name__} has no queries on BEV: implement query_head()')
+
+    def fresh_query_head(self, model: nn.Module) -> nn.Module:
+        """A new decoder of the same shape with its own initial weights, and nothing that makes BEV features."""
+        raise NotImplementedError(f'{type(self).__name__}: implement fresh_query_head()')
+
+    def query_taps(self, head: nn.Module) -> list[Tap]:
+        """Where to listen in a query head, paths relative to it, for :meth:`read_queries`."""
+        raise NotImplementedError(f'{type(self).__name__}: implement query_taps()')
+
+    def decode_queries(self, head: nn.Module, predictions: Any) -> Any:
+        """Run a query head on the BEV feature among the teacher's predictions; the same kind of predictions."""
+        raise NotImplementedError(f'{type(self).__name__}: implement decode_queries()')
+
+    def query_losses(self, head: nn.Module, predictions: Any, batch: Batch) -> dict[str, Tensor]:
+        """Detection losses of a query head's predictions on a prepared batch."""
+        raise NotImplementedError(f'{type(self).__name__}: implement query_losses()')
+
+    def read_queries(self, head: nn.Module, records: dict[str, Any], predictions: Any) -> QueryReading:
+        """Put what the taps recorded and the head predicted into the distiller's terms."""
+        raise NotImplementedError(f'{type(self).__name__}: implement read_queries()')
 
     def box_convention(self, model: nn.Module) -> str | None:
         """Convention of the host's boxes ('v1.0' or 'legacy'), None where it has no say."""

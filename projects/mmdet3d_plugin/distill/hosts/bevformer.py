@@ -1,14 +1,20 @@
 """What the distiller knows about BEVFormer."""
 
+import copy
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, HostAdapter
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.taps import Tap
+
+_DECODER = 'transformer.decoder'
 
 
 @ADAPTERS.register_module(name='BEVFormer')
@@ -63,6 +69,61 @@ class BEVFormerAdapter(HostAdapter):
             'queries': [Tap('pts_bbox_head.transformer.decoder', read=itemgetter(0))],
         }
 
+    def query_head(self, model: nn.Module) -> nn.Module:
+        """The detection head, of which only the decoding half is used."""
+        return model.pts_bbox_head
+
+    def fresh_query_head(self, model: nn.Module) -> nn.Module:
+        """A detection head without encoder, with new weights."""
+        head = copy.deepcopy(model.pts_bbox_head).train()
+        for module in head.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
+        head.init_weights()
+        del head.bev_embedding, head.positional_encoding
+        transformer = head.transformer
+        del transformer.encoder, transformer.level_embeds, transformer.cams_embeds, transformer.can_bus_mlp
+        head.requires_grad_(True)
+        head.code_weights.requires_grad_(False)
+        return head
+
+    def query_taps(self, head: nn.Module) -> list[Tap]:
+        """The decoder's queries and reference points, and what its cross-attentions predict from the queries."""
+        layers = range(len(head.transformer.decoder.layers))
+        parts = ('sampling_offsets', 'attention_weights')
+        return [
+            Tap(_DECODER),
+            *(Tap(f'{_DECODER}.layers.{i}.attentions.1.{part}') for i in layers for part in parts),
+        ]
+
+    def decode_queries(self, head: nn.Module, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Read class scores and boxes off ``bev_embed`` (B, H * W, C)."""
+        return head.decode(predictions['bev_embed'].detach())
+
+    def query_losses(
+        self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Set-prediction losses of all layers."""
+        return head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], predictions)
+
+    def read_queries(
+        self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Tensor]
+    ) -> QueryReading:
+        """Boxes, scores, and where each layer's cross-attention looked."""
+        _, references = records[_DECODER]
+        layers = [
+            _sampled(records, i, layer.attentions[1], references[i, ..., :2], head.bev_shape)
+            for i, layer in enumerate(head.transformer.decoder.layers)
+        ]
+        scores, codes = predictions['all_cls_scores'].float(), predictions['all_bbox_preds'].float()
+        return QueryReading(
+            boxes=decode_boxes(codes, head.box_convention)[..., :7],
+            scores=scores.sigmoid(),
+            locations=torch.stack([locations for locations, _ in layers]),
+            weights=torch.stack([weights for _, weights in layers]),
+            match=partial(head.match, predictions),
+        )
+
     def box_convention(self, model: nn.Module) -> str | None:
         """The convention of the head's box codes."""
         return model.pts_bbox_head.box_convention
@@ -75,6 +136,21 @@ class BEVFormerAdapter(HostAdapter):
             'pts_bbox_head.positional_encoding.row_embed.weight': (h,),
             'pts_bbox_head.positional_encoding.col_embed.weight': (w,),
         }
+
+
+def _sampled(
+    records: dict[str, Any], layer: int, attention: nn.Module, reference: Tensor, bev_shape: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Sampled positions (B, Q, M, P, 2) in [0, 1] and attention weights (B, Q, M, P) of one decoder layer."""
+    path = f'{_DECODER}.layers.{layer}.attentions.1'
+    offsets, logits = (
+        records[f'{path}.{part}'].float() for part in ('sampling_offsets', 'attention_weights')
+    )
+    b, q = reference.shape[:2]
+    offsets = offsets.view(b, q, attention.num_heads, attention.num_points, 2)
+    size = offsets.new_tensor([bev_shape[1], bev_shape[0]])
+    weights = logits.view(b, q, attention.num_heads, attention.num_points).softmax(-1)
+    return reference[:, :, None, None] + offsets / size, weights
 
 
 def unflatten_bev(bev: Any, size: tuple[int, int]) -> Tensor:

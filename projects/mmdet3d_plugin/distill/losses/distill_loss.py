@@ -20,6 +20,21 @@ class DistillLoss(nn.Module):
     reads_step: bool = False
     """Whether ``forward`` wants the whole :class:`Step` as keyword ``step`` (ground truth, metas, predictions)."""
 
+    takes_background: bool = False
+    """Whether ``forward`` wants the region's background weights (N, 1, H, W), or None, as keyword ``background``."""
+
+    generates: bool = False
+    """Whether ``forward`` can leave a generated student feature in ``step.generated`` under the loss's ``name``."""
+
+    shared: bool = False
+    """Whether another term compares what this one generates, so that it must be left in ``step.generated``."""
+
+    needs_queries: bool = False
+    """Whether ``forward`` reads ``step.queries``, so that the recipe must have a distillation head."""
+
+    of: str | None = None
+    """Name of an earlier term whose generated feature is compared instead of the connector's."""
+
     def forward(self, student: Tensor, teacher: Tensor, region: Tensor | None = None) -> Tensor:
         """Compare two features.
 

@@ -47,19 +47,10 @@ class FeatureL2(DistillLoss):
         if self.legacy:
             area = region.sum()
             return masked_l2(student, teacher, region.square() / area.where(area > 0, torch.ones_like(area)))
-        return mean_square_inside(student, teacher, region)
+        return masked_l2(student, teacher, share_of_area(region) / max(student.shape[1], 1))
 
 
-def mean_square_inside(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Squared difference, averaged over channels, over each sample's weighted area (at least 1) and over samples.
-
-    Args:
-        student: (N, C, H, W).
-        teacher: (N, C, H, W), constant.
-        weight: (N, 1, H, W), >= 0, constant, in the dtype of ``student``.
-
-    Returns:
-        Scalar; 0 with a live graph where all weights are 0.
-    """
+def share_of_area(weight: Tensor) -> Tensor:
+    """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples."""
     area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    return masked_l2(student, teacher, weight / (area * max(student.shape[0] * student.shape[1], 1)))
+    return weight / (area * max(len(weight), 1))

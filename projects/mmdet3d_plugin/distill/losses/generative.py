@@ -1,57 +1,100 @@
 """Masked feature generation (MGD, ECCV 2022), inside regions: what FD3D calls generative distillation."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
-from projects.mmdet3d_plugin.distill.losses.feature_l2 import mean_square_inside
+from projects.mmdet3d_plugin.distill.losses.feature_l2 import share_of_area
+from projects.mmdet3d_plugin.distill.losses.generator import Generator
 from projects.mmdet3d_plugin.distill.registry import LOSSES
+from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
+
+SPARSE_BELOW = 0.3
+"""Share of compared cells below which gathering them is faster than convolving the whole map."""
 
 
 @LOSSES.register_module()
 class MaskedGeneration(DistillLoss):
     """Drop some of the student's cells inside the region and generate the teacher's feature from what is left.
 
-    The generator (conv3x3, ReLU, conv3x3) is trained along and saved under ``distill.<term>.loss.generator``. The
-    loss is a mean over channels, normalised by area per sample, so its weight carries over between resolutions.
+    The generator is trained along and saved under ``distill.<term>.loss.generator``. The loss is a mean over channels,
+    normalised by area per sample, so its weight carries over between resolutions. It generates only the cells that
+    are compared, unless another term uses the whole map (:attr:`shared`).
 
     Args:
         channels: C of both features, after the connector.
         ratio: share of the region's cells that are dropped (lambda of the paper).
-        background: weight of cells outside the region, which are never dropped.
+        background: weight of cells outside the region, which are never dropped; a region with a gate scales it by
+            the expert's confidence that there is nothing.
+        relative: divide by the teacher's mean square over the same cells: generating zeros then costs 1, and the weight
+            carries over between features of any scale, such as image features without a norm.
+        name: of the term; later terms find the generated feature under it.
     """
 
     takes_region = True
+    takes_background = True
+    reads_step = True
+    generates = True
 
-    def __init__(self, channels: int, ratio: float = 0.65, background: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        ratio: float = 0.65,
+        background: float = 0.0,
+        relative: bool = False,
+        name: str = 'masked_generation',
+    ) -> None:
         super().__init__()
         if not 0 <= ratio <= 1:
             raise ValueError(f'ratio must lie between 0 and 1, got {ratio}')
         if background < 0:
             raise ValueError(f'background must be >= 0, got {background}')
-        self.ratio, self.background = ratio, background
-        self.generator = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        self.ratio, self.background, self.relative, self.name = ratio, background, relative, name
+        self.generator = Generator(channels)
 
-    def forward(self, student: Tensor, teacher: Tensor, region: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        region: Tensor | None = None,
+        *,
+        background: Tensor | None = None,
+        step: Step | None = None,
+    ) -> Tensor:
         """Distance between the generated and the teacher's feature.
 
         Args:
             student: (N, C, H, W), after the connector.
             teacher: (N, C, H, W), constant.
             region: (N, 1, H, W) weights >= 0, or None for everywhere.
+            background: (N, 1, H, W) factors of the background's weight, or None for 1.
+            step: where the generated feature (N, C, H, W) is left if other terms use it.
 
         Returns:
             Scalar.
         """
         check_same_shape(student, teacher)
+        teacher = teacher.detach()
         if region is None:
             region = torch.ones_like(student[:, :1])
-        weight = torch.where(region > 0, region, self.background).to(student.dtype)
-        return mean_square_inside(self.generator(self.drop(student, region)), teacher, weight)
+        outside = self.background * (torch.ones_like(region) if background is None else background)
+        share = share_of_area(torch.where(region > 0, region, outside).to(student.dtype))
+        if self.relative:
+            share = share / _power(teacher, share)
+        visible = self.drop(student, region)
+        if self.shared and step is not None:
+            step.generated[self.name] = self.generator(visible)
+            return masked_l2(step.generated[self.name], teacher, share / student.shape[1])
+        return self._compare(visible, teacher, share)
+
+    def _compare(self, visible: Tensor, teacher: Tensor, share: Tensor) -> Tensor:
+        """Generate and compare, cell by cell where that is less work than the whole map."""
+        mask = share[:, 0] > 0
+        if share.numel() == 0 or mask.float().mean() >= SPARSE_BELOW:
+            return masked_l2(self.generator(visible), teacher, share / max(teacher.shape[1], 1))
+        gap = self.generator.inside(visible, mask) - teacher.permute(0, 2, 3, 1)[mask]
+        return (gap.square().mean(1) * share[:, 0][mask]).sum()
 
     def drop(self, student: Tensor, region: Tensor) -> Tensor:
         """Zero a random ``ratio`` of the region's cells in all channels.
@@ -65,3 +108,10 @@ class MaskedGeneration(DistillLoss):
         """
         dropped = (torch.rand(region.shape, device=region.device) < self.ratio) & (region > 0)
         return student.masked_fill(dropped, 0.0)
+
+
+def _power(feature: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean square of each sample's feature (N, C, H, W): (N, 1, 1, 1); 1 where all weights are 0."""
+    total = weight.sum(dim=(1, 2, 3), keepdim=True)
+    square = (feature.square().mean(1, keepdim=True) * weight).sum(dim=(1, 2, 3), keepdim=True)
+    return torch.where(square > 0, square / total, torch.ones_like(square))

@@ -173,6 +173,33 @@ class BEVFormerHead(nn.Module):
             )
         return losses
 
+    @torch.no_grad()
+    def match(
+        self, outs: dict[str, Tensor], gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Pair the last layer's queries with ground truth.
+
+        Args:
+            outs: what :meth:`decode` returns.
+            gt_bboxes_3d: per sample, ``LiDARInstance3DBoxes`` (n, 9).
+            gt_labels_3d: per sample, (n,).
+
+        Returns:
+            Per sample, (m,) query and (m,) ground-truth indices.
+        """
+        scores, codes = outs['all_cls_scores'][-1:].float(), outs['all_bbox_preds'][-1:].float()
+        pairs = []
+        for i, (boxes, labels) in enumerate(zip(gt_bboxes_3d, gt_labels_3d, strict=True)):
+            gt_codes = self._gt_codes(boxes, scores.device)
+            found = self.assigner(scores[:, i], codes[:, i], labels.to(scores.device), gt_codes)
+            pairs.append(found[0])
+        return pairs
+
+    def _gt_codes(self, boxes: Any, device: torch.device) -> Tensor:
+        """``LiDARInstance3DBoxes`` -> (n, 10) codes in the head's convention."""
+        gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).to(device)
+        return encode_boxes(gravity.float(), self.box_convention)
+
     def get_bboxes(self, outs: dict[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Decode the last layer per sample; see :meth:`NMSFreeCoder.decode`."""
         pairs = zip(outs['all_cls_scores'][-1], outs['all_bbox_preds'][-1], strict=True)
@@ -203,8 +230,7 @@ class BEVFormerHead(nn.Module):
             if not len(gt_labels):
                 continue
             gt_labels = gt_labels.to(scores.device)
-            gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).to(scores.device)
-            gt_codes = encode_boxes(gravity.float(), self.box_convention)
+            gt_codes = self._gt_codes(boxes, scores.device)
             for layer, (query, gt) in enumerate(
                 self.assigner(scores[:, i], codes[:, i], gt_labels, gt_codes)
             ):

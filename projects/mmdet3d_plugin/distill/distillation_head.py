@@ -1,0 +1,83 @@
+"""FD3D's distillation head: object queries that look at the expert's BEV feature and say where it matters."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+from projects.mmdet3d_plugin.distill.registry import HEADS, build_part
+from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+
+INITS = ('teacher', 'scratch')
+
+
+@HEADS.register_module()
+class DistillationHead(nn.Module):
+    """A DETR decoder with box refinement whose values are the expert's BEV feature (FD3D, "distillation head").
+
+    Its queries are "aligned": the very positions at which they sample the expert are compared with the student's
+    feature. What it finds is handed out as constants, so no distillation loss can train the head to make itself small.
+
+    Args:
+        teacher: whose BEV feature is read.
+        init: 'teacher' = the expert's own frozen decoder and branches: the reading is taken off the expert's forward
+            pass and costs nothing. 'scratch' = a decoder of the same shape with new weights, trained along by the
+            detection loss on ground truth and saved under ``distill.head``.
+        weight: factor of that detection loss.
+    """
+
+    def __init__(self, teacher: FrozenTeacher, init: str = 'teacher', weight: float = 1.0) -> None:
+        super().__init__()
+        if init not in INITS:
+            raise ValueError(f"the distillation head's init must be one of {INITS}, got {init!r}")
+        self.init, self.weight = init, weight
+        self.adapter = teacher.adapter
+        # A list hides the teacher's head from nn.Module, whose parameters must never become ours.
+        self._frozen = [teacher.adapter.query_head(teacher.model)]
+        self.decoder = teacher.adapter.fresh_query_head(teacher.model) if init == 'scratch' else None
+        self._taps = teacher.adapter.query_taps(self._frozen[0])
+
+    @property
+    def taps(self) -> list[Tap]:
+        """Where to listen in the teacher; empty for a head that runs on its own."""
+        if self.decoder is not None:
+            return []
+        return [replace(tap, path=f'{self.adapter.head}.{tap.path}') for tap in self._taps]
+
+    def forward(self, step: Step) -> tuple[QueryReading, dict[str, Tensor]]:
+        """Read the expert's BEV feature of one step.
+
+        Args:
+            step: with the expert's predictions and what :attr:`taps` recorded.
+
+        Returns:
+            The reading, and the detection losses of a head that is trained along.
+        """
+        if self.decoder is None:
+            start = f'{self.adapter.head}.'
+            records = {tap.path: step.teacher[start + tap.path] for tap in self._taps}
+            return self._read(self._frozen[0], records, step.expert), {}
+        with Recorder(self.decoder, self._taps) as recorder:
+            outputs = self.adapter.decode_queries(self.decoder, step.expert)
+        losses = self.adapter.query_losses(self.decoder, outputs, step.batch)
+        named = {f'loss_head_{_key(name)}': value * self.weight for name, value in losses.items()}
+        return self._read(self.decoder, recorder.pop(), outputs), named
+
+    @torch.no_grad()
+    def _read(self, head: nn.Module, records: dict[str, Any], outputs: Any) -> QueryReading:
+        return self.adapter.read_queries(head, records, outputs)
+
+
+def build_head(cfg: Mapping, teacher: FrozenTeacher) -> DistillationHead:
+    """Build a recipe's distillation head, ``head=dict(init='teacher')``; a wrong argument is a clear error."""
+    return build_part(HEADS, {'type': 'DistillationHead', **cfg}, "'distiller.head'", teacher=teacher)
+
+
+def _key(name: str) -> str:
+    """``d0.loss_cls`` -> ``d0_cls``."""
+    return name.replace('loss_', '').replace('.', '_')

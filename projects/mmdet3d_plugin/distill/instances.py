@@ -1,0 +1,159 @@
+"""The instances that regions are drawn for: ground truth, what the queries found, or both; and how far to trust them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+from projects.mmdet3d_plugin.distill.regions import join_boxes
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.step import Step
+
+SOURCES = ('gt', 'queries', 'positives', 'both')
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Boxes of a batch.
+
+    Args:
+        boxes: (M, 7) gravity centres, sizes and yaw in metres and radians, LiDAR frame.
+        sample: (M,) index of each box's sample.
+        weight: (M,) >= 0, how much each one counts.
+    """
+
+    boxes: Tensor
+    sample: Tensor
+    weight: Tensor
+
+
+class InstanceSource:
+    """Finds the instances of a step (the paper: "queries locate instance-level areas").
+
+    Args:
+        source: 'gt' = ground truth; 'queries' = boxes of the best queries of the distillation head; 'positives' = the
+            boxes of the queries that match ground truth; 'both' = ground truth and the best queries.
+        top_k: queries kept per sample, best first.
+        min_score: least probability of a kept query's best class.
+        gate: metres. If given, every instance is weighted by how well the expert agrees with ground truth there (see
+            :func:`agreement`): an expert that is wrong is not imitated. None = the paper, all weights are 1.
+    """
+
+    def __init__(
+        self, source: str = 'gt', top_k: int = 100, min_score: float = 0.1, gate: float | None = None
+    ) -> None:
+        if source not in SOURCES:
+            raise ValueError(f'source must be one of {SOURCES}, got {source!r}')
+        if top_k < 1 or not 0 <= min_score <= 1:
+            raise ValueError(f'top_k must be >= 1 and min_score in [0, 1], got {top_k} and {min_score}')
+        if gate is not None and gate <= 0:
+            raise ValueError(f'gate must be a positive distance in metres or None, got {gate}')
+        self.source, self.top_k, self.min_score, self.gate = source, top_k, min_score, gate
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return self.source != 'gt' or self.gate is not None
+
+    def __call__(self, step: Step, device: torch.device) -> Instances:
+        """Instances of all samples of a step."""
+        parts = []
+        if self.source in ('gt', 'both'):
+            parts.append(self._ground_truth(step, device))
+        if self.source in ('queries', 'both'):
+            parts.append(self._queries(step, best_queries(reading_of(step), self.top_k, self.min_score)))
+        if self.source == 'positives':
+            parts.append(self._queries(step, _matched_queries(step)))
+        return Instances(
+            *(torch.cat([getattr(part, key) for part in parts]) for key in Instances.__annotations__)
+        )
+
+    def _ground_truth(self, step: Step, device: torch.device) -> Instances:
+        boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], device)
+        weight = boxes.new_ones(len(boxes))
+        if self.gate is not None and len(boxes):
+            weight = agreement(step, self.gate).amax(1)
+        return Instances(boxes, sample, weight)
+
+    def _queries(self, step: Step, chosen: tuple[Tensor, Tensor]) -> Instances:
+        sample, query = chosen
+        boxes = reading_of(step).boxes[-1, sample, query]
+        weight = boxes.new_ones(len(boxes))
+        if self.gate is not None:
+            weight = query_agreement(step, self.gate)[sample, query]
+        return Instances(boxes, sample, weight)
+
+
+def reading_of(step: Step) -> QueryReading:
+    """What the distillation head read in this step; a clear error in a recipe without one."""
+    if step.queries is None:
+        raise DistillError(
+            "queries are asked for, but the recipe has no distillation head; give it head=dict(init='teacher')"
+        )
+    return step.queries
+
+
+def best_queries(reading: QueryReading, top_k: int, min_score: float) -> tuple[Tensor, Tensor]:
+    """The most confident queries of the last layer.
+
+    Args:
+        reading: of the distillation head.
+        top_k: queries per sample at the most.
+        min_score: least confidence.
+
+    Returns:
+        (M,) sample and (M,) query indices.
+    """
+    confidence, query = reading.confidence[-1].topk(min(top_k, reading.scores.shape[2]), dim=1)
+    sample, rank = (confidence >= min_score).nonzero(as_tuple=True)
+    return sample, query[sample, rank]
+
+
+def _matched_queries(step: Step) -> tuple[Tensor, Tensor]:
+    """(M,) sample and (M,) query indices of the queries that the host's assigner matches to ground truth."""
+    reading = reading_of(step)
+    pairs = reading.match(step.batch['gt_bboxes_3d'], step.batch['gt_labels_3d'])
+    device = reading.boxes.device
+    query = [query.to(device) for query, _ in pairs]
+    counts = torch.tensor([len(item) for item in query], device=device)
+    sample = torch.repeat_interleave(torch.arange(len(query), device=device), counts)
+    return sample, torch.cat(query).long() if query else sample
+
+
+def agreement(step: Step, distance: float) -> Tensor:
+    """How well each query of the expert agrees with each ground truth, in class and place.
+
+    ``p_q(class of g) * exp(-|centre_q - centre_g| / distance)``, seen from above; 0 between samples.
+
+    Args:
+        step: its batch gives ``gt_bboxes_3d`` and ``gt_labels_3d``.
+        distance: metres at which a right class counts 1 / e.
+
+    Returns:
+        (M, Q) in [0, 1]: M ground-truth boxes in the order of :func:`join_boxes`, Q queries of the same sample.
+    """
+    reading = reading_of(step)
+    boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], reading.boxes.device)
+    labels = _join_labels(step.batch['gt_labels_3d'], reading.boxes.device)
+    right = reading.scores[-1, sample].gather(2, labels[:, None, None].expand(-1, reading.scores.shape[2], 1))
+    gap = (reading.boxes[-1, sample, :, :2] - boxes[:, None, :2]).norm(dim=-1)
+    return right.squeeze(-1) * torch.exp(-gap / distance)
+
+
+def _join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
+    return (
+        torch.cat([item.to(device) for item in labels])
+        if labels
+        else torch.zeros(0, dtype=torch.long, device=device)
+    )
+
+
+def query_agreement(step: Step, distance: float) -> Tensor:
+    """(B, Q): how well each query agrees with the ground truth that it fits best; 0 where there is none."""
+    reading = reading_of(step)
+    _, sample = join_boxes(step.batch['gt_bboxes_3d'], reading.boxes.device)
+    best = reading.scores.new_zeros(reading.scores.shape[1:3])
+    index = sample[:, None].expand(-1, best.shape[1])
+    return best.scatter_reduce(0, index, agreement(step, distance), reduce='amax')

@@ -1,0 +1,120 @@
+"""Fine-grained positions: FD3D's focal distillation."""
+
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.distill.instances import query_agreement, reading_of
+from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
+from projects.mmdet3d_plugin.distill.registry import LOSSES
+from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn
+
+COMPARE = ('positions', 'aggregated')
+
+
+@LOSSES.register_module()
+class FocalPositions(DistillLoss):
+    """Compare two BEV features where the queries of the distillation head sample them, decoder layer by layer.
+
+    Per layer and sample: ``sum_q conf_q sum_mp a_qmp mean_c (S - T)(x_qmp)^2 / sum_q conf_q sum_mp a_qmp``, then the
+    mean over layers and samples. ``x`` are the positions that query q samples with head m and point p, ``a`` its
+    attention weights, ``conf`` the probability of its best class. The features are compared as they are, without the
+    head's value projection, which could otherwise learn to make everything alike; the queries are constants. So only
+    the student, its connector and its generator can lower this loss.
+
+    Args:
+        of: name of an earlier term whose generated student feature is compared; None for what the connector gives.
+        top_k: queries per sample, best first.
+        min_score: least confidence of a query's last layer; a scene in which the expert sees nothing gives 0.
+        compare: 'positions' = every sampled position by itself; 'aggregated' = the attention-weighted sum over a
+            head's points, as in the released left-overs, where differences of opposite sign cancel.
+        layers: how many of the last decoder layers are used; None for all.
+        gate: metres; multiply a query's confidence by its agreement with ground truth, see :func:`agreement`.
+    """
+
+    reads_step = True
+    needs_queries = True
+
+    def __init__(
+        self,
+        of: str | None = None,
+        top_k: int = 300,
+        min_score: float = 0.1,
+        compare: str = 'positions',
+        layers: int | None = None,
+        gate: float | None = None,
+    ) -> None:
+        super().__init__()
+        if compare not in COMPARE:
+            raise ValueError(f'compare must be one of {COMPARE}, got {compare!r}')
+        if layers is not None and layers < 1:
+            raise ValueError(f'layers must be at least 1, got {layers}')
+        self.of, self.top_k, self.min_score = of, top_k, min_score
+        self.compare, self.layers, self.gate = compare, layers, gate
+
+    def forward(
+        self, student: Tensor, teacher: Tensor, region: Tensor | None = None, *, step: Step
+    ) -> Tensor:
+        """Distance at the sampled positions.
+
+        Args:
+            student: (B, C, H, W), after the connector; not used if :attr:`of` is given.
+            teacher: (B, C, H, W), constant.
+            region: not used.
+            step: with the reading of the distillation head.
+
+        Returns:
+            Scalar.
+        """
+        student = student if self.of is None else step.generated[self.of]
+        check_same_shape(student, teacher)
+        locations, weights, confidence = self._positions(step)
+        gap = sampled_square(student - teacher, locations, weights, self.compare)
+        total = confidence.sum(-1)
+        mean = (gap * confidence.to(gap)).sum(-1) / total.where(total > 0, torch.ones_like(total)).to(gap)
+        return mean.sum() / max(mean.numel(), 1)
+
+    def _positions(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """What the best queries of a step look at.
+
+        Returns:
+            Locations (L, B, K, M, P, 2), attention weights (L, B, K, M, P) and confidences (L, B, K), which are 0 for
+            queries below the least score.
+        """
+        reading = reading_of(step)
+        best, query = reading.confidence[-1].topk(min(self.top_k, reading.scores.shape[2]), dim=1)
+        keep = best >= self.min_score
+        most = int(keep.sum(1).max()) if keep.numel() else 0
+        query, keep = query[:, :most], keep[:, :most]
+        first = 0 if self.layers is None else -self.layers
+        sample = torch.arange(len(query), device=query.device)[:, None]
+        confidence = reading.confidence[first:, sample, query] * keep
+        if self.gate is not None:
+            confidence = confidence * query_agreement(step, self.gate)[sample, query]
+        return reading.locations[first:, sample, query], reading.weights[first:, sample, query], confidence
+
+
+def sampled_square(gap: Tensor, locations: Tensor, weights: Tensor, compare: str) -> Tensor:
+    """Mean square of a difference of features where queries sample it.
+
+    Args:
+        gap: (B, C, H, W).
+        locations: (L, B, K, M, P, 2), (x, y) in units of the map's width and height; outside, the gap is 0.
+        weights: (L, B, K, M, P).
+        compare: 'positions' = ``sum_p w_p |gap(x_p)|^2``; 'aggregated' = ``|sum_p w_p gap(x_p)|^2``.
+
+    Returns:
+        (L, B, K): the mean over channels and heads.
+    """
+    num_layers, b, k, m, p, _ = locations.shape
+    value = gap.flatten(2).transpose(1, 2)[:, :, None]
+    points = locations.transpose(0, 1).to(gap).flatten(1, 3)[:, :, None, None]
+    share = weights.transpose(0, 1).to(gap).flatten(1, 3)[:, :, None, None]
+    if compare == 'positions':
+        points, share = points.reshape(b, num_layers * k * m * p, 1, 1, 1, 2), share.flatten(1)
+        sampled = ms_deform_attn(value, [tuple(gap.shape[-2:])], points, torch.ones_like(points[..., 0]))
+        square = (sampled.square().mean(-1) * share).view(b, num_layers, k, m, p).sum(-1)
+    else:
+        sampled = ms_deform_attn(value, [tuple(gap.shape[-2:])], points, share)
+        square = sampled.square().mean(-1).view(b, num_layers, k, m)
+    return square.mean(-1).transpose(0, 1)

@@ -1,0 +1,197 @@
+"""What can be compared: pairs of teacher and student, the recipes between them, and the worlds they live in.
+
+Another family is another entry of ``FAMILIES``; nothing else has to change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from projects.mmdet3d_plugin.engine.training_run import DISTIL, TRAIN
+
+CONFIGS = 'projects/configs/synthetic'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of training.
+
+    Attributes:
+        name: how ``--rows`` calls it.
+        title: for people.
+        config: what is trained.
+        tool: script that trains it.
+        minutes: about how long that takes at ``--scale cpu``; only ratios matter.
+        goal: what it should gain over the student alone, in points of the first metric.
+    """
+
+    name: str
+    title: str
+    config: str
+    tool: str = DISTIL
+    minutes: float = 9.0
+    goal: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher, a student, and the recipes between them.
+
+    Attributes:
+        teacher: trained once per world.
+        student: trained alone; what gains are counted over.
+        rows: recipes that train the same student.
+        inherit: the row that starts from the teacher's head and is taught nothing, if there is one.
+        rivals: (better, worse) rows: the first should gain more, with ranges over seeds apart.
+        least_gap: what the teacher should lead the student by, else the pair tells nothing.
+    """
+
+    teacher: Row
+    student: Row
+    rows: tuple[Row, ...]
+    inherit: str | None = None
+    rivals: tuple[tuple[str, str], ...] = ()
+    least_gap: float | None = None
+
+    @property
+    def known(self) -> tuple[Row, ...]:
+        """The student alone, and the recipes."""
+        return (self.student, *self.rows)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of an evaluation.
+
+    Attributes:
+        key: its name in ``metrics.json``.
+        title: for tables.
+        scale: what it is multiplied with.
+        digits: behind the point.
+        best: ``max`` or ``min``.
+    """
+
+    key: str
+    title: str
+    scale: float = 1.0
+    digits: int = 3
+    best: str = 'min'
+
+    def format(self, value: float) -> str:
+        """A scaled value as tables show it."""
+        return f'{value:.{self.digits}f}'
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything.
+
+    Attributes:
+        scenes: of the world; the last fifth is for validation.
+        frames: per scene.
+        size: WIDTHxHEIGHT of the images.
+        epochs: of every student.
+        teacher_epochs: of the teacher.
+        seeds: of the students.
+        device: where to compute.
+        jobs: how many commands run at a time; as many as there are cores by default.
+        overrides: settings of all trainings, ``key=value``.
+    """
+
+    scenes: int
+    frames: int
+    size: str
+    epochs: int
+    teacher_epochs: int
+    seeds: tuple[int, ...] = (0, 1, 2)
+    device: str = 'cpu'
+    jobs: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """How a synthetic world is made; ``{world}``, ``{scenes}``, ``{frames}``, ``{size}`` and ``{seed}`` are filled in.
+
+    Attributes:
+        make: the command that makes it.
+        made: a file, relative to the world, that is there afterwards.
+        convert: the command that makes its info files.
+        infos: these files, relative to the world.
+    """
+
+    make: str
+    made: str
+    convert: str
+    infos: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Detectors that see the same data and are judged by the same metrics.
+
+    Attributes:
+        name: how ``--family`` calls it.
+        pairs: of teacher and student.
+        metrics: the first is what gains are counted in.
+        world: how its worlds are made.
+        scales: by name.
+        recipe: path of a recipe that ``--rows`` calls by a name which is no row of a pair.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+    metrics: tuple[Metric, ...]
+    world: WorldRecipe
+    scales: Mapping[str, Scale]
+    recipe: str
+
+    @property
+    def headline(self) -> Metric:
+        """What gains are counted in."""
+        return self.metrics[0]
+
+
+CAMERA = Family(
+    name='camera',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', TRAIN, 16.5),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevformer_student.py', TRAIN, 4.2),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/distill_inherit.py', minutes=4.5),
+                Row('heatmap', 'heatmap recipe', f'{CONFIGS}/distill_heatmap.py', goal=2.15),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_fd3d.py', minutes=10.0, goal=4.07),
+            ),
+            inherit='inherit',
+            rivals=(('fd3d', 'heatmap'),),
+            least_gap=8.0,
+        ),
+    ),
+    metrics=(
+        Metric('NDS', 'NDS', 100.0, 2, 'max'),
+        Metric('mAP', 'mAP', 100.0, 2, 'max'),
+        *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
+    ),
+    world=WorldRecipe(
+        make='tools/create_synthetic.py --out {world} --scenes {scenes} --seed {seed} --size {size} --frames {frames}',
+        made='v1.0-trainval/sample.json',
+        convert='tools/create_data.py nuscenes --root-path {world} --version v1.0-trainval',
+        infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
+    ),
+    scales={
+        'cpu': Scale(scenes=100, frames=5, size='320x180', epochs=6, teacher_epochs=12),
+        'gpu': Scale(
+            scenes=200,
+            frames=8,
+            size='320x180',
+            epochs=8,
+            teacher_epochs=16,
+            device='cuda',
+            jobs=8,
+            overrides=('data.samples_per_gpu=4', 'data.workers_per_gpu=1'),
+        ),
+    },
+    recipe=f'{CONFIGS}/distill_{{}}.py',
+)
+
+FAMILIES = {family.name: family for family in (CAMERA,)}

@@ -1,0 +1,147 @@
+"""The HTML report of a comparison."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from projects.mmdet3d_plugin.engine.gain import tables
+from projects.mmdet3d_plugin.engine.gain.families import Family, Row
+from projects.mmdet3d_plugin.engine.gain.plan import Plan, PlannedPair
+from projects.mmdet3d_plugin.engine.gain.results import PairResult
+from projects.mmdet3d_plugin.engine.gain.summary import Summary
+from projects.mmdet3d_plugin.engine.making_of import add_making_of
+from projects.mmdet3d_plugin.engine.stages import StageRunner
+from projects.mmdet3d_plugin.visualization.gain_chart import GainBar, draw_gains
+from projects.mmdet3d_plugin.visualization.loss_curves import TrainingLog, draw_curves, read_training_log
+from projects.mmdet3d_plugin.visualization.report import Report
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def write_page(plan: Plan, runner: StageRunner, summaries: Sequence[Summary]) -> Path:
+    """Write ``report.html`` and return its path."""
+    options, family = plan.options, plan.options.family
+    report = Report(
+        'What distillation gains',
+        f'One teacher per world, the same student once per row and seed, on a synthetic world '
+        f'({family.name}, world seed {options.world_seed}). Equal iterations, order of data and initial weights '
+        'per seed. The figures compare recipes; they say nothing about real data.',
+    )
+    for planned, summary in zip(plan.pairs, summaries, strict=True):
+        _add_result(report, summary, family)
+        _add_curves(report, planned, summary.result)
+        _add_pictures(report, planned, plan)
+    add_making_of(report, runner, _facts(plan))
+    return report.write(options.out / 'report.html')
+
+
+def _add_result(report: Report, summary: Summary, family: Family) -> None:
+    """Cards, goals, tables and the chart of gains."""
+    headline, pair = family.headline, summary.result.pair
+    cards = {
+        f'{headline.title}, {pair.teacher.title}': tables.gain_rows(summary, family)[0][1],
+        f'{headline.title}, {pair.student.title}': _mean(summary, 0, family),
+    }
+    gains = {f'gained by {row.row.title}': f'{row.gain.mean:+.2f}' for row in summary.rows if row.gain}
+    report.heading(f'{pair.teacher.title} and {pair.student.title}')
+    report.cards({**cards, **gains})
+    report.table(tables.gain_columns(family), tables.gain_rows(summary, family))
+    report.paragraph(
+        f'Points of {headline.title}: mean ± standard deviation over seeds. Gains over the student alone are paired '
+        'by seed, with the 95 % interval of their mean by Student\'s t. "Beyond the head" is the gain over the row '
+        'that inherits the head of the teacher and is taught nothing, "by the head alone" the share of the gain that '
+        'this row has too; "of the gap" is the gain as a share of what the teacher leads the student alone by. Costs '
+        'of training are relative to the student alone.'
+    )
+    for note in tables.notes(summary):
+        report.paragraph(note)
+    bars = [
+        GainBar(s.row.title, s.gain.mean, s.gain.half_width, list(s.gain.differences.values()), s.row.goal)
+        for s in summary.rows
+        if s.gain
+    ]
+    if bars:
+        caption = 'Bars: means. Whiskers: 95 % intervals. Dots: seeds. Dashes: goals.'
+        report.charts({caption: draw_gains(bars, f'{headline.title} gained over the student alone')})
+    report.heading('Goals')
+    report.table(['goal', 'verdict'], tables.verdict_rows(summary.verdicts))
+    report.heading('All metrics')
+    best = {i: max if m.best == 'max' else min for i, m in enumerate(family.metrics, 1)}
+    report.table(tables.metric_columns(family), tables.metric_rows(summary, family))
+    report.heading('Every run')
+    report.table(tables.run_columns(family), tables.run_rows(summary, family), best)
+
+
+def _mean(summary: Summary, number: int, family: Family) -> str:
+    """Mean of the first metric of a row, without its spread."""
+    spread = summary.rows[number].spreads.get(family.headline.key)
+    return '-' if spread is None else family.headline.format(spread.mean)
+
+
+def _add_curves(report: Report, planned: PlannedPair, result: PairResult) -> None:
+    """Detection loss of all rows, and the terms of each, as means over seeds."""
+    logs = {row.title: _mean_log(row, planned, result) for row in result.rows}
+    logs = {title: log for title, log in logs.items() if log is not None}
+    alone = logs.get(result.pair.student.title)
+    if alone is None:
+        return
+    report.heading('Training')
+    own = alone.loss_names()
+    charts = {
+        f'Detection loss: sum of the {len(own)} losses that the student alone has too, mean over seeds.': draw_curves(
+            {title: (log.epochs, _total(log, own)) for title, log in logs.items()}, 'detection loss'
+        )
+    }
+    for title, log in logs.items():
+        terms = {name: (log.epochs, log.values[name]) for name in log.loss_names() if name not in own}
+        if terms:
+            charts[f'Terms of the {title}.'] = draw_curves(terms, f'terms, {title}', log_scale=True)
+    report.charts(charts)
+
+
+def _mean_log(row: Row, planned: PlannedPair, result: PairResult) -> TrainingLog | None:
+    """Training log of a row, the mean over the seeds whose training is finished; None when none is."""
+    logs = [read_training_log(planned.students[row.name, seed].folder) for seed in result.costs[row.name]]
+    if not logs:
+        return None
+    entries = min(len(log.epochs) for log in logs)
+    values = {
+        name: np.mean([log.values[name][:entries] for log in logs], axis=0)
+        for name in logs[0].values
+        if all(name in log.values for log in logs)
+    }
+    return TrainingLog(logs[0].epochs[:entries], values)
+
+
+def _total(log: TrainingLog, names: Sequence[str]) -> np.ndarray:
+    """Sum of several values of a log, (n,)."""
+    return np.sum([log.values[name] for name in names], axis=0)
+
+
+def _add_pictures(report: Report, planned: PlannedPair, plan: Plan) -> None:
+    """The same moment as the teacher and each row of the first seed see it."""
+    pictures = [
+        (picture, run.title) for run in planned.runs for picture in sorted(plan.pictures(run).glob('*.jpg'))
+    ]
+    if not pictures:
+        return
+    report.heading('Pictures')
+    report.paragraph('One moment of a validation scene. Coloured: detected. White: true.')
+    for picture, title in pictures:
+        report.picture(picture, title)
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    """What was compared, on which world."""
+    options = plan.options
+    scale = options.scale
+    made = f'{scale.scenes} scenes of {scale.frames} frames, seed {options.world_seed}, {scale.size}'
+    rows = [row for choice in options.choices for row in (choice.pair.teacher, *choice.rows)]
+    return {
+        'world': str(options.world) if options.world else made,
+        'teacher': str(options.teacher) if options.teacher else f'{scale.teacher_epochs} epochs',
+        'students': f'{scale.epochs} epochs, seeds {", ".join(map(str, scale.seeds))}',
+        'configs': ', '.join(f'{row.title}: {row.config}' for row in rows),
+        'overrides': ' '.join((*scale.overrides, *options.overrides)) or 'none',
+    }

@@ -1,0 +1,93 @@
+"""Statistics of a handful of seeds."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over seeds.
+
+    Attributes:
+        mean: of all seeds.
+        deviation: standard deviation with n - 1 in the denominator, None for one seed.
+        low: the least.
+        high: the most.
+        count: number of seeds.
+    """
+
+    mean: float
+    deviation: float | None
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference between two rows, paired by seed.
+
+    Attributes:
+        mean: of the differences.
+        half_width: of the 95 % interval of the mean by Student's t, None for one seed.
+        differences: by seed.
+    """
+
+    mean: float
+    half_width: float | None
+    differences: Mapping[int, float]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, None for one seed."""
+        return None if self.half_width is None else (self.mean - self.half_width, self.mean + self.half_width)
+
+
+def spread_of(values: Iterable[float]) -> Spread | None:
+    """Mean and spread; None of no values."""
+    values = list(values)
+    if not values:
+        return None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation, min(values), max(values), len(values))
+
+
+def paired_gain(base: Mapping[int, float], other: Mapping[int, float]) -> Gain | None:
+    """What ``other`` has more than ``base``, over the seeds that both have; None when there are none.
+
+    Args:
+        base: seed -> value.
+        other: seed -> value.
+    """
+    differences = {seed: other[seed] - base[seed] for seed in sorted(base.keys() & other.keys())}
+    spread = spread_of(differences.values())
+    if spread is None:
+        return None
+    return Gain(spread.mean, half_width_of(list(differences.values())), differences)
+
+
+def half_width_of(values: Sequence[float]) -> float | None:
+    """Half the 95 % interval of the mean: t(n - 1) * s / sqrt(n); None for fewer than two values."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return None
+    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+
+
+def share_of(part: float, whole: float) -> float | None:
+    """``part / whole``; None when there is no positive whole to have a share of."""
+    return part / whole if whole > 0 else None
+
+
+def ranges_apart(better: Iterable[float], worse: Iterable[float]) -> bool | None:
+    """Whether the least of one is above the most of the other; None when either has fewer than two values."""
+    better, worse = list(better), list(worse)
+    if min(len(better), len(worse)) < 2:
+        return None
+    return min(better) > max(worse)

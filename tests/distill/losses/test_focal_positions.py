@@ -1,0 +1,167 @@
+"""Focal positions: by hand, against grid_sample, and what they may not depend on."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions, sampled_square
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.step import Step
+from tests.distill.readings import reading
+
+L, B, Q, M, P = 3, 2, 6, 2, 4
+
+
+def random_step(seed: int = 0, low: float = 0.0, dtype: torch.dtype = torch.float64) -> Step:
+    """B samples of Q queries with confidences from ``low`` to 1."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(B, Q, 3, generator=generator, dtype=dtype) * (1 - low) + low
+    boxes = torch.rand(B, Q, 7, generator=generator, dtype=dtype) * 10
+    batch = {
+        'gt_bboxes_3d': [boxes[i, :2].clone() for i in range(B)],
+        'gt_labels_3d': [torch.tensor([0, 1])] * B,
+    }
+    return Step(batch, {}, {}, queries=reading(boxes, scores, P, M, L, seed))
+
+
+def features(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(B, 5, 8, 9, generator=generator, dtype=torch.float64) for _ in range(2))
+
+
+def naive(student: torch.Tensor, teacher: torch.Tensor, found: QueryReading, compare: str) -> torch.Tensor:
+    """The formula, one layer, sample and query after the other, sampled by grid_sample."""
+    total = student.new_zeros(())
+    for layer in range(L):
+        for b in range(B):
+            top = bottom = 0.0
+            for q in range(Q):
+                confidence, square = found.scores[layer, b, q].max(), 0.0
+                for m in range(M):
+                    where = found.locations[layer, b, q, m] * 2 - 1
+                    both = [
+                        F.grid_sample(f[b : b + 1], where[None, None], align_corners=False)[0, :, 0]
+                        for f in (student, teacher)
+                    ]
+                    gap, weight = both[0] - both[1], found.weights[layer, b, q, m]
+                    if compare == 'positions':
+                        square += (gap.square().mean(0) * weight).sum() / M
+                    else:
+                        square += (gap * weight).sum(1).square().mean() / M
+                top, bottom = top + confidence * square, bottom + confidence
+            total = total + top / bottom / (L * B)
+    return total
+
+
+@pytest.mark.parametrize('compare', ['positions', 'aggregated'])
+def test_equals_the_formula(compare: str) -> None:
+    (student, teacher), step = features(), random_step()
+    value = FocalPositions(compare=compare, min_score=0.0)(student, teacher, step=step)
+    torch.testing.assert_close(value, naive(student, teacher, step.queries, compare))
+
+
+def test_by_hand_on_one_cell() -> None:
+    """One query looks at the centres of two cells with weights 1/4 and 3/4; its confidence cancels."""
+    student, teacher = torch.zeros(1, 2, 1, 2), torch.tensor([[[[2.0, 0.0]], [[0.0, 4.0]]]])
+    locations = torch.tensor([[0.25, 0.5], [0.75, 0.5]]).view(1, 1, 1, 1, 2, 2)
+    weights = torch.tensor([0.25, 0.75]).view(1, 1, 1, 1, 2)
+    found = QueryReading(torch.zeros(1, 1, 1, 7), torch.full((1, 1, 1, 1), 0.3), locations, weights, None)
+    step = Step({}, {}, {}, queries=found)
+    value = FocalPositions()(student, teacher, step=step)
+    assert value.item() == pytest.approx(0.25 * 4 / 2 + 0.75 * 16 / 2)
+    # the sums are (0.25 * 2, 0.75 * 4) = (0.5, 3)
+    value = FocalPositions(compare='aggregated')(student, teacher, step=step)
+    assert value.item() == pytest.approx((0.25 + 9) / 2)
+
+
+@pytest.mark.parametrize('compare', ['positions', 'aggregated'])
+def test_gradcheck(compare: str) -> None:
+    (student, teacher), step = features(), random_step()
+    loss = FocalPositions(compare=compare, min_score=0.0, top_k=2)
+    student = student[:, :2, :4, :4].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher[:, :2, :4, :4], step=step), student)
+
+
+def test_batch_of_two_equals_two_singles() -> None:
+    (student, teacher), step = features(), random_step()
+    loss, found = FocalPositions(min_score=0.5), step.queries
+    singles = []
+    for i in range(B):
+        one = QueryReading(
+            *(getattr(found, key)[:, i : i + 1] for key in ('boxes', 'scores', 'locations', 'weights')), None
+        )
+        singles.append(
+            loss(student[i : i + 1], teacher[i : i + 1], step=Step({}, {}, {}, queries=one)).item()
+        )
+    assert loss(student, teacher, step=step).item() == pytest.approx(sum(singles) / B)
+
+
+def test_equal_features_and_blind_experts_give_exact_zero_with_a_live_graph() -> None:
+    student, teacher = features()
+    student.requires_grad_()
+    assert FocalPositions()(teacher.clone().requires_grad_(), teacher, step=random_step()).item() == 0.0
+    blind = random_step()
+    value = FocalPositions(min_score=1.0)(student, teacher, step=blind)
+    value.backward()
+    assert value.item() == 0.0
+    assert not student.grad.any()
+    nobody = Step({}, {}, {}, queries=reading(torch.zeros(0, Q, 7), torch.zeros(0, Q, 3)))
+    assert FocalPositions()(student[:0], teacher[:0], step=nobody).item() == 0.0
+
+
+def test_only_the_best_queries_and_the_last_layers_count() -> None:
+    (student, teacher), step = features(), random_step()
+    found = step.queries
+    best = found.confidence[-1].topk(2, dim=1).indices
+    picked = QueryReading(
+        *(
+            torch.stack([getattr(found, key)[1:, b, best[b]] for b in range(B)], dim=1)
+            for key in ('boxes', 'scores', 'locations', 'weights')
+        ),
+        None,
+    )
+    few = FocalPositions(top_k=2, layers=2, min_score=0.0)(student, teacher, step=step)
+    all_of_them = FocalPositions(min_score=0.0)(student, teacher, step=Step({}, {}, {}, queries=picked))
+    torch.testing.assert_close(few, all_of_them)
+
+
+def test_gate_counts_queries_far_from_ground_truth_less() -> None:
+    student, teacher = features()
+    step = random_step()
+    far = step.queries.boxes.clone()
+    far[..., 0] += 1e4
+    far[:, :, :2] = step.queries.boxes[:, :, :2]
+    found = QueryReading(far, step.queries.scores, step.queries.locations, step.queries.weights, None)
+    gated = FocalPositions(min_score=0.0, gate=1.0)(
+        student, teacher, step=Step(step.batch, {}, {}, queries=found)
+    )
+    near = QueryReading(
+        *(getattr(found, key)[:, :, :2] for key in ('boxes', 'scores', 'locations', 'weights')), None
+    )
+    near_step = Step(step.batch, {}, {}, queries=near)
+    torch.testing.assert_close(
+        gated, FocalPositions(min_score=0.0, gate=1.0)(student, teacher, step=near_step)
+    )
+
+
+def test_generated_feature_of_another_term_is_compared() -> None:
+    (student, teacher), step = features(), random_step()
+    step.generated['bev_generation'] = teacher.clone()
+    assert FocalPositions(of='bev_generation')(student, teacher, step=step).item() == 0.0
+
+
+def test_positions_outside_the_map_add_nothing() -> None:
+    gap = torch.ones(1, 1, 4, 4)
+    locations = torch.tensor([[0.5, 0.5], [-3.0, 0.5]]).view(1, 1, 1, 1, 2, 2)
+    weights = torch.full((1, 1, 1, 1, 2), 0.5)
+    assert sampled_square(gap, locations, weights, 'positions').item() == pytest.approx(0.5)
+
+
+def test_mistakes_are_clear() -> None:
+    with pytest.raises(ValueError, match='compare must be one of'):
+        FocalPositions(compare='heads')
+    with pytest.raises(ValueError, match='layers must be at least 1'):
+        FocalPositions(layers=0)
+    with pytest.raises(DistillError, match='no distillation head'):
+        FocalPositions()(*features(), step=Step({}, {}, {}))

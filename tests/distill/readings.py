@@ -1,0 +1,30 @@
+"""Made-up readings of a distillation head."""
+
+import torch
+
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+
+
+def reading(
+    boxes: torch.Tensor, scores: torch.Tensor, points: int = 2, heads: int = 1, layers: int = 1, seed: int = 0
+) -> QueryReading:
+    """A reading whose layers all found the same.
+
+    Args:
+        boxes: (B, Q, 7).
+        scores: (B, Q, num_classes).
+        points: P.
+        heads: M.
+        layers: L.
+        seed: of locations and weights.
+    """
+    b, q = scores.shape[:2]
+    generator = torch.Generator().manual_seed(seed)
+    shape = (layers, b, q, heads, points)
+    return QueryReading(
+        boxes=boxes.expand(layers, *boxes.shape),
+        scores=scores.expand(layers, *scores.shape),
+        locations=torch.rand(*shape, 2, generator=generator, dtype=scores.dtype),
+        weights=torch.rand(*shape, generator=generator, dtype=scores.dtype).softmax(-1),
+        match=lambda gt, labels: [(torch.arange(len(one)), torch.arange(len(one))) for one in labels],
+    )
