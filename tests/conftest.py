@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
+from projects.mmdet3d_plugin.datasets.synthetic.kitti_writer import create_kitti_world
 from tests.nuscenes_tables import write_nuscenes
 
 
@@ -27,6 +29,31 @@ def nuscenes_one_frame() -> Path:
             'needs the real frame of ../shared/data/nuscenes_one_frame (set FD_SHARED to its shared/)'
         )
     return path
+
+
+@pytest.fixture(scope='session')
+def kitti_one_frame(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with links to the real KITTI frame 000008 and all that tools/create_data.py makes of it."""
+    shared = _shared_data()
+    path = shared / 'kitti_one_frame' if shared else None
+    if path is None or not path.is_dir():
+        pytest.skip('needs the real frame of ../shared/data/kitti_one_frame (set FD_SHARED to its shared/)')
+    root = tmp_path_factory.mktemp('kitti_one_frame')
+    (root / 'training').mkdir()
+    (root / 'ImageSets').symlink_to(path / 'ImageSets')
+    for folder in (path / 'training').iterdir():
+        (root / 'training' / folder.name).symlink_to(folder)
+    create_kitti_infos(root, progress=False)
+    return root
+
+
+@pytest.fixture(scope='session')
+def synthetic_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world of twelve frames (nine to train on) with its info files. Nothing may write into it."""
+    root = tmp_path_factory.mktemp('synthetic_kitti') / 'data'
+    create_kitti_world(root, 12, 3, progress=False, workers=1)
+    create_kitti_infos(root, progress=False)
+    return root
 
 
 @pytest.fixture(scope='session')

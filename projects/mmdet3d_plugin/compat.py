@@ -38,6 +38,18 @@ def apply() -> None:
     _mend_distributed_wrapper()
 
 
+def cache_compiled_transforms() -> None:
+    """mmdet3d compiles the loops of its augmentation anew in every process, which takes a minute; numba can keep them."""
+    from mmdet3d.core.bbox import box_np_ops
+    from mmdet3d.datasets.pipelines import data_augment_utils
+    from numba.core.dispatcher import Dispatcher
+
+    for module in (box_np_ops, data_augment_utils):
+        for function in vars(module).values():
+            if isinstance(function, Dispatcher):
+                function.enable_caching()
+
+
 def _add_numpy_aliases() -> None:
     """mmdet3d 1.0.0rc6 uses ``np.bool``, ``np.int`` and ``np.long``, removed in numpy 1.24."""
     import numpy as np

@@ -22,7 +22,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f'create_data.py nuscenes --root-path {tmp_path}'):
-        find_info_file(TRAIN, tmp_path)
+        find_info_file(TRAIN, tmp_path, 'nuscenes --version v1.0-mini')
 
 
 def test_files_are_found_below_the_root_by_absolute_path_and_below_the_working_directory(
@@ -31,9 +31,9 @@ def test_files_are_found_below_the_root_by_absolute_path_and_below_the_working_d
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a/x.pkl').touch()
     monkeypatch.chdir(tmp_path)
-    assert find_info_file('x.pkl', tmp_path / 'a') == tmp_path / 'a/x.pkl'
-    assert find_info_file(str(tmp_path / 'a/x.pkl'), tmp_path / 'b') == tmp_path / 'a/x.pkl'
-    assert find_info_file('a/x.pkl', Path('b')).samefile(tmp_path / 'a/x.pkl')
+    assert find_info_file('x.pkl', tmp_path / 'a', 'kitti') == tmp_path / 'a/x.pkl'
+    assert find_info_file(str(tmp_path / 'a/x.pkl'), tmp_path / 'b', 'kitti') == tmp_path / 'a/x.pkl'
+    assert find_info_file('a/x.pkl', Path('b'), 'kitti').samefile(tmp_path / 'a/x.pkl')
 
 
 def official_file(tiny_nuscenes: Path, path: Path) -> None:

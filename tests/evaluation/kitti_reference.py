@@ -39,10 +39,8 @@ def overlap(kind: str, one: dict, i: int, two: dict, j: int) -> float:
 class Reference:
     """Average precision of one metric, class, difficulty and overlap."""
 
-    def __init__(
-        self, truth: list[dict], found: list[dict], kind: str, name: str, level: str, least: float
-    ) -> None:
-        self.truth, self.found, self.kind, self.name, self.least = truth, found, kind, name, least
+    def __init__(self, truth: list[dict], found: list[dict], kind: str, name: str, level: str) -> None:
+        self.truth, self.found, self.kind, self.name, self.least = truth, found, kind, name, 0.0
         self.height, self.occlusion, self.truncation = LEVELS[level]
         self.tables = [
             [[overlap(kind, f, d, t, g) for d in range(len(f['name']))] for g in range(len(t['name']))]
@@ -110,7 +108,7 @@ class Reference:
         """Among all scores that reach some recall, the one nearest to each of 0, 1/40, ... 1."""
         scores, wanted = [], 0
         for number in range(len(self.truth)):
-            hits, _, missed = self.match(number, None)
+            hits, _, _ = self.match(number, None)
             scores += [self.found[number]['score'][d] for _, d in hits]
             roles = [self.label_role(self.truth[number], g) for g in range(len(self.truth[number]['name']))]
             wanted += roles.count('counted')
@@ -139,9 +137,9 @@ class Reference:
         best = [max(precision[i:]) for i in range(41)], [max(similarity[i:]) for i in range(41)]
         return best
 
-    def average(self, recall: str, orientation: bool = False) -> float:
-        curve = self.curves()[int(orientation)]
-        return sum(curve[1:]) / 40 if recall == 'R40' else sum(curve[::4]) / 11
+
+def average(curve: list[float], recall: str) -> float:
+    return sum(curve[1:]) / 40 if recall == 'R40' else sum(curve[::4]) / 11
 
 
 def random_frames(seed: int, frames: int, most: int = 9) -> tuple[list[dict], list[dict]]:
@@ -158,11 +156,11 @@ def _labels(rng: np.random.Generator, count: int) -> dict:
         p=[0.34, 0.2, 0.16, 0.08, 0.08, 0.1, 0.04],
     )
     low = np.column_stack([rng.uniform(0, 900, count), rng.uniform(50, 200, count)])
-    size = np.column_stack([rng.uniform(20, 200, count), rng.uniform(10, 110, count)])
+    size = np.column_stack([rng.uniform(20, 200, count), rng.uniform(20, 160, count)])
     return dict(
         name=names,
-        truncated=rng.choice([0.0, 0.1, 0.2, 0.4, 0.7], count),
-        occluded=rng.choice([0, 0, 0, 1, 2, 3], count),
+        truncated=rng.choice([0.0, 0.1, 0.2, 0.4, 0.7], count, p=[0.7, 0.1, 0.1, 0.05, 0.05]),
+        occluded=rng.choice([0, 0, 0, 0, 0, 1, 2, 3], count),
         alpha=rng.uniform(-3, 3, count),
         bbox=np.hstack([low, low + size]),
         dimensions=rng.uniform(0.5, 4, (count, 3)),
@@ -177,9 +175,9 @@ def _detections(rng: np.random.Generator, truth: dict) -> dict:
     picked = np.flatnonzero(rng.random(len(truth['name'])) < 0.8)
     picked = np.concatenate([picked, picked[rng.random(len(picked)) < 0.3]]).astype(int)
     count = len(picked)
-    error = rng.choice([0.0, 0.03, 0.1, 0.3], (count, 1))
+    error = rng.choice([0.0, 0.03, 0.1, 0.3], (count, 1), p=[0.3, 0.3, 0.2, 0.2])
     names = np.where(
-        rng.random(count) < 0.8, truth['name'][picked], rng.choice(['Car', 'Pedestrian', 'Cyclist'], count)
+        rng.random(count) < 0.9, truth['name'][picked], rng.choice(['Car', 'Pedestrian', 'Cyclist'], count)
     )
     names = np.where(np.isin(names, ['Car', 'Pedestrian', 'Cyclist']), names, 'Car')
     box = truth['bbox'][picked]

@@ -39,23 +39,27 @@ def save_infos(content: InfoFile | list[Info] | dict[str, list[Info]], path: Pat
     write_whole(path, pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL))
 
 
-def find_info_file(
-    ann_file: str, data_root: Path, options: str = 'nuscenes --version v1.0-trainval (or v1.0-mini)'
-) -> Path:
+def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:
     """Resolve ``ann_file``: absolute, below ``data_root``, or else below the working directory.
 
     Args:
         ann_file: name of the info file.
         data_root: folder of the dataset.
-        options: what tools/create_data.py needs beside ``--root-path`` to make the file.
+        options: what tools/create_data.py needs to make the file: the dataset's name, and what follows ``--root-path``.
     """
     candidates = [data_root / ann_file, Path(ann_file)]  # joining an absolute path keeps it as it is
     for path in candidates:
         if path.is_file():
             return path
+    raise FileNotFoundError(
+        f'info file {candidates[0]} does not exist; make it with: {create_command(options, data_root)}'
+    )
+
+
+def create_command(options: str, data_root: str | Path) -> str:
+    """The command that makes the info files of a data root; ``options`` as in :func:`find_info_file`."""
     dataset, _, rest = options.partition(' ')
-    command = f'python tools/create_data.py {dataset} --root-path {data_root} {rest}'.rstrip()
-    raise FileNotFoundError(f'info file {candidates[0]} does not exist; make it with: {command}')
+    return f'python tools/create_data.py {dataset} --root-path {data_root} {rest}'.rstrip()
 
 
 def load_infos(path: Path, convention: str) -> InfoFile:

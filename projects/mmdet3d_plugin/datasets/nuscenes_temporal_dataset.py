@@ -56,6 +56,10 @@ class NuScenesTemporalDataset(Dataset):
         filter_empty: in training, replace samples without a box of these classes by another one.
     """
 
+    CREATE_OPTIONS = (
+        'nuscenes --version v1.0-trainval (or v1.0-mini)'  # how tools/create_data.py makes its info files
+    )
+
     def __init__(
         self,
         data_root: str,
@@ -70,7 +74,7 @@ class NuScenesTemporalDataset(Dataset):
         filter_empty: bool = True,
     ) -> None:
         self.data_root = Path(data_root)
-        self.ann_file = find_info_file(ann_file, self.data_root)
+        self.ann_file = find_info_file(ann_file, self.data_root, self.CREATE_OPTIONS)
         content = load_infos(self.ann_file, info_convention)
         self.infos: list[Info] = content['infos']
         self.metadata: dict[str, Any] = content['metadata']

@@ -20,6 +20,10 @@ class SeededIndex(int):
         self.seed = seed
         return self
 
+    def __mod__(self, count: int) -> 'SeededIndex':
+        """Keep the seed where a RepeatDataset finds its place in the dataset it repeats."""
+        return SeededIndex(int(self) % count, self.seed)
+
     def __reduce__(self) -> tuple[type, tuple[int, int]]:
         return SeededIndex, (int(self), self.seed)
 

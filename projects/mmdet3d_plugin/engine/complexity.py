@@ -282,7 +282,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/analysis_tools/get_flops.py."""
     parser = argparse.ArgumentParser(
         description='Parameters, multiply-accumulates and peak memory of one forward. Needs no data: the cameras are '
-        'those of a nuScenes car, the images blank. 1 GFLOP = 1e9 multiply-accumulates.'
+        'those of a nuScenes car, the images blank; LiDAR detectors see an empty street. 1 GFLOP = 1e9 '
+        'multiply-accumulates.'
     )
     parser.add_argument('config', help='config of a detector, or a recipe: then its student')
     parser.add_argument(
@@ -292,6 +293,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--measure-memory', action='store_true', help='also run one real forward and report its peak memory'
     )
     parser.add_argument('--device', default='cpu', help='device of that forward')
+    parser.add_argument(
+        '--points',
+        metavar='FILE.bin',
+        help='LiDAR detectors: the cloud to count with; a made-up street by default',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings, key=value')
     cli.run(_report_from, parser.parse_args(argv))
 
@@ -299,19 +305,34 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _report_from(arguments: argparse.Namespace) -> None:
     """Measure and report as parsed arguments say."""
     cfg = load_config(arguments.config, arguments.cfg_options)
+    if 'img_backbone' not in cfg.model:
+        from projects.mmdet3d_plugin.engine.lidar_complexity import report_lidar  # builds on this module
+
+        report_lidar(cfg, arguments)
+        return
     img, metas = rig_batch(cfg)
     measured = None
     if arguments.measure_memory:
         measured = measure_forward(build_model(cfg.model), img, metas, arguments.device)
     result = measure_complexity(build_model(cfg.model), img, metas)
     content = {'config': Path(arguments.config).name, **asdict(result), 'measured_peak_bytes': measured}
-    if arguments.json == '-':
-        print(json.dumps(content, indent=1))
+    if print_json(content, arguments.json):
         return
-    if arguments.json:
-        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(arguments.json).write_text(json.dumps(content, indent=1) + '\n')
     _report(Path(arguments.config).stem, result, measured)
+
+
+def print_json(content: dict[str, Any], target: str | None) -> bool:
+    """Write what was measured to a file, or to the terminal for '-'.
+
+    Returns:
+        Whether it went to the terminal, so that nothing else should.
+    """
+    if target == '-':
+        print(json.dumps(content, indent=1))
+    elif target:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).write_text(json.dumps(content, indent=1) + '\n')
+    return target == '-'
 
 
 def _report(name: str, result: Complexity, measured: int | None) -> None:

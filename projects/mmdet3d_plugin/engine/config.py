@@ -25,7 +25,7 @@ def load_config(
     Args:
         path: the file; a bare file name is looked for below ``projects/configs``.
         cfg_options: overrides with dotted keys, as given to ``--cfg-options``.
-        data_root: a folder in nuScenes' layout that takes the place of the config's own.
+        data_root: a folder in the dataset's layout that takes the place of the config's own.
     """
     register_all()
     cfg = Config.fromfile(str(find_config(path)))
@@ -104,10 +104,19 @@ def require_files(dataset: dict[str, Any]) -> None:
         candidates = [Path(info), Path(inner.get('data_root') or '.') / info] if isinstance(info, str) else []
         if candidates and not any(candidate.is_file() for candidate in candidates):
             raise UserError(
-                f'there is no info file {info}: make it with "python tools/create_data.py nuscenes '
-                f'--root-path {inner.get("data_root") or "DIR"} --version VERSION", or point --data-root at a '
+                f'there is no info file {info}: make it with "{_creation(inner)}", or point --data-root at a '
                 'folder that has it'
             )
+
+
+def _creation(dataset: dict[str, Any]) -> str:
+    """The command that makes the info file of a dataset config."""
+    from mmdet.datasets import DATASETS
+
+    from projects.mmdet3d_plugin.datasets.info_files import create_command
+
+    options = getattr(DATASETS.get(dataset.get('type')), 'CREATE_OPTIONS', 'nuscenes --version VERSION')
+    return create_command(options, dataset.get('data_root') or 'DIR')
 
 
 def _replace_prefix(node: Any, old: str, new: str) -> Any:

@@ -86,7 +86,7 @@ def camera_corners(camera: np.ndarray) -> np.ndarray:
 def image_boxes(
     camera: np.ndarray, projection: np.ndarray, shape: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest image boxes around boxes; edges are followed up to where they pass the camera.
+    """Smallest image boxes around boxes, cut to the image.
 
     Args:
         camera: (n, 7) boxes in the rectified camera's frame.
@@ -94,7 +94,19 @@ def image_boxes(
         shape: height and width of the image, pixels.
 
     Returns:
-        (n, 4) x0, y0, x1, y1 cut to the image, and (n,) bool, whether any of it is within.
+        (n, 4) x0, y0, x1, y1, and (n,) bool, whether any of it is within.
+    """
+    whole = projected_extents(camera, projection)
+    size = np.array([shape[1], shape[0]], np.float64)
+    seen = ((whole[:, :2] < size) & (whole[:, 2:] > 0)).all(1)
+    return np.where(seen[:, None], whole.clip(0, np.tile(size, 2)), 0), seen
+
+
+def projected_extents(camera: np.ndarray, projection: np.ndarray) -> np.ndarray:
+    """Smallest boxes (n, 4) x0, y0, x1, y1 in pixels around what is ahead of the camera, over the image's border too.
+
+    Edges are followed up to where they pass the camera; of what is all behind it, the box is (inf, inf, -inf, -inf).
+    Arguments as for :func:`image_boxes`.
     """
     corners = camera_corners(camera) @ projection[:3, :3].T + projection[:3, 3]
     start, end = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
@@ -106,10 +118,7 @@ def image_boxes(
     pixels = points[..., :2] / np.where(ahead, points[..., 2], 1)[..., None]
     low = np.where(ahead[..., None], pixels, np.inf).min(1, initial=np.inf)
     high = np.where(ahead[..., None], pixels, -np.inf).max(1, initial=-np.inf)
-    size = np.array([shape[1], shape[0]], np.float64)
-    seen = ((low < size) & (high > 0)).all(1)
-    cut = np.hstack([low.clip(0, size), high.clip(0, size)])
-    return np.where(seen[:, None], cut, 0), seen
+    return np.hstack([low, high])
 
 
 def write_results(

@@ -35,6 +35,8 @@ def evaluate_kitti(
 ) -> dict[str, float]:
     """Average precision of detections by KITTI's protocol.
 
+    By its rule for choosing thresholds, perfect predictions of n < 40 objects score about n / 40, not 1.
+
     Args:
         truth: labels of every frame: ``name`` (n,), ``truncated`` (n,), ``occluded`` (n,), ``alpha`` (n,) radians,
             ``bbox`` (n, 4) x0, y0, x1, y1 in pixels, ``dimensions`` (n, 3) length, height, width in metres,

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 
-from projects.mmdet3d_plugin.datasets.synthetic.lidar import RINGS, Lidar
+from projects.mmdet3d_plugin.datasets.synthetic.lidar import SPARSE, Lidar
 from projects.mmdet3d_plugin.datasets.synthetic.motion import Motion, pose_matrix
 from projects.mmdet3d_plugin.datasets.synthetic.scene import Scene, Thing
 from projects.mmdet3d_plugin.datasets.synthetic.shapes import make_mesh
@@ -39,7 +39,7 @@ def test_layout_of_the_points(scene: Scene) -> None:
     points = Lidar(scene).cast(TIME, np.random.default_rng(0)).points
     assert points.dtype == np.float32
     assert points.shape[1] == 5
-    assert set(np.unique(points[:, 4])) <= set(range(RINGS))
+    assert set(np.unique(points[:, 4])) <= set(range(len(SPARSE.elevations)))
     assert 0 <= points[:, 3].min() <= points[:, 3].max() <= 255
     elevation = np.arctan2(points[:, 2], np.linalg.norm(points[:, :2], axis=1))
     assert np.corrcoef(elevation, points[:, 4])[0, 1] > 0.999

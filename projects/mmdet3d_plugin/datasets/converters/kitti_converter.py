@@ -1,7 +1,7 @@
 """A folder in KITTI's layout -> info files, point clouds cut to the image, and a database of objects."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -223,9 +223,18 @@ class _Runs:
 
     def map(self, function: Callable[..., Answer], items: list, title: str) -> list[Answer]:
         """Answers in the order of the items."""
-        show = dict(total=len(items), desc=title, unit='frame', disable=not self.progress or not items)
+        answers: list[Answer] = []
+        hidden = not self.progress or not items
+        with tqdm(total=len(items), desc=title, unit='frame', disable=hidden) as bar:
+            for answer in self._answers(function, items):
+                answers.append(answer)
+                bar.update()
+        return answers
+
+    def _answers(self, function: Callable[..., Answer], items: list) -> Iterator[Answer]:
         if self.workers == 1 or len(items) < 2:
-            return [function(item) for item in tqdm(items, **show)]
+            yield from map(function, items)
+            return
         # Forked, so that workers need not import everything again.
         with ProcessPoolExecutor(self.workers, get_context('fork')) as pool:
-            return list(tqdm(pool.map(function, items, chunksize=4), **show))
+            yield from pool.map(function, items, chunksize=4)

@@ -108,14 +108,14 @@ def read_labels(path: Path) -> Annotations:
 
 def _label_numbers(path: Path, rows: Sequence[list[str]]) -> np.ndarray:
     """(n, 15) numbers of label rows; the score of a label without one is 0."""
+    if not rows:
+        return np.zeros((0, 15))
     try:
         numbers = np.array([[float(word) for word in row[1:16]] for row in rows]).reshape(len(rows), -1)
     except ValueError as error:
         raise ValueError(
             f'{path} is no KITTI label file: its rows should all hold a name and 14 numbers'
         ) from error
-    if not rows:
-        return np.zeros((0, 15))
     if numbers.shape[1] not in (14, 15):
         raise ValueError(
             f'{path}: a row holds {numbers.shape[1]} numbers after the name; KITTI labels hold 14, results 15'

@@ -1,6 +1,7 @@
-"""What may stand in the world: the ten labelled classes and the things that are never labelled."""
+"""What may stand in the world: labelled classes and things that are never labelled, for each format."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -8,8 +9,8 @@ class ObjectClass:
     """One labelled class, with what a scene needs to know to place it.
 
     Attributes:
-        name: detection class.
-        category: nuScenes category of its annotations.
+        name: what it looks like; in nuScenes also its detection class.
+        category: what its annotations call it.
         size: typical (length, width, height), metres.
         spread: relative standard deviation of the size.
         speed: (lowest, highest) speed of one that moves, m/s; (0, 0) never moves.
@@ -65,3 +66,65 @@ DISTRACTORS: dict[str, tuple[float, float, float]] = {
     'bush': (1.8, 1.4, 1.1),
     'building': (14.0, 10.0, 8.0),
 }
+
+
+@dataclass(frozen=True)
+class Population:
+    """What a scene is made of.
+
+    Attributes:
+        classes: what is labelled.
+        one_of_each: place one of each class before the freely drawn ones.
+        drawn: (lowest, highest + 1) number of freely drawn objects.
+        clutter: classes that look like objects and are not labelled: mistakes that a detector may make.
+        clutter_drawn: (lowest, highest + 1) number of them.
+        distractors: kind -> (lowest, highest + 1) number.
+        bearing: greatest angle, radians, between where the ego vehicle heads and where a thing is; pi is anywhere.
+    """
+
+    classes: tuple[ObjectClass, ...]
+    one_of_each: bool
+    drawn: tuple[int, int]
+    clutter: tuple[ObjectClass, ...]
+    clutter_drawn: tuple[int, int]
+    distractors: dict[str, tuple[int, int]]
+    bearing: float
+
+
+NUSCENES = Population(
+    classes=tuple(OBJECT_CLASSES.values()),
+    one_of_each=True,
+    drawn=(8, 15),
+    clutter=(),
+    clutter_drawn=(0, 1),
+    distractors={'building': (4, 8), 'tree': (3, 8), 'pole': (2, 5), 'sign': (1, 4), 'bush': (1, 4)},
+    bearing=math.pi,
+)
+
+
+def _variant(kind: str, **changes: object) -> ObjectClass:
+    """A nuScenes class as it is elsewhere."""
+    return replace(OBJECT_CLASSES[kind], **changes)
+
+
+# European sizes; a cycle is a Cyclist only with its rider on it, so it always moves, and one without is clutter.
+KITTI = Population(
+    classes=(
+        _variant('car', category='Car', size=(3.9, 1.63, 1.53), reach=(6, 58), weight=1.6),
+        _variant('pedestrian', category='Pedestrian', size=(0.8, 0.62, 1.75), reach=(5, 42), weight=1.1),
+        _variant(
+            'bicycle', category='Cyclist', size=(1.76, 0.6, 1.73), moving=1.0, reach=(5, 42), weight=0.9
+        ),
+    ),
+    one_of_each=False,
+    drawn=(9, 18),
+    clutter=(
+        _variant('bicycle', category='', size=(1.76, 0.6, 1.55), moving=0.0, reach=(5, 42), weight=1.0),
+        _variant('barrier', category='', size=(0.5, 2.2, 1.0), reach=(5, 42), weight=0.8),
+        _variant('traffic_cone', category='', reach=(5, 42), weight=0.7),
+        _variant('trailer', category='', size=(4.2, 1.9, 2.1), moving=0.0, reach=(10, 58), weight=0.5),
+    ),
+    clutter_drawn=(3, 8),
+    distractors={'building': (3, 7), 'tree': (3, 7), 'pole': (3, 8), 'sign': (1, 5), 'bush': (2, 6)},
+    bearing=math.radians(46),
+)

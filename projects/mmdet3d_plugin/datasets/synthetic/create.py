@@ -1,45 +1,35 @@
-"""Make a synthetic nuScenes-layout dataset: scenes in parallel, interruptible, the same bytes every time."""
+"""Make a synthetic dataset, in the layout of nuScenes or KITTI."""
 
 import argparse
-import json
 import os
 import re
-import shutil
-import signal
 import sys
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
+from projects.mmdet3d_plugin.datasets.synthetic.kitti_writer import IMAGE_SIZE, create_kitti_world
 from projects.mmdet3d_plugin.datasets.synthetic.lidar import Lidar
 from projects.mmdet3d_plugin.datasets.synthetic.nuscenes_writer import (
     Rows,
     SceneWriter,
     common_rows,
-    write_json,
     write_tables,
 )
 from projects.mmdet3d_plugin.datasets.synthetic.renderer import Renderer
 from projects.mmdet3d_plugin.datasets.synthetic.scene import FRAME_INTERVAL, build_scene
+from projects.mmdet3d_plugin.datasets.synthetic.worlds import STAMP, World, WorldError, build_world
+
+__all__ = ['STAMP', 'WorldError', 'create_world', 'main']
 
 GENERATION = 2  # raise it when the same arguments give other bytes
 TRAIN_SHARE = 0.8
-STAMP = 'synthetic_world.json'
-_UNFINISHED = 'synthetic_world.unfinished.json'
-_PARTS = '.synthetic_parts'
+_SIZE = (400, 225)
 _SIZE_LIMITS = (64, 4096)
 _MAX_FRAMES = 40
 _MAX_SWEEPS = 9
-
-
-class WorldError(RuntimeError):
-    """A world cannot be made as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +91,28 @@ def create_world(
     """
     spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version)
     _check(spec, workers)
-    names = scene_names(scenes)
-    root = Path(out)
-    if not _prepare(root, spec, force):
-        return False
-    todo = [name for name in names if not _part_path(root, name).exists()]
-    bar = tqdm(total=len(names), initial=len(names) - len(todo), unit='scene', disable=not progress)
-    try:
-        _run(root, spec, todo, workers, bar)
-        _finish(root, spec, names)
-    except OSError as error:
-        raise WorldError(f'{root} could not be written: {error}') from error
-    except BrokenProcessPool as error:
-        raise WorldError('a worker process was killed (out of memory?): try --workers 1') from error
-    return True
+    return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
+
+
+@dataclass(frozen=True)
+class NuScenesWorld(World):
+    """Scenes, joined by the tables of nuScenes."""
+
+    format: ClassVar[str] = 'nuscenes'
+    unit: ClassVar[str] = 'scene'
+    derived: ClassVar[tuple[str, ...]] = ('nuscenes_infos_*.pkl',)
+
+    def folders(self, spec: dict[str, Any]) -> tuple[str, ...]:
+        """Folders that a world of a spec fills."""
+        return ('samples', 'sweeps', 'maps', spec['version'])
+
+    def make(self, root: Path, name: str) -> Rows:
+        """Make one scene."""
+        return make_scene(root, self.spec, name)
+
+    def finish(self, root: Path, parts: list[Rows]) -> None:
+        """Join the rows of all scenes into tables."""
+        write_tables(root / self.spec.version, [common_rows(), *parts])
 
 
 def scene_names(count: int) -> list[str]:
@@ -183,97 +181,6 @@ def _check(spec: WorldSpec, workers: int) -> None:
         )
 
 
-def _prepare(root: Path, spec: WorldSpec, force: bool) -> bool:
-    """Look at the folder and mark it as under construction; returns False when the world is there already."""
-    wanted = asdict(spec)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        found = _read(root / STAMP) or _read(root / _UNFINISHED)
-        if found is None and any(
-            (root / name).exists() for name in ('samples', 'sweeps', 'maps', spec.version)
-        ):
-            raise WorldError(f'{root} holds a dataset that this tool did not make: give another --out')
-        if found is not None and found != wanted and not force:
-            raise WorldError(
-                f'{root} holds a world with {_difference(found, wanted)}: give --force to replace it, or another --out'
-            )
-        if found is not None and force:
-            _clear(root, found)
-        if (root / STAMP).exists():
-            return False
-        write_json(root / _UNFINISHED, wanted)
-        (root / _PARTS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise WorldError(f'{root} cannot be written ({error.strerror}): give another --out') from error
-    return True
-
-
-def _difference(found: dict, wanted: dict) -> str:
-    """What sets two worlds apart, in words."""
-    changed = [key for key in wanted if found.get(key) != wanted[key]]
-    return ', '.join(f'{key} {found.get(key)} (asked: {wanted[key]})' for key in changed)
-
-
-def _clear(root: Path, found: dict) -> None:
-    """Remove a world of ours, and the info files that describe it."""
-    for name in ('samples', 'sweeps', 'maps', found['version'], _PARTS):
-        shutil.rmtree(root / name, ignore_errors=True)
-    for path in [root / STAMP, root / _UNFINISHED, *root.glob('nuscenes_infos_*.pkl')]:
-        path.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> dict | None:
-    """Content of a JSON file, None when there is none."""
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
-
-
-def _part_path(root: Path, name: str) -> Path:
-    """Where the rows of a finished scene wait for the others."""
-    return root / _PARTS / f'{name}.json'
-
-
-def _run(root: Path, spec: WorldSpec, names: list[str], workers: int, bar: tqdm) -> None:
-    """Make the scenes, in this process or in several."""
-    with bar:
-        if workers == 1 or len(names) == 1:
-            for name in names:
-                _make_part(root, spec, name)
-                bar.update()
-            return
-        # Forked, so that workers need not import everything again.
-        pool = ProcessPoolExecutor(min(workers, max(len(names), 1)), get_context('fork'), _prepare_worker)
-        try:
-            futures: list[Future] = [pool.submit(_make_part, root, spec, name) for name in names]
-            for future in as_completed(futures):
-                future.result()
-                bar.update()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _prepare_worker() -> None:
-    """On Ctrl-C leave at once and without a word: a scene that is not noted as complete is made anew."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-
-
-def _make_part(root: Path, spec: WorldSpec, name: str) -> None:
-    """Make a scene and note that it is complete."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # one process per core is faster than threads that wait for each other
-    try:
-        write_json(_part_path(root, name), make_scene(root, spec, name))
-    finally:
-        cv2.setNumThreads(threads)
-
-
-def _finish(root: Path, spec: WorldSpec, names: list[str]) -> None:
-    """Join the parts into tables; the stamp comes last."""
-    parts = [common_rows(), *(_read(_part_path(root, name)) for name in names)]
-    write_tables(root / spec.version, parts)
-    os.replace(root / _UNFINISHED, root / STAMP)
-    shutil.rmtree(root / _PARTS)
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """Parse WIDTHxHEIGHT, such as 400x225."""
     match = re.fullmatch(r'(\d+)x(\d+)', text.strip().lower())
@@ -284,16 +191,20 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog='create_synthetic.py', description='Make a synthetic nuScenes-layout dataset.'
-    )
+    parser = argparse.ArgumentParser(prog='create_synthetic.py', description=__doc__)
     add = parser.add_argument
     add('--out', required=True, help='folder of the dataset')
-    add('--scenes', type=int, required=True, help='number of scenes; the last fifth is for validation')
+    add('--format', choices=('nuscenes', 'kitti'), default='nuscenes', help='its layout (default: nuscenes)')
+    add(
+        '--scenes',
+        type=int,
+        required=True,
+        help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
+    )
     add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    add('--size', type=parse_size, default=(400, 225), help='image size WIDTHxHEIGHT (default: 400x225)')
-    add('--frames', type=int, default=10, help='keyframes per scene, two a second (default: 10)')
-    add('--sweeps', type=int, default=0, help='LiDAR sweeps between two keyframes (default: 0)')
+    add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
+    add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
+    add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
     add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
     add('--force', action='store_true', help='replace a world that is there already')
     return parser.parse_args(argv)
@@ -302,9 +213,8 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Command line of tools/create_synthetic.py; returns the exit status."""
     args = _parse_args(argv)
-    options = dict(frames=args.frames, sweeps=args.sweeps, workers=args.workers, force=args.force)
     try:
-        made = create_world(args.out, args.scenes, args.seed, args.size, **options)
+        made = _create(args)
     except WorldError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -313,3 +223,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     print(f'{args.out}: {args.scenes} scenes' + ('' if made else ' (already there)'))
     return 0
+
+
+def _create(args: argparse.Namespace) -> bool:
+    """Make what a command line asks for; returns whether anything had to be done."""
+    given = {
+        name: getattr(args, name) for name in ('size', 'frames', 'sweeps') if getattr(args, name) is not None
+    }
+    options = dict(workers=args.workers, force=args.force)
+    if args.format == 'kitti':
+        if given:
+            raise WorldError(
+                f'--{next(iter(given))} is for --format nuscenes: KITTI has single frames, and its evaluation counts '
+                f'pixels of {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images'
+            )
+        return create_kitti_world(args.out, args.scenes, args.seed, **options)
+    return create_world(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)

@@ -8,12 +8,45 @@ from projects.mmdet3d_plugin.datasets.synthetic.ground import EXTENT, RESOLUTION
 from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix, rotate
 from projects.mmdet3d_plugin.datasets.synthetic.scene import Scene
 
-RINGS = 32
-COLUMNS = 720
 REACH = 75.0  # metres
-_ELEVATION = (-30.67, 10.67)  # degrees, lowest and highest ring
 _RANGE_NOISE = 0.015  # metres
 _LOST = 0.02  # share of returns that never come back
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """How a LiDAR scans.
+
+    Attributes:
+        elevations: (R,) degrees of the rings, the lowest first.
+        turn: number of columns in a full turn.
+        columns: number of columns that it looks at, counter-clockwise.
+        first: number of the first of them; column 0 looks along +x.
+    """
+
+    elevations: tuple[float, ...]
+    turn: int
+    columns: int
+    first: int = 0
+
+    def rays(self) -> np.ndarray:
+        """Unit directions (columns, R, 3) in the LiDAR frame."""
+        azimuth = (np.arange(self.columns) + self.first) * (2 * np.pi / self.turn)
+        elevation = np.deg2rad(np.array(self.elevations))
+        flat = np.cos(elevation)
+        up = np.tile(np.sin(elevation), (self.columns, 1))
+        return np.stack([np.cos(azimuth)[:, None] * flat, np.sin(azimuth)[:, None] * flat, up], -1)
+
+
+# 32 rings all around, as on the nuScenes cars
+SPARSE = Scanner(tuple(np.linspace(-30.67, 10.67, 32).tolist()), turn=720, columns=720)
+# The 64 rings of KITTI's scanner, closer together above; only ahead, where its camera looks and labels are
+DENSE = Scanner(
+    tuple(np.concatenate([np.arange(-24.33, -8.5, 0.5), -8.33 + np.arange(32) / 3]).tolist()),
+    turn=2000,
+    columns=500,
+    first=-250,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +54,7 @@ class Sweep:
     """One turn of the LiDAR.
 
     Attributes:
-        points: (N, 5) float32 x, y, z in metres (LiDAR frame), intensity 0..255, ring 0..RINGS-1.
+        points: (N, 5) float32 x, y, z in metres (LiDAR frame), intensity 0..255, number of the ring.
         hits: (n,) number of points on each thing of the scene.
     """
 
@@ -34,11 +67,12 @@ class Lidar:
 
     Args:
         scene: what to cast against.
+        scanner: how it scans.
     """
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self._rays = _rays()
+    def __init__(self, scene: Scene, scanner: Scanner = SPARSE) -> None:
+        self.scene, self.scanner = scene, scanner
+        self._rays = scanner.rays()
         self._colour = [thing.mesh.colours[thing.mesh.solid].mean() for thing in scene.things]
 
     def cast(self, time: float, rng: np.random.Generator) -> Sweep:
@@ -61,12 +95,12 @@ class Lidar:
         returned = (distance < REACH) & (rng.random(distance.shape) >= _LOST)
         distance = distance + rng.normal(0, _RANGE_NOISE, distance.shape)
         positions = self._rays[returned] * distance[returned][:, None]
-        rings = np.broadcast_to(np.arange(RINGS), distance.shape)
+        rings = np.broadcast_to(np.arange(distance.shape[1]), distance.shape)
         points = np.column_stack([positions, intensity[returned], rings[returned]]).astype(np.float32)
         return Sweep(points, np.bincount(owner[returned] + 1, minlength=len(self.scene.things) + 1)[1:])
 
     def _hit_ground(self, rays: np.ndarray, eye: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance and intensity (COLUMNS, RINGS) of the ground along each ray; infinite where it goes up."""
+        """Distance and intensity (columns, rings) of the ground along each ray; infinite where it goes up."""
         with np.errstate(divide='ignore'):
             distance = np.where(rays[..., 2] < -1e-6, -eye[2] / rays[..., 2], np.inf)
         distance[distance > REACH] = np.inf
@@ -90,7 +124,7 @@ class Lidar:
         eye = lidar2global[:3, 3]
         if np.hypot(x - eye[0], y - eye[1]) > REACH:
             return
-        columns = _window(thing.size, (x, y, yaw), lidar2global)
+        columns = _window(self.scanner, thing.size, (x, y, yaw), lidar2global)
         turn = pose_matrix(0, 0, yaw)[:3, :3]
         local_eye = rotate(eye - np.array([x, y, 0]), turn.T)
         along = _enter(thing.mesh.bounds, local_eye, rotate(rays[columns], turn.T))
@@ -101,23 +135,11 @@ class Lidar:
         owner[columns] = np.where(closer, index, owner[columns])
 
 
-def _rays() -> np.ndarray:
-    """Unit directions (COLUMNS, RINGS, 3) in the LiDAR frame; column 0 looks along +x, the last ring is the highest."""
-    azimuth = np.arange(COLUMNS) * (2 * np.pi / COLUMNS)
-    elevation = np.deg2rad(np.linspace(*_ELEVATION, RINGS))
-    flat = np.cos(elevation)
-    return np.stack(
-        [
-            np.cos(azimuth)[:, None] * flat,
-            np.sin(azimuth)[:, None] * flat,
-            np.tile(np.sin(elevation), (COLUMNS, 1)),
-        ],
-        -1,
-    )
-
-
 def _window(
-    size: tuple[float, float, float], pose: tuple[float, float, float], lidar2global: np.ndarray
+    scanner: Scanner,
+    size: tuple[float, float, float],
+    pose: tuple[float, float, float],
+    lidar2global: np.ndarray,
 ) -> np.ndarray:
     """Columns whose rays may hit a box of a size (length, width, height) at a planar pose (x, y, yaw)."""
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * np.array(size[:2])
@@ -128,10 +150,11 @@ def _window(
     centre = local.mean(0)
     middle = np.arctan2(centre[1], centre[0])
     spread = (np.arctan2(local[:, 1], local[:, 0]) - middle + np.pi) % (2 * np.pi) - np.pi
-    step = 2 * np.pi / COLUMNS
+    step = 2 * np.pi / scanner.turn
     first = int(np.floor((middle + spread.min()) / step))
     last = int(np.ceil((middle + spread.max()) / step))
-    return np.arange(first, last + 1) % COLUMNS
+    columns = (np.arange(first, last + 1) - scanner.first) % scanner.turn
+    return columns[columns < scanner.columns]
 
 
 def _enter(bounds: np.ndarray, eye: np.ndarray, rays: np.ndarray) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 import hashlib
 import itertools
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from projects.mmdet3d_plugin.datasets.synthetic.motion import pose_matrix
 from projects.mmdet3d_plugin.datasets.synthetic.renderer import Picture
 from projects.mmdet3d_plugin.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL, Camera
 from projects.mmdet3d_plugin.datasets.synthetic.scene import Scene, Thing
+from projects.mmdet3d_plugin.datasets.synthetic.worlds import check_written, write_json
 
 TABLES = (
     'attribute',
@@ -83,13 +82,6 @@ def write_tables(folder: Path, parts: list[Rows]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for table in TABLES:
         write_json(folder / f'{table}.json', [row for part in parts for row in part.get(table, [])])
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file atomically."""
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(json.dumps(content, separators=(',', ':')) + '\n', encoding='utf-8')
-    os.replace(temporary, path)
 
 
 @dataclass(frozen=True)
@@ -187,7 +179,7 @@ class SceneWriter:
         filename = f'maps/{self._token("map")}.png'
         path = self.root / filename
         path.parent.mkdir(parents=True, exist_ok=True)
-        _check_written(cv2.imwrite(str(path), self.scene.ground.road), path)
+        check_written(cv2.imwrite(str(path), self.scene.ground.road), path)
         log = {'token': self._token('log'), 'logfile': self._logfile(), 'vehicle': 'synthetic'}
         self.rows['log'].append({**log, 'date_captured': '2018-06-26', 'location': 'synthetic'})
         self.rows['map'].append(
@@ -310,10 +302,4 @@ def _pose_row(pose: np.ndarray) -> dict:
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) uint8 BGR."""
-    _check_written(cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]), path)
-
-
-def _check_written(written: bool, path: Path) -> None:
-    """OpenCV reports a full disk only by its return value."""
-    if not written:
-        raise OSError(f'{path} could not be written: is the disk full or the folder read-only?')
+    check_written(cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]), path)

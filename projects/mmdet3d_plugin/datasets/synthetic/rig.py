@@ -49,12 +49,39 @@ class Rig:
     """All sensors of one vehicle.
 
     Attributes:
-        cameras: the six cameras, in nuScenes order.
-        lidar2ego: (4, 4) LiDAR frame (x right, y ahead, z up) to ego frame.
+        cameras: on nuScenes cars six, in its order.
+        lidar2ego: (4, 4) LiDAR frame (nuScenes: x right, y ahead; KITTI: x ahead, y left; z up) to ego frame.
     """
 
     cameras: tuple[Camera, ...]
     lidar2ego: np.ndarray
+
+
+# KITTI's left colour camera and its LiDAR: focal length and principal point in pixels of a 1242x375 image
+_KITTI_FOCAL = 721.5
+_KITTI_SIZE = (1242, 375)
+_KITTI_PRINCIPAL_POINT = (609.6, 172.9)
+_KITTI_CAMERA = (1.27, 0.06, 1.65)  # metres on the ego vehicle
+_KITTI_LIDAR = (1.0, 0.0, 1.73)
+
+
+def make_kitti_rig(width: int, height: int, rng: np.random.Generator | None = None) -> Rig:
+    """Build the rig of the KITTI car: the left colour camera and a LiDAR that looks ahead along its x axis.
+
+    Args:
+        width: image width, pixels.
+        height: image height, pixels.
+        rng: when given, every mounting differs a little, as from one day to the next.
+    """
+    cam2ego, lidar2ego = np.eye(4), np.eye(4)
+    cam2ego[:3, :3] = _small_rotation(rng) @ _OPTICAL_TO_BODY
+    cam2ego[:3, 3] = np.array(_KITTI_CAMERA) + _jitter(rng, 0.01, 3)
+    lidar2ego[:3, :3] = _small_rotation(rng)
+    lidar2ego[:3, 3] = np.array(_KITTI_LIDAR) + _jitter(rng, 0.01, 3)
+    x, y = np.array([width, height]) / np.array(_KITTI_SIZE)
+    u, v = np.array(_KITTI_PRINCIPAL_POINT) + _jitter(rng, 4.0, 2)
+    intrinsic = np.array([[_KITTI_FOCAL * x, 0, u * x], [0, _KITTI_FOCAL * y, v * y], [0, 0, 1]])
+    return Rig((Camera('image_2', intrinsic, cam2ego, width, height, 0),), lidar2ego)
 
 
 def make_rig(width: int, height: int, rng: np.random.Generator | None = None) -> Rig:

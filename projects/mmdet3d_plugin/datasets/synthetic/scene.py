@@ -1,10 +1,11 @@
 """What exists in a scene and how it moves, before any sensor looks at it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from projects.mmdet3d_plugin.datasets.synthetic.catalog import DISTRACTORS, OBJECT_CLASSES, ObjectClass
+from projects.mmdet3d_plugin.datasets.synthetic.catalog import DISTRACTORS, NUSCENES, ObjectClass, Population
 from projects.mmdet3d_plugin.datasets.synthetic.ground import EXTENT, Ground
 from projects.mmdet3d_plugin.datasets.synthetic.mesh import Mesh
 from projects.mmdet3d_plugin.datasets.synthetic.motion import Motion
@@ -23,8 +24,9 @@ class Thing:
     """One object or distractor.
 
     Attributes:
-        kind: detection class, or kind of distractor.
+        kind: what it looks like.
         labelled: whether it is annotated.
+        category: what its annotations call it, '' for none.
         size: (length, width, height), metres.
         motion: where its bottom centre is, global frame.
         mesh: what it looks like.
@@ -35,6 +37,7 @@ class Thing:
     size: tuple[float, float, float]
     motion: Motion
     mesh: Mesh
+    category: str = ''
 
     @property
     def moving(self) -> bool:
@@ -86,7 +89,14 @@ class Scene:
     noise: np.random.SeedSequence
 
 
-def build_scene(name: str, seed: np.random.SeedSequence, frames: int, size: tuple[int, int]) -> Scene:
+def build_scene(
+    name: str,
+    seed: np.random.SeedSequence,
+    frames: int,
+    size: tuple[int, int],
+    population: Population = NUSCENES,
+    rig: Callable[[int, int, np.random.Generator], Rig] = make_rig,
+) -> Scene:
     """Invent a scene.
 
     Args:
@@ -94,6 +104,8 @@ def build_scene(name: str, seed: np.random.SeedSequence, frames: int, size: tupl
         seed: fixes everything in it.
         frames: number of keyframes.
         size: (width, height) of the images, pixels.
+        population: what it is made of.
+        rig: makes the sensors for a width, a height and a source of variation.
 
     Returns:
         The scene.
@@ -103,7 +115,7 @@ def build_scene(name: str, seed: np.random.SeedSequence, frames: int, size: tupl
     times = np.arange(frames) * FRAME_INTERVAL
     ego = _ego_motion(rng, float(times[-1]))
     ground = Ground(ego, np.random.default_rng(ground_seed))
-    placer = _Placer(ego, times, ground, rng)
+    placer = _Placer(ego, times, ground, rng, population)
     placer.place_objects()
     placer.place_distractors()
     return Scene(
@@ -111,7 +123,7 @@ def build_scene(name: str, seed: np.random.SeedSequence, frames: int, size: tupl
         times=times,
         ego=ego,
         things=tuple(placer.things),
-        rig=make_rig(*size, np.random.default_rng(rig_seed)),
+        rig=rig(*size, np.random.default_rng(rig_seed)),
         ground=ground,
         light=_light(rng),
         noise=noise_seed,
@@ -143,8 +155,16 @@ def _light(rng: np.random.Generator) -> Light:
 class _Placer:
     """Puts things where they never touch each other or the ego vehicle."""
 
-    def __init__(self, ego: Motion, times: np.ndarray, ground: Ground, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        ego: Motion,
+        times: np.ndarray,
+        ground: Ground,
+        rng: np.random.Generator,
+        population: Population,
+    ) -> None:
         self.ego, self.times, self.ground, self.rng = ego, times, ground, rng
+        self.population = population
         self.things: list[Thing] = []
         # Half-way instants and a margin at either end: cameras trigger a little before the keyframe.
         self._instants = np.arange(-0.25, times[-1] + 0.26, FRAME_INTERVAL / 2)
@@ -155,19 +175,27 @@ class _Placer:
         self._taken = [ego_box]
 
     def place_objects(self) -> None:
-        """One of each class, then others by weight."""
-        specs = list(OBJECT_CLASSES.values())
-        weights = np.array([spec.weight for spec in specs])
-        extra = self.rng.choice(len(specs), size=self.rng.integers(8, 15), p=weights / weights.sum())
-        for spec in specs + [specs[index] for index in extra]:
+        """Labelled objects, then what looks like them."""
+        population = self.population
+        drawn = self._draw(population.classes, population.drawn)
+        for spec in [*population.classes, *drawn] if population.one_of_each else drawn:
+            self._place_object(spec)
+        for spec in self._draw(population.clutter, population.clutter_drawn):
             self._place_object(spec)
 
     def place_distractors(self) -> None:
         """Poles, signs, trees and bushes close by, buildings behind them."""
-        counts = {'building': (4, 8), 'tree': (3, 8), 'pole': (2, 5), 'sign': (1, 4), 'bush': (1, 4)}
-        for kind, (low, high) in counts.items():
+        for kind, (low, high) in self.population.distractors.items():
             for _ in range(self.rng.integers(low, high)):
                 self._place_distractor(kind)
+
+    def _draw(self, specs: Sequence[ObjectClass], count: tuple[int, int]) -> list[ObjectClass]:
+        """Some classes by weight, how many is between ``count``."""
+        if not specs:
+            return []
+        weights = np.array([spec.weight for spec in specs])
+        chosen = self.rng.choice(len(specs), size=self.rng.integers(*count), p=weights / weights.sum())
+        return [specs[index] for index in chosen]
 
     def _place_object(self, spec: ObjectClass) -> None:
         moving = bool(self.rng.random() < spec.moving)
@@ -177,7 +205,7 @@ class _Placer:
             motion = self._propose(spec.reach, moving, spec)
             if self._fits(motion, size):
                 mesh = make_mesh(spec.name, size, self.rng, moving)
-                self.things.append(Thing(spec.name, True, size, motion, mesh))
+                self.things.append(Thing(spec.name, bool(spec.category), size, motion, mesh, spec.category))
                 return
 
     def _place_distractor(self, kind: str) -> None:
@@ -194,7 +222,10 @@ class _Placer:
         """A motion that is at a distance within ``reach`` of the ego vehicle at some instant of the scene."""
         instant = float(self.rng.uniform(0, self.times[-1]))
         x, y, yaw = self.ego.at(instant)
-        distance, bearing = self.rng.uniform(*reach), self.rng.uniform(-np.pi, np.pi)
+        widest = self.population.bearing
+        distance, bearing = self.rng.uniform(*reach), self.rng.uniform(-widest, widest)
+        if widest < np.pi:
+            bearing += yaw
         heading = self.rng.uniform(-np.pi, np.pi)
         if spec is None or spec.follows_road:
             quarter = self.rng.choice([0, 1, 2, 3], p=[0.38, 0.16, 0.3, 0.16])
