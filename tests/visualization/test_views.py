@@ -10,8 +10,16 @@ from matplotlib.colors import to_rgb
 from projects.mmdet3d_plugin.visualization.bev_view import draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
-from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap, feature_salience
+from projects.mmdet3d_plugin.visualization.feature_view import (
+    PrincipalColours,
+    draw_bev_comparison,
+    draw_camera_comparison,
+)
+from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR, draw_heatmap, feature_salience
+from projects.mmdet3d_plugin.visualization.lesson import BEV, CAMERAS, Comparison, Positions
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
+from projects.mmdet3d_plugin.visualization.position_view import draw_positions
+from projects.mmdet3d_plugin.visualization.region_view import NOTHING, draw_camera_regions, tint
 from projects.mmdet3d_plugin.visualization.style import CANVAS, class_colour, save_figure
 
 CLASSES = ['car', 'pedestrian']
@@ -100,7 +108,7 @@ def test_heatmap_lies_where_its_cells_are(tmp_path: Path) -> None:
     bright = bright[bright[:, 0] < 0.9]
     assert bright.mean(axis=0)[0] > 0.6
     assert bright.mean(axis=0)[1] < 0.4
-    contour = pixels_of(path, '#5cf2d6')
+    contour = pixels_of(path, CONTOUR)
     assert contour[:, 0].max() < 0.35
     assert contour[:, 1].min() > 0.65
 
@@ -112,3 +120,91 @@ def test_fit_width_keeps_projections_consistent() -> None:
     before, after = lidar2img @ point, scaled @ point
     assert small.shape == (45, 80, 3)
     np.testing.assert_allclose(after[:2] / after[2], before[:2] / before[2] / 2)
+
+
+def test_region_lies_over_the_right_part_of_the_right_camera(tmp_path: Path) -> None:
+    region = np.zeros((6, 4, 4))
+    region[1, :2, 2:] = 1  # front right, upper right quarter of an image without padding
+    figure = draw_camera_regions(rig(), region, (1.0, 1.0), CLASSES, NOTHING, 'title', width=900)
+    found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
+    found = found[found[:, 0] < 0.93]  # the colour bar shows the colour too
+    x, y = found.mean(axis=0)
+    assert x == pytest.approx((6 + 832 * 11 / 12) / 900, abs=0.02)
+    assert found[:, 1].max() < 0.35
+    assert y < 0.25
+
+
+def test_padding_of_the_images_is_cut_off(tmp_path: Path) -> None:
+    region = np.zeros((6, 4, 4))
+    region[:, 3] = 1  # a row that is padding alone
+    figure = draw_camera_regions(rig(), region, (1.0, 0.75), CLASSES, NOTHING, 'title', width=600)
+    found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
+    assert not (found[:, 0] < 0.9).any()
+
+
+def test_tint_is_stronger_with_more_weight_and_nothing_at_zero() -> None:
+    opacity = tint(np.array([[0.0, 0.1, 1.0]]))[0, :, 3]
+    assert opacity[0] == 0
+    assert 0 < opacity[1] < opacity[2] < 1
+
+
+def test_positions_are_dots_where_they_are_sized_by_weight(tmp_path: Path) -> None:
+    places = np.array([[-30.0, 30.0], [30.0, -30.0]])
+    positions = Positions(places, np.array([1.0, 0.1]), np.array([0, 0]))
+    figure = draw_positions(np.random.rand(4, 8, 8), positions, PC_RANGE, NOTHING, 'title', size=600)
+    ax = figure.axes[0]
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), places)
+    heavy, light = ax.collections[0].get_sizes()
+    assert heavy == pytest.approx(10 * light)
+    assert save_figure(figure, tmp_path / 'positions.png').exists()
+
+
+def test_no_positions_are_a_picture_too(tmp_path: Path) -> None:
+    positions = Positions(np.zeros((0, 2)), np.zeros(0), np.zeros(0, int))
+    figure = draw_positions(np.random.rand(4, 8, 8), positions, PC_RANGE, NOTHING, 'title', size=300)
+    assert save_figure(figure, tmp_path / 'positions.png').exists()
+
+
+def test_equal_features_have_equal_colours_and_the_teacher_spans_them() -> None:
+    teacher = (
+        np.random.default_rng(0).normal(size=(2, 5, 20, 20)) * np.array([9, 4, 2, 0.1, 0.1])[:, None, None]
+    )
+    colours = PrincipalColours(teacher)
+    assert colours.explained > 0.99
+    np.testing.assert_array_equal(colours(teacher)[:1], colours(teacher[:1]))
+    assert colours(teacher).min() == 0
+    assert colours(teacher).max() == 1
+    np.testing.assert_allclose(colours(teacher * 0 + teacher.mean((0, 2, 3), keepdims=True)).std((1, 2)), 0)
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+def test_colours_of_a_narrow_or_constant_feature(channels: int) -> None:
+    picture = PrincipalColours(np.ones((1, channels, 3, 3)))(np.ones((1, channels, 3, 3)))
+    assert picture.shape == (1, 3, 3, 3)
+    assert np.isfinite(picture).all()
+
+
+def test_comparisons_have_a_column_or_row_for_each_feature() -> None:
+    rng = np.random.default_rng(0)
+    bev = {key: rng.normal(size=(1, 4, 10, 10)) for key in ('teacher', 'student', 'generated')}
+    region = np.zeros((1, 10, 10))
+    region[0, 8, 2] = 1
+    shown = draw_bev_comparison(
+        Comparison('term', BEV, region=region, **bev), PC_RANGE, boxes(0, 20), side=100
+    )
+    assert [ax.get_title('left').split(' ')[0] for ax in shown.axes[:3]] == [
+        'teacher',
+        'student',
+        'generated',
+    ]
+    assert len(shown.axes) == 3 + 3 + 1  # the colour bar
+    views = {key: rng.normal(size=(6, 4, 4, 8)) for key in ('teacher', 'student')}
+    shown = draw_camera_comparison(Comparison('term', CAMERAS, **views), (1.0, 0.75), width=80)
+    assert len(shown.axes) == 3 * 6 + 1
+    assert shown.axes[0].get_ylim() == (3.0, 0.0)
+
+
+def test_scores_are_written_at_the_boxes() -> None:
+    found = BoxSet(boxes(0, 15).boxes, np.array([0]), np.array([0.57]))
+    figure = draw_overview(rig(), CLASSES, None, found, boxes(0, 15), width=700, scores=True)
+    assert [text.get_text() for ax in figure.axes for text in ax.texts].count('57') == 1

@@ -14,7 +14,9 @@ import torch
 Case = Callable[[], Any]
 
 
-def interleaved(cases: dict[str, Case], rounds: dict[str, int], device: str) -> dict[str, float]:
+def interleaved(
+    cases: dict[str, Case], rounds: dict[str, int], device: str, warm_up: bool = True
+) -> dict[str, float]:
     """Median milliseconds of every case; the rounds of all cases alternate, so that all see the same machine.
 
     On CPU this is the process's CPU time, which other programs disturb least; with one thread it is the time the
@@ -22,15 +24,16 @@ def interleaved(cases: dict[str, Case], rounds: dict[str, int], device: str) -> 
 
     Args:
         cases: name -> call.
-        rounds: name -> number of timed calls; one more warms up.
+        rounds: name -> number of timed calls.
         device: 'cpu' or 'cuda'.
+        warm_up: whether one more call, which is not timed, comes first.
 
     Returns:
         name -> median in ms.
     """
     clock = _cuda_ms if device == 'cuda' else _cpu_ms
     times: dict[str, list[float]] = {name: [] for name in cases}
-    for case in cases.values():
+    for case in cases.values() if warm_up else ():
         case()
     for turn in range(max(rounds.values())):
         for name, case in cases.items():

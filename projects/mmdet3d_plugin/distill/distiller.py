@@ -78,11 +78,20 @@ class Distiller(nn.Module):
         Returns:
             The student's losses and one ``loss_kd_<term>`` per term.
         """
+        losses, step = self.look(batch)
+        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
+
+    def look(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Step]:
+        """What comes before the terms: the expert looks, the apprentice looks, the queries are read.
+
+        Returns:
+            The student's losses, with those of a head that is trained along, and what the terms may look at.
+        """
         batch = self.adapter.share(self.student, self.teacher.model, batch)
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
         if not self.distill and not self.targets:
-            return self.adapter.losses(self.student, own)
+            return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
         knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
         taught = change_targets(self.targets, own, lambda: self.teacher.detect(batch, predictions))
         with Recorder(self.student, self._taps('student')) as recorder:
@@ -91,7 +100,7 @@ class Distiller(nn.Module):
         if HEAD in self.distill:
             step.queries, more = self.distill[HEAD](step)
             losses = merge(losses, more)
-        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
+        return losses, step
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""

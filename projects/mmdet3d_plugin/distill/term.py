@@ -58,18 +58,28 @@ class Term(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
-        pupil = self.student.read(step.student[self.student.path])
-        expert = self.teacher.read(step.teacher[self.teacher.path])
+        pupil, expert = self.features(step)
         with torch.autocast(tensors_of(expert)[0].device.type, enabled=False):
-            expert = map_tensors(lambda tensor: _at_least_fp32(tensor.detach()), expert)
-            pupil = map_tensors(_at_least_fp32, pupil)
-            if self.loss.takes_connector:
-                pupil = self.connector(pupil, self._map_size(expert))
             region = None if self.region is None else self.region(step, expert)
             extra: dict[str, Any] = {'step': step} if self.loss.reads_step else {}
             if self.loss.takes_background and self.region is not None:
                 extra['background'] = self.region.background(step, expert)
             return self.loss(pupil, expert, region, **extra) * self.weight_at(step.epoch)
+
+    def features(self, step: Step) -> tuple[Any, Any]:
+        """What is compared: the student's feature, through the connector, and the teacher's, a constant."""
+        pupil = map_tensors(_at_least_fp32, self.student.read(step.student[self.student.path]))
+        expert = self.teacher.read(step.teacher[self.teacher.path])
+        expert = map_tensors(lambda tensor: _at_least_fp32(tensor.detach()), expert)
+        if not self.loss.takes_connector:
+            return pupil, expert
+        with torch.autocast(tensors_of(expert)[0].device.type, enabled=False):
+            return self.connector(pupil, self._map_size(expert)), expert
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return self.loss.needs_queries or (self.region is not None and self.region.needs_queries)
 
     def _map_size(self, expert: Any) -> tuple[int, int]:
         """(H, W) of the teacher's map (N, C, H, W)."""
@@ -79,11 +89,6 @@ class Term(nn.Module):
                 f'a {type(expert).__name__}; tap a map, or take a loss that reads it'
             )
         return tuple(expert.shape[-2:])
-
-    @property
-    def needs_queries(self) -> bool:
-        """Whether the recipe must have a distillation head."""
-        return self.loss.needs_queries or (self.region is not None and self.region.needs_queries)
 
     def weight_at(self, epoch: float) -> float:
         """The weight times the schedule's factor at an epoch."""
@@ -201,7 +206,7 @@ def _pair_taps(cfg: Mapping, name: str, student_taps: Any, teacher_taps: Any) ->
 def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
-    known = {'name': name, 'channels': teacher.channels, 'student_channels': student.channels}
+    known = {'channels': teacher.channels, 'student_channels': student.channels, 'name': name}
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     region = None

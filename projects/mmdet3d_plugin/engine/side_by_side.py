@@ -248,12 +248,13 @@ class SideBySideRunner(StageRunner):
         )
 
     def seconds_left(self) -> float:
-        """Estimate from the pace of what is finished, or from the expected minutes before there is one.
+        """Estimate from the expected minutes, at the pace of what is finished.
 
         As if work could be cut to fill all jobs evenly, but no less than the longest chain of what must wait for
         one another.
         """
-        pace = self._measured / self._expected if self._expected else 60.0
+        # one expected minute counts as kept, so that a single short step does not say much
+        pace = (self._measured + 60.0) / (self._expected + 1.0)
         left = {stage.name: pace * stage.minutes for stage in self._waiting}
         for attempt in self._running:
             left[attempt.stage.name] = max(0.0, pace * attempt.stage.minutes - attempt.seconds)

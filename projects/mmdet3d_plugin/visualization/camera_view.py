@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
 from projects.mmdet3d_plugin.visualization.geometry import (
@@ -19,6 +20,7 @@ from projects.mmdet3d_plugin.visualization.geometry import (
     project,
 )
 from projects.mmdet3d_plugin.visualization.style import (
+    CANVAS,
     INK,
     TRUTH,
     add_legend,
@@ -82,6 +84,27 @@ def _draw_solid(
     ax.add_collection(lines)
 
 
+def _write_scores(
+    ax: Axes, boxes: BoxSet, lidar2img: np.ndarray, classes: Sequence[str], size: tuple[int, int]
+) -> None:
+    """Each box's score in percent above what is seen of it, near boxes last."""
+    colours = class_colours(boxes.labels, classes)
+    segments, owners, _ = box_outlines(boxes, lidar2img, *size)
+    for box in dict.fromkeys(owners.tolist()):
+        corners = segments[owners == box].reshape(-1, 2)
+        ax.text(
+            corners[:, 0].mean(),
+            max(corners[:, 1].min(), 0.04 * size[1]),
+            f'{100 * boxes.scores[box]:.0f}',
+            color=colours[box],
+            fontsize=7,
+            ha='center',
+            va='bottom',
+            clip_on=True,
+            path_effects=[withStroke(linewidth=1.2, foreground=CANVAS)],
+        )
+
+
 def _draw_thin(ax: Axes, boxes: BoxSet, lidar2img: np.ndarray, size: tuple[int, int]) -> None:
     """Boxes as thin white wire frames, to be compared with the coloured predictions."""
     segments, _, _ = box_outlines(boxes, lidar2img, *size)
@@ -96,6 +119,7 @@ def draw_camera(
     predicted: BoxSet | None = None,
     truth: BoxSet | None = None,
     name: str = '',
+    scores: bool = False,
 ) -> None:
     """Draw one camera.
 
@@ -106,6 +130,7 @@ def draw_camera(
         predicted: coloured by class. Without predictions, the true boxes take their place.
         truth: thin and white.
         name: written into the corner.
+        scores: whether to write the predicted boxes' scores, in percent.
     """
     height, width = image.shape[:2]
     # the outer half pixel belongs to the border pixels
@@ -115,9 +140,16 @@ def draw_camera(
         _draw_thin(ax, thin, lidar2img, (width, height))
     if solid is not None:
         _draw_solid(ax, solid, lidar2img, classes, (width, height))
+    if scores and predicted is not None:
+        _write_scores(ax, predicted, lidar2img, classes, (width, height))
     ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
+    name_camera(ax, name)
+
+
+def name_camera(ax: Axes, name: str) -> None:
+    """Write a camera's name, such as CAM_FRONT_LEFT, into the upper left corner."""
     label = name.removeprefix('CAM_').replace('_', ' ').lower()
     badge = {'facecolor': 'black', 'alpha': 0.55, 'edgecolor': 'none', 'boxstyle': 'round,pad=0.35'}
     ax.text(
@@ -133,16 +165,21 @@ def draw_camera_grid(
     predicted: BoxSet | None = None,
     truth: BoxSet | None = None,
     gap: float = 6,
-) -> None:
+    scores: bool = False,
+) -> dict[str, Axes]:
     """Fill a rectangle of a figure with the six cameras, three to a row.
 
     Args:
         figure: to draw on.
         area: left, bottom, width, height in pixels of the figure.
         cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)).
-        classes, predicted, truth: as in :func:`draw_camera`.
+        classes, predicted, truth, scores: as in :func:`draw_camera`.
         gap: pixels between images.
+
+    Returns:
+        The axes of each camera, in pixels of its image.
     """
+    axes: dict[str, Axes] = {}
     left, bottom, width, height = area
     full_width, full_height = figure.get_size_inches() * figure.dpi
     cell_w, cell_h = (width - 2 * gap) / 3, (height - gap) / 2
@@ -154,7 +191,9 @@ def draw_camera_grid(
             y = bottom + (1 - row) * (cell_h + gap)
             ax = figure.add_axes((x / full_width, y / full_height, cell_w / full_width, cell_h / full_height))
             image, lidar2img = fit_width(*cameras[name], round(cell_w))
-            draw_camera(ax, image, lidar2img, classes, predicted, truth, name)
+            draw_camera(ax, image, lidar2img, classes, predicted, truth, name, scores)
+            axes[name] = ax
+    return axes
 
 
 def fit_width(image: np.ndarray, lidar2img: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ class GainBar:
         half_width: of its interval, None where there is none.
         single: the gains that it is the mean of.
         goal: what it should be, if anything.
+        colour: of the bar and its dots.
     """
 
     label: str
@@ -30,6 +31,7 @@ class GainBar:
     half_width: float | None
     single: Sequence[float]
     goal: float | None = None
+    colour: str = LINE_COLOURS[0]
 
 
 def draw_gains(bars: Sequence[GainBar], xlabel: str, width: float = 8.0) -> str:
@@ -42,11 +44,11 @@ def draw_gains(bars: Sequence[GainBar], xlabel: str, width: float = 8.0) -> str:
     """
     figure = Figure(figsize=(width, 0.9 + 0.55 * len(bars)))
     ax = figure.add_subplot()
-    for place, (bar, colour) in enumerate(zip(bars, LINE_COLOURS * len(bars), strict=False)):
-        ax.barh(place, bar.mean, height=0.6, color=colour, alpha=0.45)
+    for place, bar in enumerate(bars):
+        ax.barh(place, bar.mean, height=0.6, color=bar.colour, alpha=0.45)
         if bar.half_width is not None:
             ax.errorbar(bar.mean, place, xerr=bar.half_width, color=TEXT_COLOUR, capsize=4, linewidth=1.4)
-        ax.plot(bar.single, [place] * len(bar.single), 'o', color=colour, markersize=5)
+        ax.plot(bar.single, [place] * len(bar.single), 'o', color=bar.colour, markersize=5)
         if bar.goal is not None:
             ax.plot([bar.goal] * 2, [place - 0.4, place + 0.4], '--', color=TEXT_COLOUR, linewidth=1.2)
     ax.axvline(0, color=TEXT_COLOUR, linewidth=0.8)

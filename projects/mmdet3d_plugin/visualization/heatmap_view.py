@@ -6,10 +6,17 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
-from projects.mmdet3d_plugin.visualization.style import FAINT_INK, INK, new_figure, style_axes
+from projects.mmdet3d_plugin.visualization.style import (
+    FAINT_INK,
+    INK,
+    add_colour_bar,
+    new_figure,
+    style_axes,
+)
 
 CONTOUR = '#5cf2d6'
 LEVELS = (0.1, 0.4, 0.7)
@@ -28,6 +35,30 @@ def feature_salience(feature: np.ndarray) -> np.ndarray:
     """
     feature = feature.astype(np.float32)
     return np.linalg.norm(feature - feature.mean(axis=(1, 2), keepdims=True), axis=0)
+
+
+def show_salience(ax: Axes, feature: np.ndarray, pc_range: Sequence[float], cmap: str = 'magma') -> AxesImage:
+    """Draw the salience of a BEV feature (C, H, W), forward up.
+
+    Args:
+        ax: to draw on, in metres.
+        feature: rows along y, columns along x.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres: what the map covers.
+        cmap: colours from the mean cell to the one that stands out most.
+    """
+    x0, y0, _, x1, y1, _ = pc_range
+    salience = feature_salience(feature)
+    # a few border cells with extreme values would flatten the contrast of everything else
+    low, high = np.percentile(salience, (1, 99.5))
+    return ax.imshow(
+        salience,
+        origin='lower',
+        extent=(x0, x1, y0, y1),
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        interpolation='bilinear',
+    )
 
 
 def draw_heatmap(
@@ -49,21 +80,10 @@ def draw_heatmap(
         size: width of the picture in pixels.
     """
     x0, y0, _, x1, y1, _ = pc_range
-    salience = feature_salience(feature)
-    # a few border cells with extreme values would flatten the contrast of everything else
-    low, high = np.percentile(salience, (1, 99.5))
     figure = new_figure(size, size * 0.93)
     ax = figure.add_axes((0.065, 0.065, 0.828, 0.89))
     style_axes(ax)
-    shown = ax.imshow(
-        salience,
-        origin='lower',
-        extent=(x0, x1, y0, y1),
-        cmap='magma',
-        vmin=low,
-        vmax=high,
-        interpolation='bilinear',
-    )
+    shown = show_salience(ax, feature, pc_range)
     _draw_contours(ax, heatmap, (x0, y0, x1, y1))
     if truth is not None and len(truth):
         draw_true_boxes(ax, truth)
@@ -76,9 +96,7 @@ def draw_heatmap(
         color=INK,
         fontsize=11,
     )
-    bar = figure.colorbar(shown, cax=figure.add_axes((0.91, 0.065, 0.018, 0.89)))
-    bar.ax.tick_params(colors=FAINT_INK, labelsize=8, length=0)
-    bar.outline.set_visible(False)
+    add_colour_bar(figure, shown, (0.91, 0.065, 0.018, 0.89))
     return figure
 
 

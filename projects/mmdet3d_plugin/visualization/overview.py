@@ -19,6 +19,7 @@ def draw_overview(
     truth: BoxSet | None = None,
     reach: float = 51.2,
     width: int = 2200,
+    scores: bool = False,
 ) -> Figure:
     """Cameras on the left, bird's-eye view on the right, legend below.
 
@@ -29,6 +30,7 @@ def draw_overview(
         predicted, truth: boxes in the LiDAR frame.
         reach: metres from the ego car to each border of the bird's-eye view.
         width: of the picture in pixels.
+        scores: whether to write the predicted boxes' scores, in percent, on the cameras.
     """
     names = present_classes([predicted, truth], classes)
     margin, gap, legend = 6, 6, legend_height(names, width)
@@ -40,7 +42,7 @@ def draw_overview(
     figure = new_figure(width, full_height)
     grid_width = width - 2 * margin - gap - square
     area = (margin, margin + legend, grid_width, square)
-    draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap)
+    draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap, scores)
     left, bottom = margin + grid_width + gap, margin + legend
     bev = figure.add_axes((left / width, bottom / full_height, square / width, square / full_height))
     draw_bev_axes(bev, classes, points, predicted, truth, reach)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -86,6 +87,13 @@ def add_legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
         columnspacing=1.6,
         borderaxespad=0.4,
     )
+
+
+def add_colour_bar(figure: Figure, shown: ScalarMappable, area: tuple[float, float, float, float]) -> None:
+    """A quiet upright colour bar at (left, bottom, width, height), as shares of the figure."""
+    bar = figure.colorbar(shown, cax=figure.add_axes(area))
+    bar.ax.tick_params(colors=FAINT_INK, labelsize=8, length=0)
+    bar.outline.set_visible(False)
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

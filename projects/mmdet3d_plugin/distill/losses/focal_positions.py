@@ -68,13 +68,13 @@ class FocalPositions(DistillLoss):
         """
         student = student if self.of is None else step.generated[self.of]
         check_same_shape(student, teacher)
-        locations, weights, confidence = self._positions(step)
+        locations, weights, confidence = self.positions(step)
         gap = sampled_square(student - teacher, locations, weights, self.compare)
         total = confidence.sum(-1)
         mean = (gap * confidence.to(gap)).sum(-1) / total.where(total > 0, torch.ones_like(total)).to(gap)
         return mean.sum() / max(mean.numel(), 1)
 
-    def _positions(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+    def positions(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """What the best queries of a step look at.
 
         Returns:

@@ -63,9 +63,8 @@ def _as_json(plan: Plan, summaries: Sequence[Summary]) -> dict[str, Any]:
     return {
         'family': options.family.name,
         'metric': options.family.headline.title,
-        'world': str(options.world) if options.world else {'scenes': scale.scenes, 'frames': scale.frames},
+        'world': str(options.world) if options.world else options.in_words(options.family.world.shown),
         'world_seed': options.world_seed,
-        'size': scale.size,
         'seeds': list(scale.seeds),
         'epochs': scale.epochs,
         'teacher_epochs': None if options.teacher else scale.teacher_epochs,

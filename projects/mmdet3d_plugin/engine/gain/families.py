@@ -20,7 +20,7 @@ class Row:
         title: for people.
         config: what is trained.
         tool: script that trains it.
-        minutes: about how long that takes at ``--scale cpu``; only ratios matter.
+        minutes: about how long that takes at ``--scale cpu`` with the epochs of a student; only ratios matter.
         goal: what it should gain over the student alone, in points of the first metric.
     """
 
@@ -67,14 +67,12 @@ class Metric:
         title: for tables.
         scale: what it is multiplied with.
         digits: behind the point.
-        best: ``max`` or ``min``.
     """
 
     key: str
     title: str
     scale: float = 1.0
     digits: int = 3
-    best: str = 'min'
 
     def format(self, value: float) -> str:
         """A scaled value as tables show it."""
@@ -117,12 +115,14 @@ class WorldRecipe:
         made: a file, relative to the world, that is there afterwards.
         convert: the command that makes its info files.
         infos: these files, relative to the world.
+        shown: what a world is, in words.
     """
 
     make: str
     made: str
     convert: str
     infos: tuple[str, ...]
+    shown: str = '{scenes} scenes of {frames} frames of {size}, seed {seed}'
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class Family:
         world: how its worlds are made.
         scales: by name.
         recipe: path of a recipe that ``--rows`` calls by a name which is no row of a pair.
+        pictures: kinds that ``tools/visualize.py`` draws for the report.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Family:
     world: WorldRecipe
     scales: Mapping[str, Scale]
     recipe: str
+    pictures: tuple[str, ...] = ('overview',)
 
     @property
     def headline(self) -> Metric:
@@ -155,7 +157,7 @@ CAMERA = Family(
     name='camera',
     pairs=(
         Pair(
-            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', TRAIN, 16.5),
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', TRAIN, 8.2),
             student=Row('none', 'student alone', f'{CONFIGS}/bevformer_student.py', TRAIN, 4.2),
             rows=(
                 Row('inherit', 'inherited head only', f'{CONFIGS}/distill_inherit.py', minutes=4.5),
@@ -168,8 +170,8 @@ CAMERA = Family(
         ),
     ),
     metrics=(
-        Metric('NDS', 'NDS', 100.0, 2, 'max'),
-        Metric('mAP', 'mAP', 100.0, 2, 'max'),
+        Metric('NDS', 'NDS', 100.0, 2),
+        Metric('mAP', 'mAP', 100.0, 2),
         *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
     ),
     world=WorldRecipe(

@@ -13,7 +13,12 @@ from projects.mmdet3d_plugin.engine.gain.summary import Summary
 from projects.mmdet3d_plugin.engine.making_of import add_making_of
 from projects.mmdet3d_plugin.engine.stages import StageRunner
 from projects.mmdet3d_plugin.visualization.gain_chart import GainBar, draw_gains
-from projects.mmdet3d_plugin.visualization.loss_curves import TrainingLog, draw_curves, read_training_log
+from projects.mmdet3d_plugin.visualization.loss_curves import (
+    LINE_COLOURS,
+    TrainingLog,
+    draw_curves,
+    read_training_log,
+)
 from projects.mmdet3d_plugin.visualization.report import Report
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -51,26 +56,43 @@ def _add_result(report: Report, summary: Summary, family: Family) -> None:
         f'Points of {headline.title}: mean ± standard deviation over seeds. Gains over the student alone are paired '
         'by seed, with the 95 % interval of their mean by Student\'s t. "Beyond the head" is the gain over the row '
         'that inherits the head of the teacher and is taught nothing, "by the head alone" the share of the gain that '
-        'this row has too; "of the gap" is the gain as a share of what the teacher leads the student alone by. Costs '
-        'of training are relative to the student alone.'
+        'this row has too; "of the gap" is the gain as a share of what the teacher leads the student alone by.'
     )
     for note in tables.notes(summary):
         report.paragraph(note)
-    bars = [
-        GainBar(s.row.title, s.gain.mean, s.gain.half_width, list(s.gain.differences.values()), s.row.goal)
-        for s in summary.rows
-        if s.gain
-    ]
+    bars = _bars(summary)
     if bars:
         caption = 'Bars: means. Whiskers: 95 % intervals. Dots: seeds. Dashes: goals.'
         report.charts({caption: draw_gains(bars, f'{headline.title} gained over the student alone')})
     report.heading('Goals')
     report.table(['goal', 'verdict'], tables.verdict_rows(summary.verdicts))
     report.heading('All metrics')
-    best = {i: max if m.best == 'max' else min for i, m in enumerate(family.metrics, 1)}
     report.table(tables.metric_columns(family), tables.metric_rows(summary, family))
+    report.heading('Cost of training')
+    report.table(tables.COST_COLUMNS, tables.cost_rows(summary))
+    report.paragraph(
+        'Relative to the student alone, mean over seeds. CPU time is of all cores and what other programs disturb '
+        'least; the time of a step is on the clock, next to whatever else was running; memory is resident memory, or '
+        'the memory of the GPU where there is one.'
+    )
     report.heading('Every run')
-    report.table(tables.run_columns(family), tables.run_rows(summary, family), best)
+    report.table(tables.run_columns(family), tables.run_rows(summary, family))
+
+
+def _bars(summary: Summary) -> list[GainBar]:
+    """Gains in the colours that the rows have in the curves."""
+    return [
+        GainBar(
+            row.row.title,
+            row.gain.mean,
+            row.gain.half_width,
+            list(row.gain.differences.values()),
+            row.row.goal,
+            LINE_COLOURS[number % len(LINE_COLOURS)],
+        )
+        for number, row in enumerate(summary.rows)
+        if row.gain
+    ]
 
 
 def _mean(summary: Summary, number: int, family: Family) -> str:
@@ -136,10 +158,9 @@ def _facts(plan: Plan) -> dict[str, str]:
     """What was compared, on which world."""
     options = plan.options
     scale = options.scale
-    made = f'{scale.scenes} scenes of {scale.frames} frames, seed {options.world_seed}, {scale.size}'
     rows = [row for choice in options.choices for row in (choice.pair.teacher, *choice.rows)]
     return {
-        'world': str(options.world) if options.world else made,
+        'world': str(options.world) if options.world else options.in_words(options.family.world.shown),
         'teacher': str(options.teacher) if options.teacher else f'{scale.teacher_epochs} epochs',
         'students': f'{scale.epochs} epochs, seeds {", ".join(map(str, scale.seeds))}',
         'configs': ', '.join(f'{row.title}: {row.config}' for row in rows),

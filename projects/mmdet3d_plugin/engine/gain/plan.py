@@ -40,6 +40,23 @@ class GainOptions:
         """Folder of the dataset."""
         return self.world or self.out / 'world'
 
+    def in_words(self, text: str) -> str:
+        """A text with the properties of the world filled in."""
+        scale = self.scale
+        return text.format(
+            world=self.world_folder,
+            scenes=scale.scenes,
+            frames=scale.frames,
+            size=scale.size,
+            seed=self.world_seed,
+        )
+
+    def share_of_work(self, epochs: int | None = None) -> float:
+        """How much longer something takes than at ``--scale cpu``: its data, times its epochs as a student's there."""
+        scale, base = self.scale, self.family.scales['cpu']
+        data = scale.scenes * scale.frames / (base.scenes * base.frames)
+        return data if epochs is None else data * epochs / base.epochs
+
 
 @dataclass(frozen=True)
 class PlannedPair:
@@ -79,9 +96,10 @@ class Plan:
         for run in (run for pair in self.pairs for run in pair.runs):
             if run.trained is None:
                 stages.append(run.train())
-            stages.append(run.evaluate(self.evaluation(run).parent))
+            minutes = 0.3 * self.options.share_of_work()
+            stages.append(run.evaluate(self.evaluation(run).parent, minutes))
             if run in self._drawn:
-                stages.append(run.draw(self.pictures(run), samples=1, kinds=('overview',)))
+                stages.append(run.draw(self.pictures(run), 1, self.options.family.pictures))
         return stages
 
     def evaluation(self, run: TrainingRun) -> Path:
@@ -95,6 +113,8 @@ class Plan:
     @property
     def _drawn(self) -> list[TrainingRun]:
         """Runs that have pictures: the teachers, and the students of the first seed."""
+        if not self.options.family.pictures:
+            return []
         first = self.options.scale.seeds[0]
         students = [run for pair in self.pairs for (_, seed), run in pair.students.items() if seed == first]
         return [*(pair.teacher for pair in self.pairs), *students]
@@ -103,17 +123,13 @@ class Plan:
         options, recipe = self.options, self.options.family.world
         if options.world is not None:
             return []
-        folder, scale = options.world_folder, options.scale
-        values = dict(
-            world=folder, scenes=scale.scenes, frames=scale.frames, size=scale.size, seed=options.world_seed
-        )
+        folder, minutes = options.world_folder, options.share_of_work()
         # filled in word by word: a folder may have spaces in its name
         make, convert = (
-            tuple(word.format(**values) for word in command.split())
+            tuple(options.in_words(word) for word in command.split())
             for command in (recipe.make, recipe.convert)
         )
         infos = tuple(folder / name for name in recipe.infos)
-        minutes = scale.scenes * scale.frames / 500
         return [
             # the tool itself goes on where it stopped
             Stage(
@@ -166,7 +182,7 @@ def _plan_teacher(row: Row, options: GainOptions) -> TrainingRun:
         training_flags=('--no-validate',),
         after=_after_world(options),
         inputs=_world_inputs(options),
-        minutes=row.minutes,
+        minutes=row.minutes * options.share_of_work(scale.teacher_epochs),
         trained=options.teacher,
     )
 
@@ -197,7 +213,7 @@ def _plan_student(row: Row, seed: int, teacher: TrainingRun, options: GainOption
         training_flags=('--no-validate',),
         after=after,
         inputs=inputs,
-        minutes=row.minutes,
+        minutes=row.minutes * options.share_of_work(options.scale.epochs),
     )
 
 

@@ -23,7 +23,7 @@ class RowSummary:
         row: which.
         spreads: metric key -> mean and spread over seeds, scaled; without what is not evaluated yet.
         gain: over the student alone, None for itself.
-        beyond_head: over the row that inherits the head only, None where there is none.
+        beyond_head: over the row that inherits the head only, None for that row and where there is none.
         inherited: share of the gain that the inherited head alone explains.
         of_gap: gain as a share of the gap between teacher and student.
         cpu_ratio: CPU time of the training relative to the student alone.
@@ -85,8 +85,8 @@ def _summarize_row(row: Row, result: PairResult, family: Family, gap: float | No
     values = {metric.key: result.values(row.name, metric) for metric in family.metrics}
     gain = _gain(row.name, result.pair.student.name, result, family.headline)
     head = _gain(result.pair.inherit, result.pair.student.name, result, family.headline)
-    beyond = _gain(row.name, result.pair.inherit, result, family.headline)
     taught = gain is not None and head is not None and row.name != result.pair.inherit
+    beyond = _gain(row.name, result.pair.inherit, result, family.headline) if taught else None
     costs, base = result.costs[row.name], result.costs[result.pair.student.name]
     on_gpu = any(cost.gpu_bytes for cost in costs.values())
     return RowSummary(
@@ -129,8 +129,7 @@ def judge(result: PairResult, rows: list[RowSummary], gap: float | None, headlin
         if row.goal is not None:
             text = f'{row.title} gains {_signed(gain and gain.mean)}, goal >= {_signed(row.goal)}'
             verdicts.append(Verdict(text, None if gain is None else gain.mean >= row.goal))
-    for row in result.rows[1:]:
-        verdicts.append(_judge_ranges(row, pair.student, result, headline))
+            verdicts.append(_judge_ranges(row, pair.student, result, headline))
     for better, worse in pair.rivals:
         if result.row(better) and result.row(worse):
             verdicts.append(_judge_ranges(result.row(better), result.row(worse), result, headline))
@@ -150,7 +149,10 @@ def _signed(value: float | None) -> str:
 
 def _range(values: dict[int, float]) -> str:
     """From the least to the most."""
-    return f'{min(values.values()):.2f} to {max(values.values()):.2f}' if values else 'not known'
+    ends = (
+        [f'{value:.2f}' for value in sorted({min(values.values()), max(values.values())})] if values else []
+    )
+    return ' to '.join(ends) or 'not known'
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

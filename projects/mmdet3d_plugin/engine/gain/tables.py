@@ -7,16 +7,8 @@ from projects.mmdet3d_plugin.engine.gain.families import Family, Metric
 from projects.mmdet3d_plugin.engine.gain.spread import Gain, Spread
 from projects.mmdet3d_plugin.engine.gain.summary import RowSummary, Summary, Verdict
 
-GAIN_COLUMNS = (
-    'gain',
-    '95 % interval',
-    'beyond the head',
-    'by the head alone',
-    'of the gap',
-    'CPU time',
-    'step time',
-    'memory',
-)
+GAIN_COLUMNS = ('gain', '95 % interval', 'beyond the head', 'by the head alone', 'of the gap')
+COST_COLUMNS = ('training of', 'CPU time', 'step time', 'peak memory')
 WORDS = {True: 'met', False: 'missed', None: 'cannot be told'}
 COLOURS = {True: 'green', False: 'red', None: 'yellow'}
 
@@ -27,7 +19,7 @@ def gain_columns(family: Family) -> list[str]:
 
 
 def gain_rows(summary: Summary, family: Family) -> list[list[str]]:
-    """The teacher and each row: the first metric, gain, interval, shares and relative costs."""
+    """The teacher and each row: the first metric, gain, interval and shares."""
     headline = family.headline
     score = headline.format(summary.teacher[headline.key]) if summary.teacher else '-'
     teacher = [summary.result.pair.teacher.title, score, *['-'] * len(GAIN_COLUMNS)]
@@ -43,9 +35,14 @@ def _gain_row(row: RowSummary, headline: Metric) -> list[str]:
         _signed(row.beyond_head),
         _percent(row.inherited),
         _percent(row.of_gap),
-        _times(row.cpu_ratio),
-        _times(row.step_ratio),
-        _times(row.memory_ratio),
+    ]
+
+
+def cost_rows(summary: Summary) -> list[list[str]]:
+    """Below ``COST_COLUMNS``: what the training of each row takes relative to the student alone."""
+    return [
+        [row.row.title, *(_times(ratio) for ratio in (row.cpu_ratio, row.step_ratio, row.memory_ratio))]
+        for row in summary.rows
     ]
 
 
@@ -131,15 +128,16 @@ def _times(ratio: float | None) -> str:
 
 
 def print_summary(summary: Summary, family: Family, console: Console) -> None:
-    """Both tables, the goals and the notes."""
+    """All tables, the goals and the notes."""
     name = summary.result.pair.teacher.title
     for title, columns, rows in (
         (f'{name}: {family.headline.title} over seeds', gain_columns(family), gain_rows(summary, family)),
         ('All metrics, mean and standard deviation', metric_columns(family), metric_rows(summary, family)),
+        ('Cost relative to the student alone', COST_COLUMNS, cost_rows(summary)),
     ):
         table = Table(title=title, title_justify='left')
         for column in columns:
-            table.add_column(column, justify='left' if column == 'model' else 'right')
+            table.add_column(column, justify='left' if column == columns[0] else 'right')
         for row in rows:
             table.add_row(*row)
         console.print(table)

@@ -1,0 +1,197 @@
+"""Features of teacher and student side by side, and what lies between them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
+from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.camera_view import GRID, name_camera
+from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
+from projects.mmdet3d_plugin.visualization.lesson import Comparison
+from projects.mmdet3d_plugin.visualization.region_view import outline, tint
+from projects.mmdet3d_plugin.visualization.style import INK, add_colour_bar, new_figure, style_axes
+
+GAP_COLOURS = 'inferno'
+SPREAD = (1.0, 99.0)
+"""Percentiles of the teacher's cells that span the colours."""
+
+
+class PrincipalColours:
+    """Red, green and blue from the first three principal components of a feature.
+
+    Fitted on the teacher and applied to all, so that equal colours mean equal features.
+
+    Args:
+        feature: (N, C, H, W) of the teacher.
+
+    Attributes:
+        explained: share of the teacher's variance that the colours show.
+    """
+
+    def __init__(self, feature: np.ndarray) -> None:
+        cells = _cells(feature)
+        self._mean = cells.mean(axis=0)
+        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(cells, rowvar=False)))
+        axes = vectors[:, ::-1][:, :3]
+        # an axis has no sign of its own: the largest entry decides
+        self._axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+        self._low, self._high = np.percentile(self._project(cells), SPREAD, axis=0)
+        self.explained = float(values[::-1][:3].sum() / max(values.sum(), 1e-12))
+
+    @property
+    def title(self) -> str:
+        """What the colours are, for the panel of the teacher."""
+        return f'teacher (colours: {self.explained:.0%} of its variance)'
+
+    def __call__(self, feature: np.ndarray) -> np.ndarray:
+        """(N, C, H, W) -> (N, H, W, 3) in [0, 1]."""
+        n, _, h, w = feature.shape
+        scaled = (self._project(_cells(feature)) - self._low) / np.maximum(self._high - self._low, 1e-12)
+        colours = np.full((n * h * w, 3), 0.5)
+        colours[:, : scaled.shape[1]] = scaled.clip(0, 1)
+        return colours.reshape(n, h, w, 3)
+
+    def _project(self, cells: np.ndarray) -> np.ndarray:
+        return (cells - self._mean) @ self._axes
+
+
+def _cells(feature: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) -> (N * H * W, C)."""
+    return feature.transpose(0, 2, 3, 1).reshape(-1, feature.shape[1]).astype(np.float64)
+
+
+def gap_scale(comparison: Comparison) -> ScalarMappable:
+    """Colours of all gaps of a term: by the root, because generated features come so much closer than others."""
+    limits = [np.percentile(comparison.gap_map(pupil), 99.5) for pupil in comparison.pupils]
+    return ScalarMappable(PowerNorm(0.5, 0, max([1e-12, *limits])), GAP_COLOURS)
+
+
+def draw_bev_comparison(
+    comparison: Comparison, pc_range: Sequence[float], truth: BoxSet, side: int = 500
+) -> Figure:
+    """Above: BEV features in principal colours. Below: the region over the teacher's feature, and the gaps.
+
+    Args:
+        comparison: of a term on BEV.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres: what the map covers.
+        truth: true boxes in the LiDAR frame.
+        side: of each map in pixels.
+    """
+    colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
+    panels = Panels(2, 1 + len(comparison.pupils), (side, side))
+    features = {'teacher': comparison.teacher, **comparison.pupils}
+    for column, (name, feature) in enumerate(features.items()):
+        title = colours.title if name == 'teacher' else name
+        show_bev(panels.add(0, column, title), colours(feature)[0], pc_range, truth)
+    ax = panels.add(1, 0, region_title(comparison))
+    show_salience(ax, comparison.teacher[0], pc_range, cmap='gray')
+    region = np.zeros(comparison.teacher.shape[-2:]) if comparison.region is None else comparison.region[0]
+    show_bev(ax, tint(region), pc_range, truth)
+    outline(ax, region, pc_range)
+    for column, name in enumerate(comparison.pupils, 1):
+        ax = panels.add(1, column, gap_title(comparison, name))
+        gap = comparison.gap_map(name)[0]
+        show_bev(ax, gap, pc_range, truth, cmap=scale.cmap, norm=scale.norm)
+        outline(ax, region, pc_range)
+    if comparison.pupils:
+        panels.colour_bar(1, 1, scale)
+    return panels.figure
+
+
+def draw_camera_comparison(comparison: Comparison, filled: tuple[float, float], width: int = 300) -> Figure:
+    """A column for each camera: teacher, student and generated feature in principal colours, then the gaps.
+
+    Args:
+        comparison: of a term on image features.
+        filled: (width, height) share of the padded images that is image; the rest is not shown.
+        width: of each map in pixels.
+    """
+    colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
+    rows = {'teacher': (colours.title, colours(comparison.teacher), {})}
+    rows |= {name: (name, colours(feature), {}) for name, feature in comparison.pupils.items()}
+    heat = dict(cmap=scale.cmap, norm=scale.norm)
+    for name in comparison.pupils:
+        rows[f'gap {name}'] = (gap_title(comparison, name), comparison.gap_map(name), heat)
+    h, w = comparison.teacher.shape[-2:]
+    size = (width, round(width * h * filled[1] / (w * filled[0])))
+    panels = Panels(len(rows), len(CAMERAS), size)
+    for row, (title, maps, style) in enumerate(rows.values()):
+        for column, name in enumerate(name for line in GRID for name in line):
+            camera = CAMERAS.index(name)
+            ax = panels.add(row, column, title if column == 0 else '')
+            ax.imshow(maps[camera], extent=(0, w, h, 0), aspect='auto', interpolation='nearest', **style)
+            if style and comparison.region is not None:
+                outline(ax, comparison.region[camera], (0, 0, 0, w, h, 0))
+            ax.set(xlim=(0, w * filled[0]), ylim=(h * filled[1], 0), xticks=[], yticks=[])
+            if row == 0:
+                name_camera(ax, name)
+    if comparison.pupils:
+        panels.colour_bar(1 + len(comparison.pupils), len(rows) - 1, scale)
+    return panels.figure
+
+
+class Panels:
+    """A figure of equal panels in rows, each row with a line of titles above it.
+
+    Args:
+        rows, columns: how many.
+        size: (width, height) of a panel in pixels.
+    """
+
+    HEAD, GAP, BAR = 28, 6, 64
+
+    def __init__(self, rows: int, columns: int, size: tuple[int, int]) -> None:
+        self._size = size
+        self._full = (
+            columns * (size[0] + self.GAP) + self.BAR,
+            rows * (size[1] + self.HEAD) + self.GAP,
+        )
+        self.figure = new_figure(*self._full)
+
+    def add(self, row: int, column: int, title: str = '') -> Axes:
+        """A new panel without ticks, its title above its left end."""
+        ax = self.figure.add_axes(self._area(row, column * (self._size[0] + self.GAP) + self.GAP, self._size))
+        style_axes(ax)
+        ax.set_title(title, color=INK, fontsize=10, pad=6, loc='left')
+        return ax
+
+    def colour_bar(self, first: int, last: int, shown: ScalarMappable) -> None:
+        """A colour bar at the right of some rows."""
+        height = self._size[1] + (last - first) * (self._size[1] + self.HEAD)
+        add_colour_bar(self.figure, shown, self._area(last, self._full[0] - self.BAR + 8, (14, height)))
+
+    def _area(self, row: int, left: float, size: tuple[float, float]) -> tuple[float, float, float, float]:
+        """Shares of the figure, of a rectangle that stands on the bottom of a row."""
+        bottom = self._full[1] - (row + 1) * (self._size[1] + self.HEAD)
+        return left / self._full[0], bottom / self._full[1], size[0] / self._full[0], size[1] / self._full[1]
+
+
+def show_bev(ax: Axes, picture: np.ndarray, pc_range: Sequence[float], truth: BoxSet, **style: Any) -> None:
+    """A BEV map (H, W) or picture (H, W, 3 or 4), forward up, cell by cell, with the true boxes in white."""
+    x0, y0, _, x1, y1, _ = pc_range
+    ax.imshow(picture, origin='lower', extent=(x0, x1, y0, y1), interpolation='nearest', **style)
+    draw_true_boxes(ax, truth)
+    draw_ego(ax)
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')
+
+
+def region_title(comparison: Comparison) -> str:
+    """What the panel with the region shows."""
+    if comparison.region is None:
+        return 'no region: everywhere'
+    return f'region: {comparison.share:.1%} of the cells'
+
+
+def gap_title(comparison: Comparison, pupil: str) -> str:
+    """The gap in words, inside and outside the region."""
+    gap = comparison.gap(pupil)
+    if comparison.region is None:
+        return f'{pupil} - teacher, squared: {gap.everywhere:.3g}'
+    return f'{pupil} - teacher, squared: inside {gap.inside:.3g}, outside {gap.outside:.3g}'

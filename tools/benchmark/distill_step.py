@@ -1,0 +1,276 @@
+"""Time a recipe's distillation step against its teacher and its student alone, and every term by itself.
+
+``python tools/benchmark/distill_step.py --recipe RECIPE --json FILE`` runs one frame of six cameras, batch 1, without
+earlier frames, on random weights; full-size recipes take minutes and about 12 GB. ``--per-term`` leaves the hosts out:
+every term gets noise in the shapes that its taps would record, which takes seconds. Queries that a trained teacher would
+be sure of are put near true boxes, since random weights are sure of nothing.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
+from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
+from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+from projects.mmdet3d_plugin.distill.regions import join_boxes
+from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.taps import Recorder
+from projects.mmdet3d_plugin.distill.teacher import without_pretrained
+from projects.mmdet3d_plugin.distill.term import HEAD
+from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_views
+from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.engine.op_counter import OpCounter
+from tools.benchmark.timing import Case, interleaved, machine, peak_megabytes, write_json
+
+RECIPE = 'projects/configs/distiller/base_distill_small_fd3d.py'
+GOAL = 1.10
+"""The most that a distillation step may cost, in units of teacher forward plus student step."""
+
+TRUE_BOXES = 35
+SIZES = torch.tensor([[4.6, 1.9, 1.7], [0.7, 0.7, 1.8], [7.0, 2.5, 2.8], [0.5, 2.5, 1.0]])
+"""Length, width and height of a car, a pedestrian, a truck and a barrier, metres."""
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark from the command line and return the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--recipe', default=RECIPE)
+    parser.add_argument(
+        '--per-term', action='store_true', help='only the terms, on noise of the right shapes'
+    )
+    parser.add_argument('--queries', type=int, default=100, help='how many queries the teacher is sure of')
+    parser.add_argument(
+        '--rounds', type=int, default=1, help='timed rounds of teacher, student and whole step'
+    )
+    parser.add_argument('--term-rounds', type=int, default=3, help='timed rounds of every term')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--json', help='write the report to this file')
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    distiller, batch = build(args.recipe, args.queries, args.device)
+    report: dict[str, Any] = {'machine': machine(args.device), 'recipe': args.recipe, 'queries': args.queries}
+    print(report['machine'])
+    report['terms'] = measure_terms(distiller, batch, args.term_rounds, args.device)
+    print_terms(report['terms'])
+    if not args.per_term:
+        report |= measure_step(distiller, batch, args.rounds, args.device)
+        print_step(report)
+    write_json(args.json, report)
+    return report
+
+
+def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, Any]]:
+    """A recipe's distiller with random weights, in training mode, and a batch of one frame."""
+    cfg = load_config(recipe)
+    cfg.distiller.teacher.pop('checkpoint', None)
+    cfg.distiller.teacher.random_weights = True
+    cfg.model = without_pretrained(cfg.model)
+    distiller = build_distiller(cfg)
+    distiller.init_weights()
+    apply_teacher_view(cfg, distiller.teacher.cfg)
+    batch = rig_batch(cfg, device)
+    if HEAD in distiller.distill:
+        truth, _ = join_boxes(batch['gt_bboxes_3d'], torch.device(device))
+        distiller.distill[HEAD].register_forward_hook(
+            lambda _, __, out: (make_sure(out[0], truth, queries), *out[1:])
+        )
+    return distiller.to(device).train(), batch
+
+
+def rig_batch(cfg: Any, device: str) -> dict[str, Any]:
+    """One frame of noise in the views of a recipe's training pipeline, cameras and boxes as on a nuScenes car."""
+    from mmcv.utils import build_from_cfg
+    from mmdet.datasets.builder import PIPELINES
+    from mmdet3d.core.bbox import LiDARInstance3DBoxes
+
+    dataset = next(innermost_datasets(cfg.data.train))
+    intrinsics, cam2lidar = nuscenes_rig()
+    rng = np.random.default_rng(0)
+    boxes = true_boxes(TRUE_BOXES)
+    frame = dict(
+        images=list(rng.integers(0, 256, (len(intrinsics), *IMAGE_SIZE[::-1], 3), dtype=np.uint8)),
+        img_filename=[''] * len(intrinsics),
+        cam_intrinsic=intrinsics,
+        cam2lidar=cam2lidar,
+        lidar2ego=np.eye(4),
+        ego2global=np.eye(4),
+        can_bus=np.zeros(18),
+        sample_token='',
+        scene_token='',
+        box_type_3d=LiDARInstance3DBoxes,
+        pc_range=list(cfg.point_cloud_range),
+        gt_bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
+        gt_labels_3d=rng.integers(0, len(cfg.class_names), len(boxes)),
+    )
+    for step in dataset['pipeline']:
+        if step['type'] in ('ImageView', 'UpsampledView'):
+            frame = build_from_cfg(dict(step), PIPELINES)(frame)
+    return {key: _batched(key, item.data, device) for key, item in FormatFrame()(frame).items()}
+
+
+def _batched(key: str, value: Any, device: str) -> Any:
+    """A batch of one sample of one frame."""
+    if key.endswith('img_metas'):
+        return [[{**value, 'prev_bev_exists': False, 'prev_token': ''}]]
+    return value[None, None].to(device) if key.endswith('img') else [value.to(device)]
+
+
+def true_boxes(count: int) -> Tensor:
+    """(count, 9) boxes of traffic around the car: gravity centre, size, yaw, velocity."""
+    place = torch.rand(count, 2) * 90 - 45
+    size = SIZES[torch.arange(count) % len(SIZES)]
+    yaw = torch.rand(count, 1) * 6.28
+    return torch.cat([place, size[:, 2:] / 2 - 1.8, size, yaw, torch.zeros(count, 2)], dim=1)
+
+
+def make_sure(reading: QueryReading, truth: Tensor, count: int) -> QueryReading:
+    """A reading in which ``count`` queries of every layer are sure of a box near one of the true ones (M, 7)."""
+    count = min(count, reading.boxes.shape[2])
+    boxes, scores = reading.boxes.clone(), torch.full_like(reading.scores, 0.01)
+    near = truth[torch.arange(count, device=truth.device) % len(truth)]
+    boxes[:, :, :count] = near + torch.randn_like(near) * 0.3 * (near.new_tensor([1, 1, 1, 0, 0, 0, 0]))
+    scores[..., :count, 0] = torch.linspace(0.9, 0.15, count, device=scores.device)
+    return replace(reading, boxes=boxes, scores=scores)
+
+
+def measure_step(distiller: Distiller, batch: dict[str, Any], rounds: int, device: str) -> dict[str, Any]:
+    """Milliseconds and peak megabytes of the teacher, the student and the whole step, and their ratio.
+
+    Memory is measured in a round of its own, which warms up.
+    """
+    cases = {
+        'teacher forward': partial(distiller.teacher.observe, batch, [], torch.device(device)),
+        'student step': partial(student_step, distiller, batch),
+        'distillation step': partial(distillation_step, distiller, batch),
+    }
+    megabytes = {name: peak_megabytes(case, device) for name, case in cases.items()}
+    ms = interleaved(cases, dict.fromkeys(cases, rounds), device, warm_up=False)
+    alone = ms['teacher forward'] + ms['student step']
+    return {'ms': ms, 'peak_mb': megabytes, 'ratio': ms['distillation step'] / alone, 'goal': GOAL}
+
+
+def student_step(distiller: Distiller, batch: dict[str, Any]) -> None:
+    """The student's own training step, forward and backward."""
+    student = distiller.student
+    student.zero_grad(set_to_none=True)
+    own = distiller.adapter.prepare(student, split_views(batch, 'same')[0])
+    student._parse_losses(distiller.adapter.losses(student, own))[0].backward()
+
+
+def distillation_step(distiller: Distiller, batch: dict[str, Any]) -> None:
+    """The whole step, forward and backward."""
+    distiller.zero_grad(set_to_none=True)
+    distiller.train_step(batch)['loss'].backward()
+
+
+def measure_terms(
+    distiller: Distiller, batch: dict[str, Any], rounds: int, device: str
+) -> dict[str, dict[str, float]]:
+    """Milliseconds forward and backward and peak megabytes of every term of a recipe, and of its distillation head."""
+    step = noise_step(distiller, batch)
+    costs = {}
+    for name, case in term_cases(distiller, step):
+        cases = {'forward': partial(case, False), 'both': partial(case, True)}
+        ms = interleaved(cases, dict.fromkeys(cases, rounds), device)
+        costs[name] = {
+            'forward_ms': ms['forward'],
+            'backward_ms': max(ms['both'] - ms['forward'], 0.0),
+            'peak_mb': peak_megabytes(cases['both'], device),
+        }
+    return costs
+
+
+def noise_step(distiller: Distiller, batch: dict[str, Any]) -> Step:
+    """A step in which taps and teacher give noise: the hosts run on shapes alone."""
+    student, teacher = distiller.student, distiller.teacher
+    own, theirs = split_views(batch, teacher.view)
+    own, theirs = distiller.adapter.prepare(student, own), teacher.adapter.prepare(teacher.model, theirs)
+    terms = [distiller.distill[name] for name in distiller.terms]
+    taps = [term.teacher for term in terms]
+    if HEAD in distiller.distill:
+        taps += distiller.distill[HEAD].taps
+    with OpCounter(nn.ModuleList([student, teacher.model])).counting():
+        with Recorder(student, [term.student for term in terms]) as pupil:
+            distiller.adapter.infer(student, own)
+        with Recorder(teacher.model, taps) as expert:
+            predictions = teacher.adapter.infer(teacher.model, theirs)
+    step = Step(
+        own, *(tree_map_only(Tensor, _noise, part) for part in (pupil.pop(), expert.pop(), predictions))
+    )
+    if HEAD in distiller.distill:
+        step.queries, _ = distiller.distill[HEAD](step)
+    return step
+
+
+def _noise(tensor: Tensor) -> Tensor:
+    return torch.randn(tensor.shape, device=tensor.device)
+
+
+def term_cases(distiller: Distiller, step: Step) -> Iterator[tuple[str, Case]]:
+    """Name and ``(backward) -> None`` of everything that a distillation step adds to its hosts."""
+    if HEAD in distiller.distill:
+        yield HEAD, partial(run_head, distiller.distill[HEAD], step)
+    for name in distiller.terms:
+        term = distiller.distill[name]
+        yield name, partial(run_term, term, step)
+        if term.loss.shared:
+            with torch.no_grad():
+                term(step)
+
+
+def run_head(head: nn.Module, step: Step, backward: bool) -> None:
+    """Read the queries; learn from it where the head is trained along."""
+    head.zero_grad(set_to_none=True)
+    _, losses = head(step)
+    if backward and losses:
+        sum(losses.values()).backward()
+
+
+def run_term(term: nn.Module, step: Step, backward: bool) -> None:
+    """One term on features that ask for gradients, as the student's do."""
+    term.zero_grad(set_to_none=True)
+    step = replace(
+        step,
+        student=tree_map_only(Tensor, _leaf, {term.student.path: step.student[term.student.path]}),
+        generated={name: _leaf(feature) for name, feature in step.generated.items()},
+    )
+    loss = term(step)
+    if backward:
+        loss.backward()
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_()
+
+
+def print_terms(terms: dict[str, dict[str, float]]) -> None:
+    """One line for each term."""
+    for name, cost in terms.items():
+        print(
+            f'{name:<24} forward {cost["forward_ms"]:9.1f} ms   backward {cost["backward_ms"]:9.1f} ms   '
+            f'peak {cost["peak_mb"]:7.0f} MB'
+        )
+    total = sum(cost['forward_ms'] + cost['backward_ms'] for cost in terms.values())
+    print(f'{"all terms":<24} {total:17.1f} ms', flush=True)
+
+
+def print_step(report: dict[str, Any]) -> None:
+    """Teacher, student, whole step and their ratio."""
+    for name, ms in report['ms'].items():
+        print(f'{name:<24} {ms:17.1f} ms   peak {report["peak_mb"][name]:7.0f} MB')
+    print(f'distillation / (teacher + student) = {report["ratio"]:.3f}, goal <= {report["goal"]:.2f}')
+
+
+if __name__ == '__main__':
+    main()
