@@ -71,3 +71,8 @@ def test_scenes_stay_whole_and_in_order(world_size: int) -> None:
 def test_scenes_are_shared_evenly() -> None:
     scenes = [f'{i // 10}' for i in range(160)]
     assert [len(SceneSampler(scenes, r, 8)) for r in range(8)] == [20] * 8
+
+
+def test_an_index_keeps_its_seed_within_a_repeated_dataset() -> None:
+    index = SeededIndex(13, 5) % 10
+    assert (int(index), index.seed) == (3, 5)

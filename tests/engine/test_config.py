@@ -1,5 +1,6 @@
 """Finding configs and pointing them at other data."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from projects.mmdet3d_plugin.engine.config import (
     work_dir_of,
 )
 from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.registry import register_all
 
 
 @pytest.fixture
@@ -96,6 +98,16 @@ def test_a_missing_info_file_says_how_to_make_it(tmp_path: Path) -> None:
     (tmp_path / 'infos.pkl').touch()
     require_files(dataset)
     require_files(dict(dataset, ann_file=str(tmp_path / 'infos.pkl')))
+
+
+def test_the_command_that_mends_fits_the_dataset(tmp_path: Path) -> None:
+    register_all()
+    for kind, command in (
+        ('KittiFrames', f'kitti --root-path {tmp_path}"'),
+        ('NuScenesTemporalDataset', f'nuscenes --root-path {tmp_path} --version'),
+    ):
+        with pytest.raises(UserError, match=re.escape(f'python tools/create_data.py {command}')):
+            require_files(dict(type=kind, data_root=str(tmp_path), ann_file='infos.pkl'))
 
 
 def test_work_dir(tmp_path: Path, root: Path) -> None:

@@ -25,3 +25,21 @@ def test_models_stand_below_each_other() -> None:
     table = make_table({'teacher': {'NDS': 0.5}, 'student': {'NDS': 0.4, 'params': 3.0}})
     assert [column.header for column in table.columns] == ['model', 'NDS', 'params']
     assert table.row_count == 2
+
+
+def test_kittis_figures_stand_in_a_table_per_recall() -> None:
+    out = io.StringIO()
+    metrics = {'AP_3d_R40_easy/Car': 0.5, 'AP_3d_R11_easy/Car': 0.25, 'mAP_3d_R40_easy': 0.75}
+    metrics['AP_3d_R40_easy_loose/Car'] = float('nan')
+    print_metrics(metrics, 'epoch_80.pth', Console(file=out, width=120))
+    first, second = out.getvalue().split('KITTI AP R11')
+    assert 'epoch_80.pth: KITTI AP R40' in first
+    assert '25.00' in second
+    assert '25.00' not in first
+    rows = {
+        line.split('│')[1].strip(): [cell.strip() for cell in line.split('│')[2:-1]]
+        for line in first.splitlines()
+        if '│' in line
+    }
+    assert rows == {'Car': ['3d', '50.00', '-'], 'mean': ['3d', '75.00', '-']}
+    assert format_metric('mAP_bev_R40_moderate', 0.625) == '62.50'

@@ -1,0 +1,61 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from projects.mmdet3d_plugin.datasets.transforms.object_database import ObjectDatabase
+
+
+def _database(root: Path, **changes: Any) -> ObjectDatabase:
+    settings = dict(
+        info_path=str(root / 'kitti_dbinfos_train.pkl'),
+        data_root=str(root),
+        rate=1.0,
+        prepare=dict(filter_by_difficulty=[-1], filter_by_min_points=dict(Car=5, Pedestrian=5, Cyclist=5)),
+        classes=['Pedestrian', 'Cyclist', 'Car'],
+        sample_groups=dict(Car=8, Pedestrian=4, Cyclist=4),
+        points_loader=dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4),
+    )
+    return ObjectDatabase(**{**settings, **changes})
+
+
+def test_what_is_drawn_depends_on_the_seed_alone(synthetic_kitti: Path) -> None:
+    drawn = []
+    for before in (0, 3):
+        database = _database(synthetic_kitti)
+        for _ in range(before):
+            database.sample_all(np.zeros((0, 7)), np.zeros(0))
+        np.random.seed(4)
+        drawn.append(database.sample_all(np.zeros((0, 7)), np.zeros(0))['gt_bboxes_3d'])
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_objects_are_drawn_once_and_lie_in_their_boxes(synthetic_kitti: Path) -> None:
+    database = _database(synthetic_kitti)
+    np.random.seed(0)
+    sampled = database.sample_all(np.zeros((0, 7)), np.zeros(0))
+    boxes, points = sampled['gt_bboxes_3d'], sampled['points'].tensor.numpy()
+    assert len(np.unique(boxes, axis=0)) == len(boxes) > 5
+    nearest = np.linalg.norm(points[:, None, :2] - boxes[None, :, :2], axis=-1).min(1)
+    assert nearest.max() < 4
+    assert set(sampled['gt_labels_3d']) == {0, 1, 2}
+
+
+def test_what_is_there_counts(synthetic_kitti: Path) -> None:
+    here = np.tile([100.0, 100, 0, 4, 2, 1.5, 0], (8, 1))  # far away, so that nothing collides
+    sampled = _database(synthetic_kitti).sample_all(here, np.full(8, 2))
+    assert 2 not in sampled['gt_labels_3d']
+
+
+def test_few_points_or_none_of_a_class_are_no_mistake(synthetic_kitti: Path) -> None:
+    database = _database(synthetic_kitti, prepare=dict(filter_by_min_points=dict(Car=10**9, Tram=1)))
+    sampled = database.sample_all(np.zeros((0, 7)), np.zeros(0))
+    assert set(sampled['gt_labels_3d']) == {0, 1}
+
+
+def test_a_missing_database_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r'kitti_dbinfos_train.pkl; make it with: python tools/create_data'
+    ):
+        _database(tmp_path)
