@@ -10,8 +10,11 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
 from projects.mmdet3d_plugin.engine.config import load_config
 from tests.lidar_factories import lidar_batch
 
-FULL = sorted(Path('projects/configs/lidar/distill').glob('*.py'))
-PINT = sorted(Path('projects/configs/synthetic').glob('kitti_distill_*.py'))
+ROOM = Path('projects/configs/lidar/distill')
+# A recipe that another one extends is built as a part of that one.
+FULL = sorted(p for p in ROOM.glob('*.py') if not any(ROOM.glob(f'{p.stem}_*.py')))
+WORLD = Path('projects/configs/synthetic')
+PINT = sorted(p for p in WORLD.glob('kitti_distill_*.py') if not any(WORLD.glob(f'{p.stem}_*.py')))
 
 
 @cache
@@ -38,18 +41,36 @@ def test_recipe_builds_and_agrees_with_its_teacher(path: Path) -> None:
 
 
 def test_published_settings() -> None:
-    local = build(Path('projects/configs/lidar/distill/pointdistiller_pointpillars_kitti_4x.py'))[1].distill[
-        'local'
-    ]
+    local = build(ROOM / 'pointdistiller_pointpillars_kitti_4x.py')[1].distill['local']
     assert (local.weight, local.loss.num_query, local.loss.k) == (2.0, 6000, 128)
     assert local.loss.teacher_adapter.linear.weight.shape == (32, 128)
     assert local.loss.student_adapter.linear.weight.shape == (32, 64)
 
 
 def test_stages_of_second_are_two_terms() -> None:
-    terms = build(Path('projects/configs/lidar/distill/pointdistiller_second_kitti_4x.py'))[1].distill
+    terms = build(ROOM / 'pointdistiller_second_kitti_4x.py')[1].distill
     widths = [term.loss.teacher_adapter.linear.in_features for term in terms.values()]
     assert (list(terms), widths) == (['local_0', 'local_1'], [256, 512])
+
+
+@pytest.mark.parametrize('path', sorted(ROOM.glob('sparsekd*_label.py')), ids=lambda path: path.stem)
+def test_sparsekd_knows_what_both_heatmaps_cover(path: Path) -> None:
+    cfg = load_config(str(path))
+    teacher = load_config(cfg.distiller.teacher.config)
+    for term in cfg.distiller.terms:
+        assert list(term.pc_range) == list(cfg.point_cloud_range)
+        assert list(term.get('teacher_range', term.pc_range)) == list(teacher.point_cloud_range)
+    assert {'s': 10.0, 'xs': 15.0, 'xxs': 15.0}.get(path.stem.split('_')[3], 7.0) == cfg.distiller.terms[
+        0
+    ].weight
+
+
+@pytest.mark.parametrize('student', ['voxel_s', 'voxel_xs', 'voxel_xxs', 'pillar_v064'])
+def test_published_students_start_from_the_teacher_in_all_their_weights(student: str) -> None:
+    distiller = build(ROOM / f'sparsekd_cp_{student}_waymo_label_tgi.py')[1]
+    report = distiller.initializers[0](distiller.student, distiller.adapter, distiller.teacher)
+    assert report.left == []
+    assert bool(report.resized) == student.startswith('voxel')
 
 
 @pytest.mark.parametrize('path', PINT, ids=lambda path: path.stem)

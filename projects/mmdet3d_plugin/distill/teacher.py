@@ -148,11 +148,14 @@ def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn
 
 
 def without_pretrained(model: Any) -> Any:
-    """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded."""
+    """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded.
+
+    Dicts and tuples keep their kind: mmdet3d reads some by attribute and insists on tuples elsewhere.
+    """
     if isinstance(model, Mapping):
         kept = {key: value for key, value in model.items() if not _is_pretrained(key, value)}
-        return {key: without_pretrained(value) for key, value in kept.items()}
-    return [without_pretrained(item) for item in model] if isinstance(model, list | tuple) else model
+        return type(model)({key: without_pretrained(value) for key, value in kept.items()})
+    return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
 
 
 def _is_pretrained(key: str, value: Any) -> bool:
