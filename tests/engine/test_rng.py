@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from projects.mmdet3d_plugin.engine.rng import capture_rng, restore_rng, seed_everything, untouched_rng
+from projects.mmdet3d_plugin.engine.rng import (
+    capture_rng,
+    drawn_from,
+    restore_rng,
+    seed_everything,
+    untouched_rng,
+)
 
 
 def draw() -> tuple[float, float, float]:
@@ -39,4 +45,16 @@ def test_a_block_can_leave_no_trace() -> None:
     seed_everything(5)
     with untouched_rng():
         draw()
+    assert draw() == expected
+
+
+def test_a_block_drawn_from_a_seed_repeats_and_leaves_no_trace() -> None:
+    seed_everything(3)
+    expected = draw()
+    seed_everything(3)
+    drawn = []
+    for _ in range(2):
+        with drawn_from(11):
+            drawn.append(draw())
+    assert drawn[0] == drawn[1]
     assert draw() == expected

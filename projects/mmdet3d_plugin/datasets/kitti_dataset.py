@@ -1,16 +1,15 @@
 """KITTI's point clouds, frame by frame: what LiDAR detectors train on."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.datasets import KittiDataset
 
 from projects.mmdet3d_plugin.datasets.info_files import find_info_file
+from projects.mmdet3d_plugin.engine.rng import drawn_from
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
 from projects.mmdet3d_plugin.evaluation.kitti_metric import CLASSES as EVALUATED
 from projects.mmdet3d_plugin.evaluation.kitti_metric import evaluate_kitti
@@ -79,7 +78,7 @@ class KittiFrames(KittiDataset):
         if self.test_mode:
             return self.prepare_test_data(int(index))
         seed = getattr(index, 'seed', None)
-        with _seeded(np.random.randint(2**31) if seed is None else seed):
+        with drawn_from(np.random.randint(2**31) if seed is None else seed):
             return self._train_sample(int(index))
 
     def get_data_info(self, index: int) -> dict[str, Any]:
@@ -152,16 +151,3 @@ def _is_headline(key: str) -> bool:
         and 'loose' not in key
         and (key.startswith('mAP') or key.startswith('AP_3d_R40_moderate'))
     )
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Let mmdet3d's transforms, which draw from numpy's and torch's global state, draw from a seed instead."""
-    states = np.random.get_state(), torch.get_rng_state()
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(states[0])
-        torch.set_rng_state(states[1])

@@ -58,7 +58,8 @@ class NuScenesSweepsDataset(NuScenesTemporalDataset):
             {**sweep, 'timestamp': info['timestamp']}
             for sweep, info in zip(frame['sweeps'], self.infos[index]['sweeps'], strict=True)
         ]
-        return {**frame, 'sample_idx': frame['sample_token'], 'box_mode_3d': Box3DMode.LIDAR}
+        images = dict.fromkeys(('img_fields', 'bbox_fields', 'mask_fields', 'seg_fields'), ())  # none to flip
+        return {**frame, **images, 'sample_idx': frame['sample_token'], 'box_mode_3d': Box3DMode.LIDAR}
 
     def format_results(self, results: Sequence[dict[str, Any]], out_dir: str | Path) -> Path:
         """Write predictions, in the order of this dataset, as a nuScenes submission file."""

@@ -1,0 +1,26 @@
+"""The centre head starts from the values that mmdet3d means it to have."""
+
+import torch
+from mmcv import Config
+
+from projects.mmdet3d_plugin.engine.build import build_model
+from tests.lidar_factories import centerpoint_config
+
+
+def test_heatmaps_start_at_a_tenth_in_every_task() -> None:
+    model = build_model(Config(dict(model=centerpoint_config())).model)
+    model.init_weights()
+    heads = model.pts_bbox_head.task_heads
+    assert len(heads) == 2
+    for task in heads:
+        probability = torch.sigmoid(task.heatmap[-1].bias)
+        torch.testing.assert_close(probability, torch.full_like(probability, 0.1), atol=0.002, rtol=0)
+
+
+def test_weights_of_mmdet3ds_own_head_fit() -> None:
+    cfg = centerpoint_config()
+    ours = build_model(Config(dict(model=cfg)).model)
+    cfg = centerpoint_config()
+    cfg['pts_bbox_head']['type'] = 'CenterHead'
+    theirs = build_model(Config(dict(model=cfg)).model)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
