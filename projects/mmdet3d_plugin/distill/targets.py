@@ -17,7 +17,8 @@ class TeacherLabels:
 
     Ground truth comes first, so that a detector's limit on the number of objects cuts the teacher's boxes and not it,
     and a box of the teacher is dropped where it overlaps the ground truth or a surer box of the teacher, so that no
-    object is a target twice.
+    object is a target twice. The teacher's boxes are the final ones of its host, which have passed non-maximum
+    suppression; the published code takes them before.
 
     Args:
         score_thr: least score, one for all classes or one per class in the order of labels.
