@@ -153,7 +153,9 @@ def test_a_short_range_need_not_find_what_lies_beyond(synthetic_kitti: Path) -> 
         near = (x < 36) & (abs(y) < 18)
         easy, car = (info['annos'][key][: len(near)] for key in ('difficulty', 'name'))
         counted += (near & (easy >= 0) & (car == 'Car')).sum()
-    assert cars[True] == pytest.approx(min((counted - 1) / 40, 1))  # KITTI's rule for thresholds gives no more
+    assert cars[True] == pytest.approx(
+        min((counted - 1) / 40, 1)
+    )  # KITTI's rule for thresholds gives no more
     assert cars[False] < cars[True]
 
 
