@@ -3,10 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/CPUAllocator.h>
-#include <c10/util/accumulate.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -15,9 +12,9 @@
 #include <tuple>
 #include <vector>
 
-#include "huge_pages.h"
 #include "isa.h"
 #include "msda_call.h"
+#include "pages.h"
 
 namespace focal {
 namespace {
@@ -25,18 +22,6 @@ namespace {
 using at::Tensor;
 
 constexpr int32_t kTile = 16;  // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
-
-Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  Tensor t = at::empty(sizes, options);
-  advise_huge(t.data_ptr(), t.nbytes());
-  return t;
-}
-
-Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  const size_t bytes = c10::multiply_integers(sizes) * options.dtype().itemsize();
-  if (void* data = map_zeros(bytes)) return at::from_blob(data, sizes, [bytes](void* p) { unmap_zeros(p, bytes); }, options);
-  return at::zeros(sizes, options);
-}
 
 // ------------------------------------------------------------------------------------------------- kernels
 
@@ -57,7 +42,7 @@ struct Inputs {
   Tensor value, points, weights, anchors;
   std::vector<Level> levels;
   std::vector<int64_t> row_begin;
-  std::vector<int32_t> order, centre, row_query;
+  Numbers<int32_t> order, centre, row_query;
   std::vector<Group> groups;
   bool shared = false;  // rows are pairs: several may name one query
   int64_t queries = 0;
@@ -151,7 +136,7 @@ void order_rows(Inputs& in, int64_t map) {
   const int64_t first = in.row_begin[map], last = in.row_begin[map + 1];
   const Level level = in.levels[0];
   const int32_t across = (level.width + kTile - 1) / kTile, down = (level.height + kTile - 1) / kTile;
-  std::vector<int32_t> centre(last - first), begin(across * down + 1, 0);
+  Numbers<int32_t> centre(last - first), begin(across * down + 1, 0);
   const auto tile = [&](int32_t c) { return (c >> 16) / kTile * across + (c & 0xffff) / kTile; };
   for (int64_t row = first; row < last; row++) {
     const auto [x, y] = representative<T>(in, map, row);
@@ -198,7 +183,7 @@ void rows_per_batch(Inputs& in) {
 // it lie below all queries after it.
 void group_maps(Inputs& in) {
   const int64_t maps = in.value.size(0);
-  std::vector<int64_t> lowest_from(maps + 1, in.queries);
+  Numbers<int64_t> lowest_from(maps + 1, in.queries);
   for (int64_t v = maps - 1; v >= 0; v--) {
     lowest_from[v] = lowest_from[v + 1];
     for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++) {
@@ -282,22 +267,16 @@ bool gathers_directly(const Call<T>& call, int width) {
   return able && (call.num_levels == 1 || corners < 4 * call.maps * call.cells);
 }
 
-struct Scratch {
-  explicit Scratch(size_t bytes) : memory(c10::GetCPUAllocator()->allocate(bytes)) { advise_huge(memory.get(), bytes); }
-  char* get() const { return static_cast<char*>(memory.get()); }
-  c10::DataPtr memory;
-};
-
 template <class T>
 void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
     const int64_t rows = call.row_begin[1], chunks = (rows + kChunk - 1) / kChunk;
     at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
-      const Scratch scratch(kernel.direct_bytes(call));
+      const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b; task++) {
         const int64_t map = task / chunks, first = map * rows + task % chunks * kChunk;
-        kernel.forward_direct(call, map, first, std::min(first + kChunk, (map + 1) * rows), scratch.get());
+        kernel.forward_direct(call, map, first, std::min(first + kChunk, (map + 1) * rows), static_cast<char*>(scratch.get()));
       }
     });
     return;
@@ -306,9 +285,9 @@ void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const int64_t heads = call.heads % 2 == 0 && groups.size() * call.heads / 2 >= static_cast<size_t>(at::get_num_threads()) ? 2 : 1;
   const int64_t tasks = call.heads / heads;
   at::parallel_for(0, groups.size() * tasks, 1, [&](int64_t a, int64_t b) {
-    const Scratch scratch(kernel.slice_bytes(call, heads, false));
+    const c10::DataPtr scratch = fresh_bytes(kernel.slice_bytes(call, heads, false));
     for (int64_t task = a; task < b; task++) {
-      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads, scratch.get());
+      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads, static_cast<char*>(scratch.get()));
     }
   });
 }
@@ -318,18 +297,18 @@ void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
     at::parallel_for(0, call.maps * call.heads, 1, [&](int64_t a, int64_t b) {
-      const Scratch scratch(kernel.direct_bytes(call));
+      const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b;) {  // consecutive heads of one map go together
         const int64_t map = task / call.heads, end = std::min(b, (map + 1) * call.heads);
-        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads, scratch.get());
+        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads, static_cast<char*>(scratch.get()));
         task = end;
       }
     });
     return;
   }
   at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
-    const Scratch scratch(kernel.slice_bytes(call, 2, true));
-    for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, scratch.get());
+    const c10::DataPtr scratch = fresh_bytes(kernel.slice_bytes(call, 2, true));
+    for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, static_cast<char*>(scratch.get()));
   });
 }
 
