@@ -306,6 +306,16 @@ static void fetch_rows(const Call<T>& call, int64_t map, const Span& all, const 
   }
 }
 
+// What must be asked for before a chunk is computed: everything that the chunk before it could not stream.
+template <class T>
+static void fetch_chunk(const Call<T>& call, int64_t map, const Span& chunk, Prefetcher& ahead, Block<T>& b) {
+  Box box;
+  if (!box.surround(call, chunk.first, chunk.first + chunk.count)) return fetch_rows(call, map, chunk, ahead, b);
+  if (chunk.first > call.row_begin[map]) return;
+  ahead.aim(call, chunk.first, chunk.first + chunk.count, 1);
+  ahead.advance();
+}
+
 // ---------------------------------------------------------------------------------------------------- slices
 
 template <class T>
@@ -473,8 +483,8 @@ static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int6
   for (int64_t at = first; at < last; at += kChunk) {
     const int64_t end = at + kChunk < last ? at + kChunk : last;
     const int64_t map_end = call.row_begin[map + 1], next_end = end + kChunk < map_end ? end + kChunk : map_end;
+    fetch_chunk(call, map, {at, static_cast<int>(end - at), 0, heads}, ahead, b);
     ahead.aim(call, end, next_end, end - at);
-    if (Box box; !box.surround(call, at, end)) fetch_rows(call, map, {at, static_cast<int>(end - at), 0, heads}, ahead, b);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
       if (streamed) forward_rows_direct<T, nv.value, Sink::streamed>(call, map, at, end, ahead, b);
       else forward_rows_direct<T, nv.value, Sink::plain>(call, map, at, end, ahead, b);
@@ -692,8 +702,8 @@ static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin
   const int64_t last = call.row_begin[map + 1];
   for (int64_t at = call.row_begin[map]; at < last; at += kChunk) {
     const int64_t end = at + kChunk < last ? at + kChunk : last;
+    fetch_chunk(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead, b);
     ahead.aim(call, end, end + kChunk < last ? end + kChunk : last, end - at);
-    if (Box box; !box.surround(call, at, end)) fetch_rows(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead, b);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
       backward_rows<T, nv.value>(call, map, at, end, head_begin, heads, values,
                                  grad_values, static_cast<int32_t>(step), nullptr, ahead, b);
