@@ -7,13 +7,13 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
-#include <optional>
-#include <tuple>
 #include <vector>
 
 #include "isa.h"
 #include "msda_call.h"
+#include "msda_doors.h"
 #include "pages.h"
 
 namespace focal {
@@ -83,22 +83,6 @@ Tensor with_dense_tail(const Tensor& t) {
     step *= t.size(d);
   }
   return t;
-}
-
-Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& points, const Tensor& weights,
-                   const std::optional<Tensor>& anchors) {
-  check_sampling(value, points, weights, shapes.size() / 2);
-  Inputs in;
-  in.value_type = value.scalar_type();
-  TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
-  in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
-  in.value = (in.value_type == at::kHalf ? value.to(at::kFloat) : value).contiguous();
-  in.points = with_dense_tail(points.to(in.compute));
-  in.weights = with_dense_tail(weights.to(in.compute));
-  if (anchors) in.anchors = anchors->to(in.compute).contiguous();
-  in.levels = read_levels(shapes, value.size(1));
-  in.queries = points.size(0) * points.size(1);
-  return in;
 }
 
 // ------------------------------------------------------------------------------------------------- row order
@@ -225,6 +209,23 @@ void rows_per_pair(Inputs& in, const Tensor& pair_value, const Tensor& pair_quer
   order_all(in);
 }
 
+Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling) {
+  check_sampling(value, sampling.points, sampling.weights, shapes.size() / 2);
+  Inputs in;
+  in.value_type = value.scalar_type();
+  TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
+  in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
+  in.value = (in.value_type == at::kHalf ? value.to(at::kFloat) : value).contiguous();
+  in.points = with_dense_tail(sampling.points.to(in.compute));
+  in.weights = with_dense_tail(sampling.weights.to(in.compute));
+  if (sampling.anchors.defined()) in.anchors = sampling.anchors.to(in.compute).contiguous();
+  in.levels = read_levels(shapes, value.size(1));
+  in.queries = in.points.size(0) * in.points.size(1);
+  if (sampling.pair_value.defined()) rows_per_pair(in, sampling.pair_value, sampling.pair_query);
+  else rows_per_batch(in);
+  return in;
+}
+
 // ------------------------------------------------------------------------------------------------- tasks
 
 template <class T>
@@ -318,7 +319,9 @@ void with_type(at::ScalarType type, Body body) {
   else body(float{});
 }
 
-Tensor forward(const Inputs& in, at::IntArrayRef sizes) {
+Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling) {
+  const Inputs in = read_inputs(value, shapes, sampling);
+  const std::array<int64_t, 3> sizes = {in.points.size(0), in.points.size(1), value.size(2) * value.size(3)};
   // Results that add up do so in the type of the arithmetic.
   Tensor out = in.shared ? fresh_zeros(sizes, in.value.options().dtype(in.compute)) : fresh(sizes, in.value.options());
   if (out.numel() == 0) return out;
@@ -339,11 +342,9 @@ bool adds_in_place(const Inputs& in) {
   return direct;
 }
 
-struct Gradients {
-  Tensor value, points, weights, anchors;
-};
-
-Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) {
+Gradients backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling,
+                   bool with_anchors) {
+  const Inputs in = read_inputs(value, shapes, sampling);
   Gradients g;
   // Slice kernels write every gradient once; all others add to it, as do rows that share a query.
   g.value = adds_in_place(in) ? fresh_zeros(in.value.sizes(), in.value.options()) : fresh(in.value.sizes(), in.value.options());
@@ -368,70 +369,7 @@ Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) 
   return g;
 }
 
-// ------------------------------------------------------------------------------------------------- operators
-
-Tensor plain(const Tensor& value, at::IntArrayRef shapes, const Tensor& locations, const Tensor& weights) {
-  Inputs in = read_inputs(value, shapes, locations, weights, std::nullopt);
-  rows_per_batch(in);
-  return forward(in, {locations.size(0), locations.size(1), value.size(2) * value.size(3)});
-}
-
-std::tuple<Tensor, Tensor, Tensor> plain_backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes,
-                                                  const Tensor& locations, const Tensor& weights) {
-  Inputs in = read_inputs(value, shapes, locations, weights, std::nullopt);
-  rows_per_batch(in);
-  Gradients g = backward(in, grad_out, false);
-  return {g.value.to(value.scalar_type()), g.points.to(locations.scalar_type()), g.weights.to(weights.scalar_type())};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> cast_back(Gradients g, const Tensor& value, const Tensor& offsets,
-                                                     const Tensor& logits, const Tensor& references) {
-  const Tensor anchors = g.anchors.defined() ? g.anchors.view(references.sizes()).to(references.scalar_type())
-                                             : at::empty({0}, references.options());
-  return {g.value.to(value.scalar_type()), g.points.to(offsets.scalar_type()), g.weights.to(logits.scalar_type()), anchors};
-}
-
-Tensor fused(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
-             const Tensor& references) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_batch(in);
-  return forward(in, {offsets.size(0), offsets.size(1), value.size(2) * value.size(3)});
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> fused_backward(const Tensor& grad_out, const Tensor& value,
-                                                          at::IntArrayRef shapes, const Tensor& offsets,
-                                                          const Tensor& logits, const Tensor& references,
-                                                          bool with_reference) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_batch(in);
-  return cast_back(backward(in, grad_out, with_reference), value, offsets, logits, references);
-}
-
-Tensor packed(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
-              const Tensor& references, const Tensor& pair_value, const Tensor& pair_query) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_pair(in, pair_value, pair_query);
-  return forward(in, {offsets.size(0), offsets.size(1), value.size(2) * value.size(3)});
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> packed_backward(const Tensor& grad_out, const Tensor& value,
-                                                           at::IntArrayRef shapes, const Tensor& offsets,
-                                                           const Tensor& logits, const Tensor& references,
-                                                           const Tensor& pair_value, const Tensor& pair_query,
-                                                           bool with_reference) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_pair(in, pair_value, pair_query);
-  return cast_back(backward(in, grad_out, with_reference), value, offsets, logits, references);
-}
-
 }  // namespace
 }  // namespace focal
 
-TORCH_LIBRARY_IMPL(focaldistiller, CPU, m) {
-  m.impl("ms_deform_attn", focal::plain);
-  m.impl("ms_deform_attn_backward", focal::plain_backward);
-  m.impl("ms_deform_attn_fused", focal::fused);
-  m.impl("ms_deform_attn_fused_backward", focal::fused_backward);
-  m.impl("ms_deform_attn_packed", focal::packed);
-  m.impl("ms_deform_attn_packed_backward", focal::packed_backward);
-}
+TORCH_LIBRARY_IMPL(focaldistiller, CPU, m) { focal::Doors<focal::forward, focal::backward>::register_in(m); }

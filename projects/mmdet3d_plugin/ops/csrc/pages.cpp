@@ -34,7 +34,8 @@ void* map_pages(size_t bytes) {
 struct Block {
   void* data;
   size_t bytes;
-  bool cleared;  // has never been used
+  bool cleared;      // has never been used
+  size_t asked = 0;  // what its present user wants of it
 };
 
 class Store {
@@ -95,7 +96,8 @@ class Pages final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes >= kKeptBytes) {
-      const Block block = Store::get().take(bytes);
+      Block block = Store::get().take(bytes);
+      block.asked = bytes;
       if (block.data) return hand_out(block);
     }
     cleared_ = false;
@@ -110,13 +112,13 @@ class Pages final : public c10::Allocator {
  private:
   static c10::DataPtr hand_out(const Block& block) {
     cleared_ = block.cleared;
-    report(block.data, static_cast<int64_t>(block.bytes));
+    report(block.data, static_cast<int64_t>(block.asked));
     return {block.data, new Block(block), &take_back, at::kCPU};
   }
 
   static void take_back(void* context) {
     Block* const block = static_cast<Block*>(context);
-    report(block->data, -static_cast<int64_t>(block->bytes));
+    report(block->data, -static_cast<int64_t>(block->asked));
     Store::get().give(*block);
     delete block;
   }
