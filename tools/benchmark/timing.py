@@ -1,8 +1,10 @@
 """Timing, memory and reports that all benchmarks share."""
 
 import json
+import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from itertools import accumulate
@@ -86,8 +88,10 @@ def memory(case: Case, device: str) -> Memory:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the figures were measured on and how; ``load`` is what else the processors were busy with on average."""
     about = {
+        'command': ' '.join(['python', *sys.argv]),
+        'load': round(os.getloadavg()[0], 1),
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
         'python': platform.python_version(),
