@@ -1,6 +1,6 @@
 """Time deformable attention on BEVFormer's real calls: ours, plain torch and (on CUDA) mmcv, in one process.
 
-``python tools/benchmark/msda.py --models base --json benchmarks/msda_cpu.json`` takes about two minutes of one core.
+``python tools/benchmark/msda.py --models base --json benchmarks/msda_cpu_base.json`` takes about two minutes of one core.
 ``python tools/benchmark/msda.py --device cuda --json benchmarks/msda_h200.json`` is all a machine with a GPU needs.
 """
 

@@ -21,8 +21,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr int32_t kTile = 16;  // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
-
 // ------------------------------------------------------------------------------------------------- kernels
 
 template <class T>
@@ -44,6 +42,7 @@ struct Inputs {
   std::vector<int64_t> row_begin;
   Numbers<int32_t> order, centre, row_query;
   std::vector<Group> groups;
+  Walk walk = kForwardWalk;
   bool shared = false;  // rows are pairs: several may name one query
   int64_t queries = 0;
   at::ScalarType compute = at::kFloat;
@@ -119,9 +118,9 @@ template <class T>
 void order_rows(Inputs& in, int64_t map) {
   const int64_t first = in.row_begin[map], last = in.row_begin[map + 1];
   const Level level = in.levels[0];
-  const int32_t across = (level.width + kTile - 1) / kTile, down = (level.height + kTile - 1) / kTile;
+  const int32_t across = (level.width + in.walk.tile - 1) / in.walk.tile, down = (level.height + in.walk.tile - 1) / in.walk.tile;
   Numbers<int32_t> centre(last - first), begin(across * down + 1, 0);
-  const auto tile = [&](int32_t c) { return (c >> 16) / kTile * across + (c & 0xffff) / kTile; };
+  const auto tile = [&](int32_t c) { return (c >> 16) / in.walk.tile * across + (c & 0xffff) / in.walk.tile; };
   for (int64_t row = first; row < last; row++) {
     const auto [x, y] = representative<T>(in, map, row);
     const int32_t c = cell_of(y, level.height) << 16 | cell_of(x, level.width);
@@ -209,9 +208,10 @@ void rows_per_pair(Inputs& in, const Tensor& pair_value, const Tensor& pair_quer
   order_all(in);
 }
 
-Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling) {
+Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling, Walk walk) {
   check_sampling(value, sampling.points, sampling.weights, shapes.size() / 2);
   Inputs in;
+  in.walk = walk;
   in.value_type = value.scalar_type();
   TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
   in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
@@ -272,12 +272,12 @@ template <class T>
 void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
-    const int64_t rows = call.row_begin[1], chunks = (rows + kChunk - 1) / kChunk;
+    const int64_t rows = call.row_begin[1], chunks = (rows + kForwardWalk.chunk - 1) / kForwardWalk.chunk;
     at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
       const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b; task++) {
-        const int64_t map = task / chunks, first = map * rows + task % chunks * kChunk;
-        kernel.forward_direct(call, map, first, std::min(first + kChunk, (map + 1) * rows), static_cast<char*>(scratch.get()));
+        const int64_t map = task / chunks, first = map * rows + task % chunks * kForwardWalk.chunk;
+        kernel.forward_direct(call, map, first, std::min(first + kForwardWalk.chunk, (map + 1) * rows), static_cast<char*>(scratch.get()));
       }
     });
     return;
@@ -320,7 +320,7 @@ void with_type(at::ScalarType type, Body body) {
 }
 
 Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling) {
-  const Inputs in = read_inputs(value, shapes, sampling);
+  const Inputs in = read_inputs(value, shapes, sampling, kForwardWalk);
   const std::array<int64_t, 3> sizes = {in.points.size(0), in.points.size(1), value.size(2) * value.size(3)};
   // Results that add up do so in the type of the arithmetic.
   Tensor out = in.shared ? fresh_zeros(sizes, in.value.options().dtype(in.compute)) : fresh(sizes, in.value.options());
@@ -344,7 +344,8 @@ bool adds_in_place(const Inputs& in) {
 
 Gradients backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling,
                    bool with_anchors) {
-  const Inputs in = read_inputs(value, shapes, sampling);
+  const bool single = shapes.size() == 2;  // pyramids are computed in slices, small enough for the cache
+  const Inputs in = read_inputs(value, shapes, sampling, single ? kBackwardWalk : kForwardWalk);
   Gradients g;
   // Slice kernels write every gradient once; all others add to it, as do rows that share a query.
   g.value = adds_in_place(in) ? fresh_zeros(in.value.sizes(), in.value.options()) : fresh(in.value.sizes(), in.value.options());

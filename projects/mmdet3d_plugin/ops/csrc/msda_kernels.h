@@ -480,9 +480,9 @@ static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int6
   const int64_t bytes = heads * call.channels * sizeof(T);
   Prefetcher ahead{static_cast<const char*>(call.value) + map * call.cells * bytes, nullptr, bytes, bytes};
   const bool streamed = is_streamed(call);
-  for (int64_t at = first; at < last; at += kChunk) {
-    const int64_t end = at + kChunk < last ? at + kChunk : last;
-    const int64_t map_end = call.row_begin[map + 1], next_end = end + kChunk < map_end ? end + kChunk : map_end;
+  for (int64_t at = first; at < last; at += kForwardWalk.chunk) {
+    const int64_t end = at + kForwardWalk.chunk < last ? at + kForwardWalk.chunk : last;
+    const int64_t map_end = call.row_begin[map + 1], next_end = end + kForwardWalk.chunk < map_end ? end + kForwardWalk.chunk : map_end;
     fetch_chunk(call, map, {at, static_cast<int>(end - at), 0, heads}, ahead, b);
     ahead.aim(call, end, next_end, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
@@ -700,10 +700,10 @@ static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin
   Prefetcher ahead{reinterpret_cast<const char*>(values), reinterpret_cast<const char*>(grad_values),
                    static_cast<int64_t>(step * sizeof(T)), bytes};
   const int64_t last = call.row_begin[map + 1];
-  for (int64_t at = call.row_begin[map]; at < last; at += kChunk) {
-    const int64_t end = at + kChunk < last ? at + kChunk : last;
+  for (int64_t at = call.row_begin[map]; at < last; at += kBackwardWalk.chunk) {
+    const int64_t end = at + kBackwardWalk.chunk < last ? at + kBackwardWalk.chunk : last;
     fetch_chunk(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead, b);
-    ahead.aim(call, end, end + kChunk < last ? end + kChunk : last, end - at);
+    ahead.aim(call, end, end + kBackwardWalk.chunk < last ? end + kBackwardWalk.chunk : last, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
       backward_rows<T, nv.value>(call, map, at, end, head_begin, heads, values,
                                  grad_values, static_cast<int32_t>(step), nullptr, ahead, b);
