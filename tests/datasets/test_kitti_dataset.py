@@ -9,6 +9,7 @@ from mmcv import Config
 from mmdet3d.datasets import build_dataset
 
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
+from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.kitti_dataset import KittiFrames
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
 from projects.mmdet3d_plugin.engine.config import load_config
@@ -137,6 +138,25 @@ def test_worse_predictions_score_less(everything: KittiFrames) -> None:
         for r in results
     ]
     assert everything.evaluate(none)['mAP_3d_R40_hard'] == 0
+
+
+def test_a_short_range_need_not_find_what_lies_beyond(synthetic_kitti: Path) -> None:
+    settings = dict(_config(synthetic_kitti).data.test, ann_file='kitti_infos_trainval.pkl')
+    settings['point_cloud_range'] = [0, -18, -3, 36, 18, 1]
+    cars = {}
+    for within in (False, True):
+        dataset = build_dataset(dict(settings, truth_in_range=within))
+        cars[within] = dataset.evaluate(_truth(dataset), full=True)['AP_3d_R40_hard/Car']
+    counted = 0
+    for info in dataset.data_infos:
+        x, y = lidar_boxes(info)[:, :2].T
+        near = (x < 36) & (abs(y) < 18)
+        easy, car = (info['annos'][key][: len(near)] for key in ('difficulty', 'name'))
+        counted += (near & (easy >= 0) & (car == 'Car')).sum()
+    assert cars[True] == pytest.approx(
+        min((counted - 1) / 40, 1)
+    )  # KITTI's rule for thresholds gives no more
+    assert cars[False] < cars[True]
 
 
 def test_results_of_a_two_stage_wrapper_are_understood(everything: KittiFrames) -> None:

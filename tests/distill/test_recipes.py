@@ -63,8 +63,8 @@ def test_fd3d_has_the_papers_parts() -> None:
     _, distiller = build(Path('projects/configs/distiller/base_distill_small_fd3d.py'))
     assert distiller.terms == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
     assert distiller.distill['head'].init == 'teacher'
-    assert distiller.distill['bev_generation'].loss.shared
-    assert not distiller.distill['pv_generation_0'].loss.shared
+    assert distiller.distill['bev_generation'].loss.readers == (distiller.distill['bev_focal'].loss,)
+    assert distiller.distill['pv_generation_0'].loss.readers == ()
     assert all(distiller.distill[name].region.instances.source == 'both' for name in distiller.terms[:5])
 
 

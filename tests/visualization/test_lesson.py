@@ -11,6 +11,7 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.visualization.lesson import (
     BEV,
     CAMERAS,
+    Comparison,
     Positions,
     density,
     measure_gap,
@@ -54,8 +55,9 @@ def test_every_term_is_read_with_its_region_and_its_loss(pair: Distiller) -> Non
     assert footprint.region[footprint.region > 0].min() < 1  # the gate
     assert set(focal.pupils) == {'generated'}
     np.testing.assert_array_equal(focal.generated, footprint.generated)
-    # the gap inside the region is the loss of a term of weight 1, except that losses average camera by camera
-    assert footprint.gap('generated').inside == pytest.approx(footprint.loss, rel=1e-4)
+    area = footprint.region.sum()  # a loss divides by at least 1
+    expected = footprint.gap('generated').inside * area / max(area, 1)
+    assert footprint.loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_queries_and_positions_are_those_of_the_head(pair: Distiller) -> None:
@@ -112,6 +114,17 @@ def test_gap_of_an_empty_or_full_region_is_nan_on_one_side(value: float) -> None
     found = measure_gap(np.ones((1, 2, 2)), np.full((1, 2, 2), value))
     assert np.isnan(found.inside) == (value == 0)
     assert np.isnan(found.outside) == (value == 1)
+
+
+def test_extent_says_how_much_is_looked_at() -> None:
+    region = np.zeros((2, 2, 5))
+    region[0, 0, :3] = 0.5
+    feature = np.zeros((2, 1, 2, 5))
+    assert Comparison('t', CAMERAS, feature, region=region).extent == (
+        'region: 15.0% of 5 x 2 cells, weights up to 0.5'
+    )
+    assert Comparison('t', CAMERAS, feature, region=(region > 0) * 1.0).extent.endswith('5 x 2 cells')
+    assert Comparison('t', CAMERAS, feature).extent == 'no region: everywhere'
 
 
 def test_density_adds_weights_cell_by_cell() -> None:

@@ -28,6 +28,7 @@ from projects.mmdet3d_plugin.distill.teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.term import HEAD
 from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_views
 from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.engine.logs import start_logging
 from projects.mmdet3d_plugin.engine.op_counter import OpCounter
 from tools.benchmark.timing import Case, interleaved, machine, peak_megabytes, write_json
 
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    start_logging()
     distiller, batch = build(args.recipe, args.queries, args.device)
     report: dict[str, Any] = {'machine': machine(args.device), 'recipe': args.recipe, 'queries': args.queries}
     print(report['machine'])

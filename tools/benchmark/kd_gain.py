@@ -12,11 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.engine.gain.choice import choose_rows
 from projects.mmdet3d_plugin.engine.gain.compare import compare
 from projects.mmdet3d_plugin.engine.gain.families import FAMILIES, Family, Scale
 from projects.mmdet3d_plugin.engine.gain.plan import GainOptions
+from projects.mmdet3d_plugin.engine.training_run import ROOT
 from tools.benchmark.timing import machine, write_json
 
 WIDTH = 160  # of tables in a file
@@ -42,11 +43,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--world-seed', type=int, default=0, help="of the world and of the teacher's training"
     )
-    parser.add_argument('--world', type=Path, metavar='DIR', help='use this finished world')
-    parser.add_argument('--teacher', type=Path, metavar='CKPT', help='use this trained teacher')
-    parser.add_argument('--out', type=Path, help='where everything goes; work_dirs/kd_gain/... by default')
+    parser.add_argument('--world', type=_path, metavar='DIR', help='use this finished world')
+    parser.add_argument('--teacher', type=_path, metavar='CKPT', help='use this trained teacher')
+    parser.add_argument('--out', type=_path, help='where everything goes; work_dirs/kd_gain/... by default')
     parser.add_argument('--json', metavar='FILE', help='write the figures to this file')
-    parser.add_argument('--jobs', type=int, help='trainings that run at a time, each on one thread')
+    parser.add_argument('--jobs', type=_positive, help='trainings that run at a time, each on one thread')
     parser.add_argument(
         '--max-minutes',
         type=float,
@@ -78,10 +79,23 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def _positive(text: str) -> int:
+    """A number above zero."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{text}: at least 1')
+    return number
+
+
+def _path(text: str) -> Path:
+    """A path that commands find too: they run in the root of the project."""
+    return Path(text) if Path.cwd() == ROOT else Path(text).resolve()
+
+
 def options_of(arguments: argparse.Namespace) -> GainOptions:
     """What a parsed command line asks for."""
     family = FAMILIES[arguments.family]
-    out = arguments.out or Path(f'work_dirs/kd_gain/{family.name}_{arguments.scale}_{arguments.world_seed}')
+    out = arguments.out or _path(f'work_dirs/kd_gain/{family.name}_{arguments.scale}_{arguments.world_seed}')
     return GainOptions(
         family,
         choose_rows(family, arguments.rows),
@@ -105,6 +119,7 @@ def _run(arguments: argparse.Namespace) -> None:
     """Compare as parsed arguments say; an interruption is no error."""
     options = options_of(arguments)
     device = options.scale.device
+    launch.start('none', device)  # refuses a GPU that is not there before anything is made
     console = Console() if Console().is_terminal else Console(width=WIDTH)
     jobs = options.scale.jobs or len(os.sched_getaffinity(0))
     try:

@@ -8,11 +8,14 @@ import numpy as np
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.datasets import KittiDataset
 
+from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.info_files import find_info_file
 from projects.mmdet3d_plugin.engine.rng import drawn_from
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
 from projects.mmdet3d_plugin.evaluation.kitti_metric import CLASSES as EVALUATED
 from projects.mmdet3d_plugin.evaluation.kitti_metric import evaluate_kitti
+
+_HIDDEN = 3  # an occlusion that no difficulty counts
 
 
 @DATASETS.register_module()
@@ -33,6 +36,8 @@ class KittiFrames(KittiDataset):
             are not evaluated. Passed on in ``img_metas`` as ``pc_range`` where ``Collect3D`` keeps it.
         test_mode: frames in order, without ground truth and without chance.
         filter_empty: in training, replace frames without a box of these classes by another one.
+        truth_in_range: in evaluation, do not ask for objects whose bottom centre lies outside ``point_cloud_range``.
+            That is for detectors with a short range, and no longer KITTI's protocol.
     """
 
     CLASSES = ('Pedestrian', 'Cyclist', 'Car')
@@ -49,6 +54,7 @@ class KittiFrames(KittiDataset):
         point_cloud_range: Sequence[float] = (0, -40, -3, 70.4, 40, 1),
         test_mode: bool = False,
         filter_empty: bool = True,
+        truth_in_range: bool = False,
     ) -> None:
         super().__init__(
             data_root=str(data_root),
@@ -63,6 +69,7 @@ class KittiFrames(KittiDataset):
             test_mode=test_mode,
         )
         self.pc_range = list(point_cloud_range)
+        self.truth_in_range = truth_in_range
         self.flag = np.zeros(len(self), dtype=np.uint8)  # mmdet's samplers group by it
         # Frames know nothing of each other: every one is a scene, and processes may share them out anywhere.
         self.scene_tokens = [f'{info["image"]["image_idx"]:06d}' for info in self.data_infos]
@@ -126,9 +133,18 @@ class KittiFrames(KittiDataset):
         )
 
     def _truth(self) -> list[dict[str, np.ndarray]]:
-        """Labels of all frames."""
+        """Labels of all frames; those that are not asked for are marked as hidden too much to count."""
         self._check_labels()
-        return [info['annos'] for info in self.data_infos]
+        if not self.truth_in_range:
+            return [info['annos'] for info in self.data_infos]
+        low, high = np.array(self.pc_range).reshape(2, 3)
+        truth = []
+        for info in self.data_infos:
+            annos, place = info['annos'], lidar_boxes(info)[:, :3]
+            outside = ~((place > low) & (place < high)).all(1)
+            outside = np.pad(outside, (0, len(annos['name']) - len(outside)))  # DontCare comes last
+            truth.append(dict(annos, occluded=np.where(outside, _HIDDEN, annos['occluded'])))
+        return truth
 
     def _check_labels(self) -> None:
         if not all('annos' in info for info in self.data_infos):

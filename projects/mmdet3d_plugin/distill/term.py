@@ -159,7 +159,7 @@ def _connect(terms: Mapping[str, Term]) -> None:
                 f'{nearest(of, generators)}'
             )
         if of is not None:
-            generators[of].shared = True
+            generators[of].readers += (term.loss,)
         if term.loss.generates:
             generators[name] = term.loss
 

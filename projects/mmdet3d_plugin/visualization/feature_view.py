@@ -90,7 +90,7 @@ def draw_bev_comparison(
     for column, (name, feature) in enumerate(features.items()):
         title = colours.title if name == 'teacher' else name
         show_bev(panels.add(0, column, title), colours(feature)[0], pc_range, truth)
-    ax = panels.add(1, 0, region_title(comparison))
+    ax = panels.add(1, 0, comparison.extent)
     show_salience(ax, comparison.teacher[0], pc_range, cmap='gray')
     region = np.zeros(comparison.teacher.shape[-2:]) if comparison.region is None else comparison.region[0]
     show_bev(ax, tint(region), pc_range, truth)
@@ -180,13 +180,6 @@ def show_bev(ax: Axes, picture: np.ndarray, pc_range: Sequence[float], truth: Bo
     draw_true_boxes(ax, truth)
     draw_ego(ax)
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')
-
-
-def region_title(comparison: Comparison) -> str:
-    """What the panel with the region shows."""
-    if comparison.region is None:
-        return 'no region: everywhere'
-    return f'region: {comparison.share:.1%} of the cells'
 
 
 def gap_title(comparison: Comparison, pupil: str) -> str:

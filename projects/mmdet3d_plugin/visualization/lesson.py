@@ -11,6 +11,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.instances import InstanceSource, best_queries
+from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.regions import pc_range_of
@@ -71,6 +72,16 @@ class Comparison:
     def share(self) -> float:
         """Share of the cells that the region covers, NaN without one."""
         return float('nan') if self.region is None else float((self.region > 0).mean())
+
+    @property
+    def extent(self) -> str:
+        """The region in words: how many cells it covers, and its largest weight where that is not 1."""
+        if self.region is None:
+            return 'no region: everywhere'
+        h, w = self.region.shape[1:]
+        most = self.region.max()
+        weights = f', weights up to {most:.2g}' if most not in (0, 1) else ''
+        return f'region: {self.share:.1%} of {w} x {h} cells{weights}'
 
     def gap_map(self, pupil: str) -> np.ndarray:
         """Mean over channels of the squared difference between the teacher and one of :attr:`pupils`: (N, H, W)."""
@@ -146,14 +157,14 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
 def _whole_maps(distiller: Distiller) -> Iterator[None]:
     """Let generators leave their whole maps behind, also where training generates only the cells that it compares."""
     losses = [distiller.distill[name].loss for name in distiller.terms]
-    quiet = [loss for loss in losses if loss.generates and not loss.shared]
-    for loss in quiet:
-        loss.shared = True
+    readers = {loss: loss.readers for loss in losses if loss.generates}
+    for loss in readers:
+        loss.readers += (DistillLoss(),)  # one that reads everything
     try:
         yield
     finally:
-        for loss in quiet:
-            loss.shared = False
+        for loss, before in readers.items():
+            loss.readers = before
 
 
 def measure_gap(gap: np.ndarray, region: np.ndarray | None) -> Gap:

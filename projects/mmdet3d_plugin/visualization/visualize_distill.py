@@ -99,8 +99,7 @@ def _positions(lesson: Lesson, scene: Scene) -> Picture:
 
 
 def _camera_region(comparison: Comparison, lesson: Lesson, scene: Scene, classes: Sequence[str]) -> Picture:
-    h, w = comparison.region.shape[1:]
-    title = f'{comparison.name}: region at {w} x {h} cells, {comparison.share:.1%} of them'
+    title = f'{comparison.name}, {comparison.extent}'
     figure = draw_camera_regions(scene.cameras, comparison.region, lesson.filled, classes, scene.truth, title)
     return Picture(f'{comparison.name}_region', f'{title}. Colour: weight; white: ground truth.', figure)
 

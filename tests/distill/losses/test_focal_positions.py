@@ -151,6 +151,19 @@ def test_generated_feature_of_another_term_is_compared() -> None:
     assert FocalPositions(of='bev_generation')(student, teacher, step=step).item() == 0.0
 
 
+def test_nothing_but_the_cells_that_it_says_it_reads_counts() -> None:
+    (student, teacher), step = features(), random_step()
+    loss = FocalPositions(top_k=2, min_score=0.0)
+    cells = loss.reads(step, teacher)
+    assert 0 < cells.sum() < cells.numel()
+    value = loss(student, teacher, step=step)
+    noise = torch.where(cells[:, None], student, torch.randn_like(student))
+    torch.testing.assert_close(loss(noise, teacher, step=step), value)
+    student.requires_grad_()
+    loss(student, teacher, step=step).backward()
+    assert torch.equal(student.grad.abs().sum(1) > 0, cells)
+
+
 def test_positions_outside_the_map_add_nothing() -> None:
     gap = torch.ones(1, 1, 4, 4)
     locations = torch.tensor([[0.5, 0.5], [-3.0, 0.5]]).view(1, 1, 1, 1, 2, 2)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.distill.losses import generative
+from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
 from projects.mmdet3d_plugin.distill.losses.generative import MaskedGeneration
 from projects.mmdet3d_plugin.distill.step import Step
@@ -139,16 +140,44 @@ def test_gradcheck_in_float64() -> None:
     assert torch.autograd.gradcheck(lambda s: loss(s, teacher, region.double()), student)
 
 
-def test_whole_map_is_left_for_others_only_where_it_is_shared() -> None:
+class Reader(DistillLoss):
+    """Looks at some cells of what another term generates."""
+
+    def __init__(self, cells: torch.Tensor) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def reads(self, step: Step, like: torch.Tensor) -> torch.Tensor:
+        return self.cells
+
+
+def test_what_readers_look_at_is_generated_too_and_the_loss_stays() -> None:
+    torch.manual_seed(4)
     student, teacher, region = torch.rand(2, 4, 8, 10), torch.rand(2, 4, 8, 10), box_region()
-    loss = identity(MaskedGeneration(4, ratio=0.0, name='bev'))
+    loss = MaskedGeneration(4, ratio=1.0, name='bev')
+    alone = Step({}, {}, {})
+    value = loss(student, teacher, region, step=alone)
+    assert alone.generated == {}
+    cells = torch.zeros(2, 8, 10, dtype=torch.bool)
+    cells[0, 7, 9] = cells[1, 0, 0] = True
+    loss.readers = (Reader(cells),)
     step = Step({}, {}, {})
-    alone = loss(student, teacher, region, step=step)
-    assert step.generated == {}
-    loss.shared = True
-    shared = loss(student, teacher, region, step=step)
-    torch.testing.assert_close(step.generated['bev'], student)
-    torch.testing.assert_close(shared, alone)
+    torch.testing.assert_close(loss(student, teacher, region, step=step), value)
+    whole = loss.generator(loss.drop(student, region))
+    made = cells | (region[:, 0] > 0)
+    torch.testing.assert_close(step.generated['bev'], whole * made[:, None])
+
+
+def test_readers_send_their_gradient_to_the_generator_and_the_student() -> None:
+    student, teacher = torch.rand(1, 4, 8, 10, requires_grad=True), torch.rand(1, 4, 8, 10)
+    cells = torch.zeros(1, 8, 10, dtype=torch.bool)
+    cells[0, 7, 9] = True
+    loss, step = MaskedGeneration(4), Step({}, {}, {})
+    loss.readers = (Reader(cells),)
+    loss(student, teacher, torch.zeros(1, 1, 8, 10), step=step)
+    step.generated[loss.name][0, :, 7, 9].sum().backward()
+    assert student.grad[0, :, 6:, 8:].any()
+    assert all(p.grad.any() for p in loss.parameters())
 
 
 @pytest.mark.parametrize(('argument', 'value'), [('ratio', 1.5), ('background', -1.0)])

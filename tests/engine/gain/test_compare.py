@@ -78,6 +78,26 @@ def test_command_line_chooses_from_the_scale(tmp_path: Path) -> None:
     assert [row.name for row in options.choices[0].rows] == ['none', 'heatmap']
 
 
+def test_gpu_that_is_not_there_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(SystemExit, match='torch sees no GPU'):
+        kd_gain.main(['--rows', 'heatmap', '--scale', 'gpu', '--out', str(tmp_path / 'out')])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_paths_hold_where_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ['--rows', 'heatmap', '--out', 'mine', '--world', 'w', '--teacher', 't.pth']
+    options = kd_gain.options_of(kd_gain.make_parser().parse_args(words))
+    assert (options.out, options.world, options.teacher) == (
+        tmp_path / 'mine',
+        tmp_path / 'w',
+        tmp_path / 't.pth',
+    )
+
+
 def test_command_line_refuses_seeds_that_are_none(capsys: pytest.CaptureFixture) -> None:
     for words in ('0,0', 'a', ','):
         with pytest.raises(SystemExit):

@@ -1,6 +1,9 @@
 """What every distillation loss promises to a term."""
 
+import torch
 from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.distill.step import Step
 
 
 class DistillLoss(nn.Module):
@@ -26,8 +29,8 @@ class DistillLoss(nn.Module):
     generates: bool = False
     """Whether ``forward`` can leave a generated student feature in ``step.generated`` under the loss's ``name``."""
 
-    shared: bool = False
-    """Whether another term compares what this one generates, so that it must be left in ``step.generated``."""
+    readers: tuple['DistillLoss', ...] = ()
+    """Losses of later terms that compare what this one generates, see :meth:`reads`."""
 
     needs_queries: bool = False
     """Whether ``forward`` reads ``step.queries``, so that the recipe must have a distillation head."""
@@ -47,6 +50,18 @@ class DistillLoss(nn.Module):
             Scalar.
         """
         raise NotImplementedError
+
+    def reads(self, step: Step, like: Tensor) -> Tensor:
+        """Which cells of an earlier term's generated feature this loss looks at.
+
+        Args:
+            step: the present step.
+            like: (N, C, H, W), the teacher's feature.
+
+        Returns:
+            (N, H, W), bool.
+        """
+        return torch.ones_like(like[:, 0], dtype=torch.bool)
 
 
 def check_same_shape(student: Tensor, teacher: Tensor) -> None:

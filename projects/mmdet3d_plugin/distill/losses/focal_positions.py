@@ -74,6 +74,19 @@ class FocalPositions(DistillLoss):
         mean = (gap * confidence.to(gap)).sum(-1) / total.where(total > 0, torch.ones_like(total)).to(gap)
         return mean.sum() / max(mean.numel(), 1)
 
+    def reads(self, step: Step, like: Tensor) -> Tensor:
+        """The four cells around every sampled position; arguments and return as in the base."""
+        b, _, h, w = like.shape
+        locations, _, _ = self.positions(step)
+        place = locations.transpose(0, 1).reshape(b, -1, 2) * locations.new_tensor([w, h]) - 0.5
+        touched = torch.zeros(b, h, w, dtype=torch.bool, device=like.device)
+        sample = torch.arange(b, device=like.device)[:, None]
+        for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            column, row = (place.floor() + place.new_tensor([dx, dy])).long().unbind(-1)
+            inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
+            touched[sample.expand_as(column)[inside], row[inside], column[inside]] = True
+        return touched
+
     def positions(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """What the best queries of a step look at.
 

@@ -20,7 +20,7 @@ class MaskedGeneration(DistillLoss):
 
     The generator is trained along and saved under ``distill.<term>.loss.generator``. The loss is a mean over channels,
     normalised by area per sample, so its weight carries over between resolutions. It generates only the cells that
-    are compared, unless another term uses the whole map (:attr:`shared`).
+    are compared, here or by the terms that read its result.
 
     Args:
         channels: C of both features, after the connector.
@@ -69,7 +69,7 @@ class MaskedGeneration(DistillLoss):
             teacher: (N, C, H, W), constant.
             region: (N, 1, H, W) weights >= 0, or None for everywhere.
             background: (N, 1, H, W) factors of the background's weight, or None for 1.
-            step: where the generated feature (N, C, H, W) is left if other terms use it.
+            step: where the generated feature (N, C, H, W) is left if other terms read it; what they do not read is 0.
 
         Returns:
             Scalar.
@@ -83,18 +83,30 @@ class MaskedGeneration(DistillLoss):
         if self.relative:
             share = share / _power(teacher, share)
         visible = self.drop(student, region)
-        if self.shared and step is not None:
-            step.generated[self.name] = self.generator(visible)
-            return masked_l2(step.generated[self.name], teacher, share / student.shape[1])
-        return self._compare(visible, teacher, share)
+        if step is None or not self.readers:
+            return self._compare(visible, teacher, share)
+        wanted = share[:, 0] > 0
+        for reader in self.readers:
+            wanted = wanted | reader.reads(step, teacher)
+        step.generated[self.name] = self._generate(visible, wanted)
+        return masked_l2(step.generated[self.name], teacher, share / max(teacher.shape[1], 1))
 
     def _compare(self, visible: Tensor, teacher: Tensor, share: Tensor) -> Tensor:
         """Generate and compare, cell by cell where that is less work than the whole map."""
         mask = share[:, 0] > 0
-        if share.numel() == 0 or mask.float().mean() >= SPARSE_BELOW:
+        if _is_much(mask):
             return masked_l2(self.generator(visible), teacher, share / max(teacher.shape[1], 1))
         gap = self.generator.inside(visible, mask) - teacher.permute(0, 2, 3, 1)[mask]
         return (gap.square().mean(1) * share[:, 0][mask]).sum()
+
+    def _generate(self, visible: Tensor, mask: Tensor) -> Tensor:
+        """Generate the cells of a mask (N, H, W) and put them on a map (N, C, H, W) of zeros."""
+        if _is_much(mask):
+            return self.generator(visible)
+        n, c, h, w = visible.shape
+        cells = visible.new_zeros(n, h, w, c)
+        cells[mask] = self.generator.inside(visible, mask)
+        return cells.permute(0, 3, 1, 2)
 
     def drop(self, student: Tensor, region: Tensor) -> Tensor:
         """Zero a random ``ratio`` of the region's cells in all channels.
@@ -108,6 +120,11 @@ class MaskedGeneration(DistillLoss):
         """
         dropped = (torch.rand(region.shape, device=region.device) < self.ratio) & (region > 0)
         return student.masked_fill(dropped, 0.0)
+
+
+def _is_much(mask: Tensor) -> bool:
+    """Whether so many cells of (N, H, W) are wanted that the whole map is less work; also where there are none at all."""
+    return mask.numel() == 0 or bool(mask.float().mean() >= SPARSE_BELOW)
 
 
 def _power(feature: Tensor, weight: Tensor) -> Tensor:

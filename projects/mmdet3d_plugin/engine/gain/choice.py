@@ -71,7 +71,9 @@ def find_row(family: Family, name: str) -> tuple[Pair, Row]:
 def _row_of_recipe(family: Family, name: str) -> Row:
     """A row for a recipe that is in no table."""
     path = name if name.endswith('.py') else family.recipe.format(name)
-    if not ((ROOT / path).is_file() or Path(path).is_file()):
+    if not (ROOT / path).is_file():  # else it may be relative to here
+        path = str(Path(path).resolve())
+    if not (ROOT / path).is_file():
         known = ', '.join(row.name for pair in family.pairs for row in pair.known)
         raise UserError(
             f'there is no row {name}: rows of the family {family.name} are {known}, '

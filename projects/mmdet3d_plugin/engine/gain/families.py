@@ -196,4 +196,74 @@ CAMERA = Family(
     recipe=f'{CONFIGS}/distill_{{}}.py',
 )
 
-FAMILIES = {family.name: family for family in (CAMERA,)}
+LIDAR = Family(
+    name='lidar',
+    pairs=(
+        Pair(
+            teacher=Row(
+                'pointpillars', 'PointPillars', f'{CONFIGS}/kitti_pointpillars_teacher.py', TRAIN, 4.0
+            ),
+            student=Row(
+                'pointpillars_4x',
+                'PointPillars 4x alone',
+                f'{CONFIGS}/kitti_pointpillars_student_4x.py',
+                TRAIN,
+                2.0,
+            ),
+            rows=(
+                Row(
+                    'pointdistiller',
+                    'PointDistiller',
+                    f'{CONFIGS}/kitti_distill_pointdistiller.py',
+                    minutes=5.0,
+                    goal=3.4,
+                ),
+            ),
+        ),
+        Pair(
+            teacher=Row('centerpoint', 'CenterPoint', f'{CONFIGS}/kitti_centerpoint_teacher.py', TRAIN, 4.0),
+            student=Row(
+                'centerpoint_half',
+                'CenterPoint half alone',
+                f'{CONFIGS}/kitti_centerpoint_student.py',
+                TRAIN,
+                2.0,
+            ),
+            rows=(
+                Row('sparsekd', 'SparseKD logit', f'{CONFIGS}/kitti_distill_sparsekd.py', minutes=4.0),
+                Row(
+                    'sparsekd_label',
+                    'SparseKD logit + label',
+                    f'{CONFIGS}/kitti_distill_sparsekd_label.py',
+                    minutes=4.0,
+                ),
+                Row(
+                    'sparsekd_label_tgi',
+                    'SparseKD logit + label + TGI',
+                    f'{CONFIGS}/kitti_distill_sparsekd_label_tgi.py',
+                    minutes=4.0,
+                    goal=2.0,
+                ),
+            ),
+        ),
+    ),
+    metrics=(
+        Metric('mAP_3d_R40_moderate', '3D mAP R40 moderate', 100.0, 2),
+        *(Metric(f'AP_3d_R40_moderate/{name}', name, 100.0, 2) for name in ('Car', 'Pedestrian', 'Cyclist')),
+    ),
+    world=WorldRecipe(
+        make='tools/create_synthetic.py --format kitti --out {world} --scenes {scenes} --seed {seed}',
+        made='synthetic_world.json',
+        convert='tools/create_data.py kitti --root-path {world}',
+        infos=('kitti_infos_train.pkl', 'kitti_infos_val.pkl'),
+        shown='{scenes} frames, seed {seed}',
+    ),
+    scales={
+        'cpu': Scale(scenes=400, frames=1, size='', epochs=12, teacher_epochs=24),
+        'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=48, device='cuda', jobs=8),
+    },
+    recipe=f'{CONFIGS}/kitti_distill_{{}}.py',
+    pictures=(),
+)
+
+FAMILIES = {family.name: family for family in (CAMERA, LIDAR)}
