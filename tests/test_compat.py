@@ -49,3 +49,19 @@ def test_mmcv_finds_a_copy_stream_by_device_number(monkeypatch: pytest.MonkeyPat
     # Without a GPU torch answers None; without the mend it fails: an int has no attribute "type".
     if not torch.cuda.is_available():
         assert _functions._get_stream(0) is None
+
+
+def test_spconv_scatters_voxels_without_an_index_that_torch_will_read_anew() -> None:
+    cells, values = torch.tensor([[0, 1], [2, 0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    dense = compat._scatter_nd(cells, values, [3, 2, 2])
+    assert dense[0, 1].tolist() == [1, 2]
+    assert dense[2, 0].tolist() == [3, 4]
+    assert dense.sum() == 10
+
+
+def test_mmdet3d_takes_spconv_on_a_cpu_and_mmcv_on_a_gpu() -> None:
+    spconv = pytest.importorskip('spconv', reason='needs spconv (requirements/runtime.txt): run make setup')
+    from mmdet3d.ops.spconv import IS_SPCONV2_AVAILABLE
+
+    assert spconv.__version__ == '2.3.8'
+    assert (not torch.cuda.is_available()) == IS_SPCONV2_AVAILABLE

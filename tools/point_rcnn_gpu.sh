@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # PointRCNN from a KITTI folder to scores, on a machine with N GPUs and `FORCE_CUDA=1 make setup` behind it: info files,
-# the teacher, the 8x student alone, and both evaluated. Its point operators exist for CUDA only.
+# the teacher, the 8x student alone and under PointDistiller, each evaluated. Its point operators exist for CUDA only.
 #   tools/point_rcnn_gpu.sh DATA_ROOT N [WORK_DIR]
-# With RECIPE=CONFIG the student is also distilled, under the teacher in WORK_DIR/teacher/latest.pth.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: tools/point_rcnn_gpu.sh DATA_ROOT N [WORK_DIR]" >&2
@@ -27,6 +26,5 @@ run() {
 
 run dist_train point_rcnn_kitti.py teacher
 run dist_train point_rcnn_kitti_8x.py student
-if [ -n "${RECIPE:-}" ]; then
-    run dist_distill "$RECIPE" distilled --cfg-options distiller.teacher.checkpoint="$out/teacher/latest.pth"
-fi
+run dist_distill pointdistiller_point_rcnn_kitti_8x.py distilled \
+    --cfg-options distiller.teacher.checkpoint="$out/teacher/latest.pth"

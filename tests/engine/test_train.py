@@ -59,6 +59,22 @@ def test_resuming_equals_a_straight_run_to_the_bit(tmp_path: Path, workers: int)
     assert_same_end(tmp_path / 'straight/epoch_4.pth', tmp_path / 'parts/epoch_4.pth')
 
 
+def test_momentum_falls_while_the_rate_rises_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    """The one-cycle schedule of LiDAR detectors."""
+    cycle = dict(cyclic_times=1, step_ratio_up=0.4, policy='cyclic')
+    schedule = {
+        'lr_config': dict(_delete_=True, target_ratio=(10, 1e-4), **cycle),
+        'momentum_config': dict(target_ratio=(0.85 / 0.95, 1), **cycle),
+        'optimizer': dict(_delete_=True, type='AdamW', lr=1e-3, betas=(0.95, 0.99)),
+    }
+    straight = run(tmp_path / 'straight', 4, **schedule)
+    first = read_checkpoint(tmp_path / 'straight/epoch_2.pth')['optimizer']['param_groups'][0]
+    assert 0.85 <= first['betas'][0] < 0.94
+    assert straight.optimizer.param_groups[0]['betas'][0] > first['betas'][0]
+    run(tmp_path / 'parts', 4, dict(resume=tmp_path / 'straight/epoch_2.pth'), **schedule)
+    assert_same_end(tmp_path / 'straight/epoch_4.pth', tmp_path / 'parts/epoch_4.pth')
+
+
 def test_resuming_inside_an_epoch_equals_a_straight_run(tmp_path: Path) -> None:
     steps = {'checkpoint_config': dict(interval=2, by_epoch=False)}
     run(tmp_path / 'straight', 2, **steps)
