@@ -100,6 +100,30 @@ def centerpoint_config(width: int = 8, voxel: float = 0.4, sparse: bool = False)
     )
 
 
+def mvx_config(width: int = 8) -> dict[str, Any]:
+    """Pillars with an FPN, as on nuScenes: two levels, anchors shared by three classes."""
+    parts = pillar_config(width)
+    encoder = dict(parts['voxel_encoder'], type='HardVFE', feat_channels=[width, width])
+    encoder |= dict(with_cluster_center=True, with_voxel_center=True)
+    head = _anchor_head(width)
+    head.pop('assign_per_class')
+    head['anchor_generator'] |= dict(
+        ranges=[[*RANGE[:2], -1.0, *RANGE[3:5], -1.0]], scales=[1, 2], reshape_out=True
+    )
+    settings = _anchor_settings()
+    settings['train_cfg']['assigner'] = settings['train_cfg']['assigner'][0]
+    return dict(
+        type='MVXFasterRCNN',
+        pts_voxel_layer=parts['voxel_layer'],
+        pts_voxel_encoder=encoder,
+        pts_middle_encoder=parts['middle_encoder'],
+        pts_backbone=parts['backbone'],
+        pts_neck=dict(type='FPN', in_channels=[width, 2 * width], out_channels=width, num_outs=2),
+        pts_bbox_head=head,
+        **{key: dict(pts=value) for key, value in settings.items()},
+    )
+
+
 def _bev_parts(channels: int, width: int, strides: tuple[int, int] = (2, 2)) -> dict[str, Any]:
     """Backbone of two stages and neck; the BEV feature has the first stage's size."""
     backbone = dict(

@@ -22,6 +22,24 @@ def test_the_library_in_the_cache_is_taken_as_it_is(tmp_path: Path, monkeypatch:
     assert target.read_bytes() == b'made before'
 
 
+def test_a_library_built_with_cuda_is_found_where_no_nvcc_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(ops_build, 'find_nvcc', lambda: None)
+    monkeypatch.setattr(ops_build, '_compile', lambda target: target.write_bytes(b'for the CPU'))
+    cpu_only = ops_build.build()
+    monkeypatch.setattr(ops_build, 'find_nvcc', lambda: '/usr/bin/nvcc')
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    monkeypatch.setattr(ops_build, '_compile', lambda target: target.write_bytes(b'with CUDA'))
+    with_cuda = ops_build.build()
+    assert with_cuda != cpu_only
+    monkeypatch.delenv('FORCE_CUDA')
+    monkeypatch.setattr(ops_build, 'find_nvcc', lambda: None)
+    assert ops_build.build() == with_cuda
+    assert with_cuda.read_bytes() == b'with CUDA'
+
+
 def test_another_source_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ops_build.cached_library()
     monkeypatch.setattr(ops_build, 'SOURCES', tmp_path)

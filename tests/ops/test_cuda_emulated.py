@@ -30,7 +30,8 @@ def emulated_sources(folder: Path) -> list[Path]:
     stream = 'namespace c10::cuda { inline void* getCurrentCUDAStream() { return nullptr; } }'
     (folder / 'c10/cuda/CUDAStream.h').write_text(f'#pragma once\n{stream}\n')
     csrc = ops_build.SOURCES
-    (folder / 'msda_cuda.h').write_text((csrc / 'msda_cuda.h').read_text())
+    for name in ('msda_cuda.h', 'msda_doors.h'):
+        (folder / name).write_text((csrc / name).read_text())
     kernels = (csrc / 'msda_kernels.cu').read_text()
     launch = re.compile(r'(\w+<[^<>]*>)<<<(\w+), (\w+), ([^,]+), stream>>>\(([^)]*)\)')
     assert len(launch.findall(kernels)) == 2

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.losses.channel_wise import ChannelWiseDivergence
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
-from tools.benchmark.timing import interleaved, machine, peak_megabytes, write_json
+from tools.benchmark.timing import interleaved, machine, memory, write_json
 
 TAU = 2.0
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -97,7 +97,7 @@ def measure(shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
 
 def _row(name: str, cases: dict[str, Callable], ms: dict[str, float], device: str) -> dict[str, float]:
     row = {f'{who}_ms': ms[f'{name} {who}'] for who in ('plain', 'ours')}
-    row |= {f'{who}_mb': peak_megabytes(cases[f'{name} {who}'], device) for who in ('plain', 'ours')}
+    row |= {f'{who}_mb': memory(cases[f'{name} {who}'], device).peak for who in ('plain', 'ours')}
     return {**row, 'speedup': row['plain_ms'] / row['ours_ms']}
 
 

@@ -1,6 +1,6 @@
 """Time deformable attention on BEVFormer's real calls: ours, plain torch and (on CUDA) mmcv, in one process.
 
-``python tools/benchmark/msda.py --models base --json benchmarks/msda_cpu.json`` takes about two minutes of one core.
+``python tools/benchmark/msda.py --models base --json benchmarks/msda_cpu_base.json`` takes about two minutes of one core.
 ``python tools/benchmark/msda.py --device cuda --json benchmarks/msda_h200.json`` is all a machine with a GPU needs.
 """
 
@@ -19,7 +19,7 @@ from projects.mmdet3d_plugin.ops.ms_deform_attn import (
     ms_deform_attn_packed,
 )
 from tools.benchmark.msda_calls import CALLS, MODELS, Inputs, make_inputs
-from tools.benchmark.timing import interleaved, machine, peak_megabytes, write_json
+from tools.benchmark.timing import interleaved, machine, memory, write_json
 
 # (model, call) -> mode -> (gate, moonshot), as multiples of the plain torch path on one CPU thread
 GATES = {
@@ -72,14 +72,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=5, help='timed calls of ours')
     parser.add_argument('--torch-rounds', type=int, default=2, help='timed calls of the plain torch path')
     parser.add_argument(
-        '--memory', action='store_true', help='also measure peak memory (one more call of each)'
+        '--memory', action='store_true', help='also measure the memory of plain torch (one more call of it)'
     )
     parser.add_argument('--json', help='write the report here')
     return parser.parse_args(argv)
 
 
 def measure(model: str, call: str, mode: str, inputs: Inputs, args: argparse.Namespace) -> dict[str, Any]:
-    """Medians of one call in one mode, ratios, floor, and peak memory if asked for."""
+    """Medians of one call in one mode, ratios, floor, and the memory it takes beside its results."""
     fused, backward = mode.startswith('fused'), mode.endswith('both')
     case = _case(inputs, fused, backward)
     cases: dict[str, Callable[[], Any]] = {'ours': case, 'torch': partial(_without_kernels, case)}
@@ -94,8 +94,9 @@ def measure(model: str, call: str, mode: str, inputs: Inputs, args: argparse.Nam
     row['ratio'] = {name: times[name] / times['ours'] for name in times if name not in ('ours', 'copy')}
     row['floor'] = times['ours'] / times['copy']
     row['gate'] = GATES.get((model, call), {}).get(mode)
-    if args.memory:
-        row['peak_mb'] = {name: peak_megabytes(cases[name], args.device) for name in ('ours', 'torch')}
+    names = ('ours', 'torch') if args.memory else ('ours',)
+    row['temporary_mb'] = {name: memory(cases[name], args.device).temporary for name in names}
+    row['temporary_mb']['allowed'] = allowed_megabytes(inputs.value, args.threads)
     return row
 
 
@@ -153,6 +154,11 @@ def _mmcv_case(inputs: Inputs, backward: bool) -> dict[str, Callable[[], Any]]:
     return {'mmcv': call}
 
 
+def allowed_megabytes(value: Tensor, threads: int) -> float:
+    """What a call may take beyond its results: 1 MB, and two float32 slices of one head per thread."""
+    return 1 + threads * 2 * value.shape[1] * value.shape[3] * 4 / 1e6
+
+
 def minimal_bytes(inputs: Inputs, fused: bool, backward: bool) -> int:
     """What must be read and written at least: inputs and output once; backward again, with gradients."""
     _, args = _door(inputs, fused)
@@ -172,8 +178,9 @@ def _line(row: dict[str, Any]) -> str:
     text += f'  {row["floor"]:4.1f} copies'
     if row['model'] == 'base' and row['mode'] in FLOORS:
         text += f' (gate {FLOORS[row["mode"]][0]})'
-    peak = row.get('peak_mb')
-    return text + (f'  peak {peak["ours"]:.0f} MB, torch {peak["torch"]:.0f} MB' if peak else '')
+    spare = row['temporary_mb']
+    text += f'  {spare["ours"]:.1f} MB beside the results (allowed {spare["allowed"]:.1f}'
+    return text + (f', torch {spare["torch"]:.0f})' if 'torch' in spare else ')')
 
 
 if __name__ == '__main__':

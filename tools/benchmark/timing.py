@@ -1,13 +1,15 @@
 """Timing, memory and reports that all benchmarks share."""
 
 import json
+import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -58,26 +60,41 @@ def _cuda_ms(case: Case) -> float:
     return begin.elapsed_time(end)
 
 
-def peak_megabytes(case: Case, device: str) -> float:
-    """The most memory that ``case`` held through torch's allocator beyond what it began with, results included."""
+class Memory(NamedTuple):
+    """Megabytes that a call held beyond what it began with: at most, and at its end (its results)."""
+
+    peak: float
+    results: float
+
+    @property
+    def temporary(self) -> float:
+        """What it took beyond its results."""
+        return self.peak - self.results
+
+
+def memory(case: Case, device: str) -> Memory:
+    """Memory that one call takes through torch's allocators, which the compiled operators report to as well."""
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         begin = torch.cuda.memory_allocated()
-        case()
-        return (torch.cuda.max_memory_allocated() - begin) / 1e6
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
         result = case()
+        held = [torch.cuda.max_memory_allocated() - begin, torch.cuda.memory_allocated() - begin]
+    else:
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile:
+            result = case()
+        events = [e for e in profile.profiler.kineto_results.events() if e.name() == '[memory]']
+        held = [0, *accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))]
     del result
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == '[memory]']
-    held = accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
-    return max(held, default=0) / 1e6
+    return Memory(max(held) / 1e6, held[-1] / 1e6)
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the figures were measured on and how; ``load`` is what else the processors were busy with on average."""
     about = {
+        'command': ' '.join(['python', *sys.argv]),
+        'load': round(os.getloadavg()[0], 1),
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
         'python': platform.python_version(),

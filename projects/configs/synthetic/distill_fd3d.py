@@ -25,8 +25,8 @@ distiller = dict(
             on='bev',
             connector='deconv',
             region=dict(type='BEVFootprint', source='both'),
-            weight=1.0,
+            weight=4.0,
         ),
-        bev_focal=dict(type='FocalPositions', on='bev', of='bev_generation', weight=1.0),
+        bev_focal=dict(type='FocalPositions', on='bev', of='bev_generation', weight=4.0),
     ),
 )

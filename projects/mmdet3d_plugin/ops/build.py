@@ -54,9 +54,14 @@ def build(force: bool = False) -> Path:
 
 
 def cached_library() -> Path:
-    """Where the library for these sources, this torch, Python, machine and CUDA choice lies (or would lie)."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return cache / 'focaldistiller' / 'ops' / _key() / LIBRARY
+    """Where the library for these sources, this torch, Python and machine lies (or would lie).
+
+    A library with CUDA kernels serves every machine that has its torch, so one that is there is taken whether or not
+    this process sees nvcc or a GPU: an image built with ``FORCE_CUDA=1`` runs where there is neither.
+    """
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'focaldistiller' / 'ops'
+    with_cuda, without = (cache / _key(kind) / LIBRARY for kind in ('cuda', 'cpu'))
+    return with_cuda if with_cuda.exists() or wants_cuda() else without
 
 
 def find_compiler() -> str | None:
@@ -81,7 +86,7 @@ def wants_cuda() -> bool:
     return find_nvcc() is not None and (asked or torch.cuda.is_available())
 
 
-def _key() -> str:
+def _key(kind: str) -> str:
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + source.read_bytes())
@@ -90,7 +95,7 @@ def _key() -> str:
             f'torch{torch.__version__.replace("+", "_")}',
             f'py{sys.version_info.major}{sys.version_info.minor}',
             platform.machine(),
-            'cuda' if wants_cuda() else 'cpu',
+            kind,
             digest.hexdigest()[:16],
         ]
     )

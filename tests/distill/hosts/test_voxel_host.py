@@ -18,7 +18,7 @@ from projects.mmdet3d_plugin.distill.hosts.voxelnet import VoxelNetAdapter
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, require_same_rows
 from projects.mmdet3d_plugin.engine.build import build_model
-from tests.lidar_factories import centerpoint_config, lidar_batch, pillar_config, total
+from tests.lidar_factories import centerpoint_config, lidar_batch, mvx_config, pillar_config, total
 
 CLASSES = ['Pedestrian', 'Cyclist', 'Car']
 Recipe = Callable[..., Distiller]
@@ -65,6 +65,15 @@ def test_bev_and_backbone_have_the_channels_they_say(config: Callable, dim: int,
         taps = adapter_for(model).taps(model, alias)
         shapes = [tuple(feature.shape) for feature in recorded(model, alias, dim)]
         assert shapes == [(2, tap.channels, n, n) for tap, n in zip(taps, sizes, strict=True)]
+
+
+def test_every_level_of_an_fpn_is_a_bev_feature() -> None:
+    model = build(mvx_config())
+    assert type(adapter_for(model)) is MVXAdapter
+    assert [tuple(level.shape) for level in recorded(model, 'bev')] == [(2, 8, 8, 8), (2, 8, 4, 4)]
+    (voxels,) = recorded(model, 'voxels')
+    assert voxels.features.shape == (len(voxels.coors), 8)
+    assert adapter_for(model).taps(model, 'voxels')[0].channels == 8
 
 
 def test_heads_of_a_centerpoint_stay_logits() -> None:

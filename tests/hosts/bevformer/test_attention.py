@@ -36,7 +36,7 @@ def test_temporal_self_attention() -> None:
     attention = randomise(TemporalSelfAttention(C, M, p))
     query, pos, prev, present = torch.randn(4, b, h * w, C, dtype=torch.float64)
     reference = torch.rand(b, 2, h * w, 2, dtype=torch.float64)
-    out = attention(query, pos, prev, present, reference, (h, w))
+    out = attention(query, pos, torch.stack([prev, present], dim=1), reference, (h, w))
     i, q = 1, 7
     both = torch.cat([prev[i, q], query[i, q] + pos[i, q]])
     offsets = attention.sampling_offsets(both).view(M, 2, p, 2)

@@ -12,6 +12,7 @@ from projects.mmdet3d_plugin.engine.build import build_model
 from tests.lidar_factories import (
     centerpoint_config,
     lidar_batch,
+    mvx_config,
     one_view,
     pillar_config,
     second_config,
@@ -23,6 +24,7 @@ sparse = pytest.mark.skipif(not HAS_SPCONV, reason='needs spconv (requirements/r
 DETECTORS = [
     pytest.param(pillar_config(), 7, id='PointPillars'),
     pytest.param(centerpoint_config(), 9, id='CenterPoint-pillar'),
+    pytest.param(mvx_config(), 7, id='PointPillars with FPN'),
     pytest.param(second_config(), 7, id='SECOND', marks=sparse),
     pytest.param(centerpoint_config(sparse=True), 9, id='CenterPoint-voxel', marks=sparse),
 ]

@@ -115,16 +115,15 @@ def _given(model: nn.Module, voxels: Voxels | None) -> Iterator[None]:
 
 
 def read_voxels(call: Call, grid: VoxelGrid) -> VoxelFeatures:
-    """A voxel encoder's call ``(points, num_points, coors) -> (V, C)`` as :class:`VoxelFeatures`."""
-    _, num_points, coors = call.args
+    """A voxel encoder's call ``(points, num_points, coors, ...) -> (V, C)`` as :class:`VoxelFeatures`."""
+    num_points, coors = call.args[1:3]
     return VoxelFeatures(call.output, coors, num_points, grid)
 
 
 def _width(encoder: nn.Module) -> int | None:
     """Channels of a voxel encoder's output, None where its class does not say."""
-    if hasattr(encoder, 'pfn_layers'):
-        return encoder.pfn_layers[-1].linear.out_features
-    return getattr(encoder, 'num_features', None)
+    layers = getattr(encoder, 'pfn_layers', None) or getattr(encoder, 'vfe_layers', None)
+    return layers[-1].linear.out_features if layers else getattr(encoder, 'num_features', None)
 
 
 def _neck_channels(neck: nn.Module) -> list[int]:

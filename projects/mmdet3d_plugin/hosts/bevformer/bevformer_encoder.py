@@ -26,11 +26,13 @@ class PreviousBEV:
         bev: (B, H * W, C).
         exists: (B,), bool, False where a sample has no previous frame.
         shift: (B, 2), ego translation (x, y) as a fraction of the map.
+        everywhere: every sample has a previous frame, as far as is known without waiting for a device.
     """
 
     bev: Tensor
     exists: Tensor
     shift: Tensor
+    everywhere: bool = False
 
 
 @dataclass
@@ -86,20 +88,23 @@ class BEVFormerLayer(nn.Module):
         self,
         query: Tensor,
         bev_pos: Tensor,
-        bev_query: Tensor,
-        previous: PreviousBEV | None,
+        maps: Tensor | None,
+        exists: Tensor | None,
         plane: Tensor,
         bev_shape: tuple[int, int],
         cameras: CameraFeatures,
         pairs: VisiblePairs,
     ) -> Tensor:
-        """Refine the BEV queries (B, Q, C) once; ``bev_query`` is what entered the first layer."""
-        before, present = query, query
-        if previous is not None:
-            exists = previous.exists[:, None, None]
-            before = torch.where(exists, previous.bev, query)
-            present = torch.where(exists, bev_query, query)
-        query = self.attentions[0](query, bev_pos, before, present, plane, bev_shape)
+        """Refine the BEV queries (B, Q, C) once.
+
+        ``maps`` (B, 2, Q, C) are the previous BEV feature and what entered the first layer; the samples for which
+        ``exists`` (B,) is False, or all if there are no maps, take the query in place of both.
+        """
+        if maps is None:
+            maps = query[:, None].expand(-1, 2, -1, -1)
+        elif exists is not None:
+            maps = torch.where(exists[:, None, None, None], maps, query[:, None])
+        query = self.attentions[0](query, bev_pos, maps, plane, bev_shape)
         query = self.norms[0](query)
         query = self.attentions[1](query, cameras.value, cameras.spatial_shapes, pairs)
         query = self.norms[1](query)
@@ -174,9 +179,11 @@ class BEVFormerEncoder(nn.Module):
         points = pillar_points(*bev_shape, self.num_points_in_pillar, self.pc_range, bev_query.device)
         pairs = visible_pairs(points, cameras.lidar2img, cameras.img_shape)
         plane = self._plane_points(bev_query, bev_shape, previous)
+        maps = None if previous is None else torch.stack([previous.bev, bev_query], dim=1)
+        exists = None if previous is None or previous.everywhere else previous.exists
         query = bev_query
         for layer in self.layers:
-            args = (query, bev_pos, bev_query, previous, plane, bev_shape, cameras, pairs)
+            args = (query, bev_pos, maps, exists, plane, bev_shape, cameras, pairs)
             if self.with_cp and torch.is_grad_enabled():
                 query = checkpoint(layer, *args, use_reentrant=False)
             else:

@@ -118,9 +118,7 @@ class PerceptionTransformer(nn.Module):
         previous = None
         if prev_bev is not None:
             if prev_exists is None:
-                prev_exists = torch.tensor(
-                    [bool(m['prev_bev_exists']) for m in img_metas], device=query.device
-                )
+                prev_exists = torch.tensor([bool(meta['prev_bev_exists']) for meta in img_metas])
             previous = self._align(prev_bev, prev_exists, can_bus, bev_shape)
         return self.encoder(query, bev_pos, bev_shape, cameras, previous)
 
@@ -144,7 +142,8 @@ class PerceptionTransformer(nn.Module):
         grid = prev_bev.transpose(1, 2).unflatten(2, bev_shape)
         turned = rotate_bev(grid, can_bus[:, -1], self.rotate_center, self.rotate_mode)
         shift = bev_shift(can_bus, (x1 - x0, y1 - y0)).to(prev_bev.dtype)
-        return PreviousBEV(turned.flatten(2).transpose(1, 2), exists, shift)
+        everywhere = exists.device.type == 'cpu' and bool(exists.all())
+        return PreviousBEV(turned.flatten(2).transpose(1, 2), exists.to(shift.device), shift, everywhere)
 
     def _camera_features(self, feats: Sequence[Tensor], img_metas: list[dict]) -> CameraFeatures:
         """Add camera and level embeddings, flatten the levels, and collect the calibration."""

@@ -72,9 +72,11 @@ def visible_pairs(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> Visib
     num_cams, q = inside.shape[1:3]
     visible = inside.any(-1)
     sample, camera, query = visible.nonzero(as_tuple=True)
+    # Indexing keeps the memory order of uv, but every layer reads row by row.
+    seen = uv[sample, camera, query].contiguous()
     return VisiblePairs(
         value_index=sample * num_cams + camera,
         query_index=sample * q + query,
-        points=uv[sample, camera, query],
+        points=seen,
         count=visible.sum(1).clamp(min=1)[..., None],
     )

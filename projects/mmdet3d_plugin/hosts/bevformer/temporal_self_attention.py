@@ -42,8 +42,7 @@ class TemporalSelfAttention(nn.Module):
         self,
         query: Tensor,
         query_pos: Tensor,
-        previous: Tensor,
-        present: Tensor,
+        maps: Tensor,
         reference_points: Tensor,
         bev_shape: tuple[int, int],
     ) -> Tensor:
@@ -52,8 +51,7 @@ class TemporalSelfAttention(nn.Module):
         Args:
             query: (B, Q, C), Q = H * W.
             query_pos: (B, Q, C).
-            previous: (B, Q, C), the previous BEV feature, or the query where a sample has none.
-            present: (B, Q, C).
+            maps: (B, 2, Q, C), the previous BEV feature, or the query where a sample has none, and the present one.
             reference_points: (B, 2, Q, 2), (x, y) in [0, 1] on the previous and the present map.
             bev_shape: (H, W).
 
@@ -62,8 +60,8 @@ class TemporalSelfAttention(nn.Module):
         """
         b, q, c = query.shape
         m, p = self.num_heads, self.num_points
-        both = torch.cat([previous, query + query_pos], dim=-1)
-        value = self.value_proj(torch.stack([previous, present], dim=1).flatten(0, 1))
+        both = torch.cat([maps[:, 0], query + query_pos], dim=-1)
+        value = self.value_proj(maps.flatten(0, 1))
         offsets = self.sampling_offsets(both).view(b, q, m, NUM_FRAMES, p, 2)
         logits = self.attention_weights(both).view(b, q, m, NUM_FRAMES, p)
         out = ms_deform_attn_fused(

@@ -10,9 +10,9 @@
 #include <tuple>
 #include <vector>
 
-#include "huge_pages.h"
 #include "isa.h"
 #include "losses_call.h"
+#include "pages.h"
 
 namespace focal {
 namespace {
@@ -50,12 +50,6 @@ void check_weight(const Tensor& student, const Tensor& weight) {
 
 double total_of(const std::vector<double>& rows) { return std::accumulate(rows.begin(), rows.end(), 0.0); }
 
-Tensor slope_like(const Tensor& student) {
-  Tensor slope = at::empty(student.sizes(), student.options());
-  advise_huge(slope.data_ptr(), slope.nbytes());
-  return slope;
-}
-
 // Loss, and the (N * C,) float64 logarithms of the softmaxes' denominators.
 std::tuple<Tensor, Tensor, Tensor> divergence(const Tensor& student_, const Tensor& teacher_, double tau, bool cross_entropy) {
   check_pair(student_, teacher_);
@@ -85,7 +79,7 @@ Tensor divergence_backward(const Tensor& grad, const Tensor& student_, const Ten
   check_pair(student_, teacher_);
   const Tensor student = student_.contiguous(), teacher = teacher_.contiguous();
   const int64_t rows = student.size(0) * student.size(1), count = student.size(2) * student.size(3);
-  Tensor slope = slope_like(student);
+  Tensor slope = fresh(student.sizes(), student.options());
   const double scale = rows ? grad.item<double>() * tau / rows : 0.0;
   with_type(student, [&](auto zero) {
     using T = decltype(zero);
@@ -124,7 +118,7 @@ Tensor square_backward(const Tensor& grad, const Tensor& student_, const Tensor&
   check_weight(student_, weight_);
   const Tensor student = student_.contiguous(), teacher = teacher_.contiguous(), weight = weight_.contiguous();
   const int64_t channels = student.size(1), rows = student.size(0) * channels, count = student.size(2) * student.size(3);
-  Tensor slope = slope_like(student);
+  Tensor slope = fresh(student.sizes(), student.options());
   const double scale = grad.item<double>();
   with_type(student, [&](auto zero) {
     using T = decltype(zero);

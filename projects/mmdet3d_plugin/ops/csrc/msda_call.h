@@ -9,7 +9,14 @@ namespace focal {
 
 constexpr int kBlock = 256;     // most points of a group; direct kernels: of all heads of a row
 constexpr int kFill = 256;      // points planned at once, unless a single row has more
-constexpr int64_t kChunk = 256; // rows that are computed while the cells of the next as many are fetched
+
+// Rows are computed tile by tile, tiles of so many cells of level 0 squared, and a chunk of rows while the cells of the
+// next are fetched. Backward reads the map and adds to its gradient: twice as much for the same cache.
+struct Walk {
+  int32_t tile;
+  int64_t chunk;
+};
+constexpr Walk kForwardWalk{16, 256}, kBackwardWalk{8, 64};
 
 struct Level {
   int32_t height, width, start;  // start: first cell of the level in the flattened map

@@ -3,40 +3,23 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/CPUAllocator.h>
-#include <c10/util/accumulate.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
-#include <optional>
-#include <tuple>
 #include <vector>
 
-#include "huge_pages.h"
 #include "isa.h"
 #include "msda_call.h"
+#include "msda_doors.h"
+#include "pages.h"
 
 namespace focal {
 namespace {
 
 using at::Tensor;
-
-constexpr int32_t kTile = 16;  // rows are computed tile by tile, tiles of 16 x 16 cells of level 0
-
-Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  Tensor t = at::empty(sizes, options);
-  advise_huge(t.data_ptr(), t.nbytes());
-  return t;
-}
-
-Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  const size_t bytes = c10::multiply_integers(sizes) * options.dtype().itemsize();
-  if (void* data = map_zeros(bytes)) return at::from_blob(data, sizes, [bytes](void* p) { unmap_zeros(p, bytes); }, options);
-  return at::zeros(sizes, options);
-}
 
 // ------------------------------------------------------------------------------------------------- kernels
 
@@ -57,8 +40,9 @@ struct Inputs {
   Tensor value, points, weights, anchors;
   std::vector<Level> levels;
   std::vector<int64_t> row_begin;
-  std::vector<int32_t> order, centre, row_query;
+  Numbers<int32_t> order, centre, row_query;
   std::vector<Group> groups;
+  Walk walk = kForwardWalk;
   bool shared = false;  // rows are pairs: several may name one query
   int64_t queries = 0;
   at::ScalarType compute = at::kFloat;
@@ -100,22 +84,6 @@ Tensor with_dense_tail(const Tensor& t) {
   return t;
 }
 
-Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& points, const Tensor& weights,
-                   const std::optional<Tensor>& anchors) {
-  check_sampling(value, points, weights, shapes.size() / 2);
-  Inputs in;
-  in.value_type = value.scalar_type();
-  TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
-  in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
-  in.value = (in.value_type == at::kHalf ? value.to(at::kFloat) : value).contiguous();
-  in.points = with_dense_tail(points.to(in.compute));
-  in.weights = with_dense_tail(weights.to(in.compute));
-  if (anchors) in.anchors = anchors->to(in.compute).contiguous();
-  in.levels = read_levels(shapes, value.size(1));
-  in.queries = points.size(0) * points.size(1);
-  return in;
-}
-
 // ------------------------------------------------------------------------------------------------- row order
 
 // Of a (B, Q, M, ...) tensor whose dimensions beyond M are contiguous.
@@ -150,9 +118,9 @@ template <class T>
 void order_rows(Inputs& in, int64_t map) {
   const int64_t first = in.row_begin[map], last = in.row_begin[map + 1];
   const Level level = in.levels[0];
-  const int32_t across = (level.width + kTile - 1) / kTile, down = (level.height + kTile - 1) / kTile;
-  std::vector<int32_t> centre(last - first), begin(across * down + 1, 0);
-  const auto tile = [&](int32_t c) { return (c >> 16) / kTile * across + (c & 0xffff) / kTile; };
+  const int32_t across = (level.width + in.walk.tile - 1) / in.walk.tile, down = (level.height + in.walk.tile - 1) / in.walk.tile;
+  Numbers<int32_t> centre(last - first), begin(across * down + 1, 0);
+  const auto tile = [&](int32_t c) { return (c >> 16) / in.walk.tile * across + (c & 0xffff) / in.walk.tile; };
   for (int64_t row = first; row < last; row++) {
     const auto [x, y] = representative<T>(in, map, row);
     const int32_t c = cell_of(y, level.height) << 16 | cell_of(x, level.width);
@@ -198,7 +166,7 @@ void rows_per_batch(Inputs& in) {
 // it lie below all queries after it.
 void group_maps(Inputs& in) {
   const int64_t maps = in.value.size(0);
-  std::vector<int64_t> lowest_from(maps + 1, in.queries);
+  Numbers<int64_t> lowest_from(maps + 1, in.queries);
   for (int64_t v = maps - 1; v >= 0; v--) {
     lowest_from[v] = lowest_from[v + 1];
     for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++) {
@@ -238,6 +206,24 @@ void rows_per_pair(Inputs& in, const Tensor& pair_value, const Tensor& pair_quer
   std::partial_sum(in.row_begin.begin(), in.row_begin.end(), in.row_begin.begin());
   group_maps(in);
   order_all(in);
+}
+
+Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling, Walk walk) {
+  check_sampling(value, sampling.points, sampling.weights, shapes.size() / 2);
+  Inputs in;
+  in.walk = walk;
+  in.value_type = value.scalar_type();
+  TORCH_CHECK(at::isFloatingType(in.value_type), "value must be floating point, got ", in.value_type);
+  in.compute = in.value_type == at::kDouble ? at::kDouble : at::kFloat;
+  in.value = (in.value_type == at::kHalf ? value.to(at::kFloat) : value).contiguous();
+  in.points = with_dense_tail(sampling.points.to(in.compute));
+  in.weights = with_dense_tail(sampling.weights.to(in.compute));
+  if (sampling.anchors.defined()) in.anchors = sampling.anchors.to(in.compute).contiguous();
+  in.levels = read_levels(shapes, value.size(1));
+  in.queries = in.points.size(0) * in.points.size(1);
+  if (sampling.pair_value.defined()) rows_per_pair(in, sampling.pair_value, sampling.pair_query);
+  else rows_per_batch(in);
+  return in;
 }
 
 // ------------------------------------------------------------------------------------------------- tasks
@@ -282,22 +268,16 @@ bool gathers_directly(const Call<T>& call, int width) {
   return able && (call.num_levels == 1 || corners < 4 * call.maps * call.cells);
 }
 
-struct Scratch {
-  explicit Scratch(size_t bytes) : memory(c10::GetCPUAllocator()->allocate(bytes)) { advise_huge(memory.get(), bytes); }
-  char* get() const { return static_cast<char*>(memory.get()); }
-  c10::DataPtr memory;
-};
-
 template <class T>
 void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
-    const int64_t rows = call.row_begin[1], chunks = (rows + kChunk - 1) / kChunk;
+    const int64_t rows = call.row_begin[1], chunks = (rows + kForwardWalk.chunk - 1) / kForwardWalk.chunk;
     at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
-      const Scratch scratch(kernel.direct_bytes(call));
+      const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b; task++) {
-        const int64_t map = task / chunks, first = map * rows + task % chunks * kChunk;
-        kernel.forward_direct(call, map, first, std::min(first + kChunk, (map + 1) * rows), scratch.get());
+        const int64_t map = task / chunks, first = map * rows + task % chunks * kForwardWalk.chunk;
+        kernel.forward_direct(call, map, first, std::min(first + kForwardWalk.chunk, (map + 1) * rows), static_cast<char*>(scratch.get()));
       }
     });
     return;
@@ -306,9 +286,9 @@ void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const int64_t heads = call.heads % 2 == 0 && groups.size() * call.heads / 2 >= static_cast<size_t>(at::get_num_threads()) ? 2 : 1;
   const int64_t tasks = call.heads / heads;
   at::parallel_for(0, groups.size() * tasks, 1, [&](int64_t a, int64_t b) {
-    const Scratch scratch(kernel.slice_bytes(call, heads, false));
+    const c10::DataPtr scratch = fresh_bytes(kernel.slice_bytes(call, heads, false));
     for (int64_t task = a; task < b; task++) {
-      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads, scratch.get());
+      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads, static_cast<char*>(scratch.get()));
     }
   });
 }
@@ -318,18 +298,18 @@ void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
   if (gathers_directly(call, kernel.width)) {
     at::parallel_for(0, call.maps * call.heads, 1, [&](int64_t a, int64_t b) {
-      const Scratch scratch(kernel.direct_bytes(call));
+      const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b;) {  // consecutive heads of one map go together
         const int64_t map = task / call.heads, end = std::min(b, (map + 1) * call.heads);
-        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads, scratch.get());
+        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads, static_cast<char*>(scratch.get()));
         task = end;
       }
     });
     return;
   }
   at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
-    const Scratch scratch(kernel.slice_bytes(call, 2, true));
-    for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, scratch.get());
+    const c10::DataPtr scratch = fresh_bytes(kernel.slice_bytes(call, 2, true));
+    for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, static_cast<char*>(scratch.get()));
   });
 }
 
@@ -339,7 +319,9 @@ void with_type(at::ScalarType type, Body body) {
   else body(float{});
 }
 
-Tensor forward(const Inputs& in, at::IntArrayRef sizes) {
+Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling) {
+  const Inputs in = read_inputs(value, shapes, sampling, kForwardWalk);
+  const std::array<int64_t, 3> sizes = {in.points.size(0), in.points.size(1), value.size(2) * value.size(3)};
   // Results that add up do so in the type of the arithmetic.
   Tensor out = in.shared ? fresh_zeros(sizes, in.value.options().dtype(in.compute)) : fresh(sizes, in.value.options());
   if (out.numel() == 0) return out;
@@ -360,11 +342,10 @@ bool adds_in_place(const Inputs& in) {
   return direct;
 }
 
-struct Gradients {
-  Tensor value, points, weights, anchors;
-};
-
-Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) {
+Gradients backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling,
+                   bool with_anchors) {
+  const bool single = shapes.size() == 2;  // pyramids are computed in slices, small enough for the cache
+  const Inputs in = read_inputs(value, shapes, sampling, single ? kBackwardWalk : kForwardWalk);
   Gradients g;
   // Slice kernels write every gradient once; all others add to it, as do rows that share a query.
   g.value = adds_in_place(in) ? fresh_zeros(in.value.sizes(), in.value.options()) : fresh(in.value.sizes(), in.value.options());
@@ -389,70 +370,7 @@ Gradients backward(const Inputs& in, const Tensor& grad_out, bool with_anchors) 
   return g;
 }
 
-// ------------------------------------------------------------------------------------------------- operators
-
-Tensor plain(const Tensor& value, at::IntArrayRef shapes, const Tensor& locations, const Tensor& weights) {
-  Inputs in = read_inputs(value, shapes, locations, weights, std::nullopt);
-  rows_per_batch(in);
-  return forward(in, {locations.size(0), locations.size(1), value.size(2) * value.size(3)});
-}
-
-std::tuple<Tensor, Tensor, Tensor> plain_backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes,
-                                                  const Tensor& locations, const Tensor& weights) {
-  Inputs in = read_inputs(value, shapes, locations, weights, std::nullopt);
-  rows_per_batch(in);
-  Gradients g = backward(in, grad_out, false);
-  return {g.value.to(value.scalar_type()), g.points.to(locations.scalar_type()), g.weights.to(weights.scalar_type())};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> cast_back(Gradients g, const Tensor& value, const Tensor& offsets,
-                                                     const Tensor& logits, const Tensor& references) {
-  const Tensor anchors = g.anchors.defined() ? g.anchors.view(references.sizes()).to(references.scalar_type())
-                                             : at::empty({0}, references.options());
-  return {g.value.to(value.scalar_type()), g.points.to(offsets.scalar_type()), g.weights.to(logits.scalar_type()), anchors};
-}
-
-Tensor fused(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
-             const Tensor& references) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_batch(in);
-  return forward(in, {offsets.size(0), offsets.size(1), value.size(2) * value.size(3)});
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> fused_backward(const Tensor& grad_out, const Tensor& value,
-                                                          at::IntArrayRef shapes, const Tensor& offsets,
-                                                          const Tensor& logits, const Tensor& references,
-                                                          bool with_reference) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_batch(in);
-  return cast_back(backward(in, grad_out, with_reference), value, offsets, logits, references);
-}
-
-Tensor packed(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
-              const Tensor& references, const Tensor& pair_value, const Tensor& pair_query) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_pair(in, pair_value, pair_query);
-  return forward(in, {offsets.size(0), offsets.size(1), value.size(2) * value.size(3)});
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> packed_backward(const Tensor& grad_out, const Tensor& value,
-                                                           at::IntArrayRef shapes, const Tensor& offsets,
-                                                           const Tensor& logits, const Tensor& references,
-                                                           const Tensor& pair_value, const Tensor& pair_query,
-                                                           bool with_reference) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references);
-  rows_per_pair(in, pair_value, pair_query);
-  return cast_back(backward(in, grad_out, with_reference), value, offsets, logits, references);
-}
-
 }  // namespace
 }  // namespace focal
 
-TORCH_LIBRARY_IMPL(focaldistiller, CPU, m) {
-  m.impl("ms_deform_attn", focal::plain);
-  m.impl("ms_deform_attn_backward", focal::plain_backward);
-  m.impl("ms_deform_attn_fused", focal::fused);
-  m.impl("ms_deform_attn_fused_backward", focal::fused_backward);
-  m.impl("ms_deform_attn_packed", focal::packed);
-  m.impl("ms_deform_attn_packed_backward", focal::packed_backward);
-}
+TORCH_LIBRARY_IMPL(focaldistiller, CPU, m) { focal::Doors<focal::forward, focal::backward>::register_in(m); }

@@ -7,18 +7,15 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include <optional>
-#include <tuple>
-#include <utility>
 #include <vector>
 
 #include "msda_cuda.h"
+#include "msda_doors.h"
 
 namespace focal {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 Storage storage_of(const Tensor& t) {
   switch (t.scalar_type()) {
@@ -68,21 +65,20 @@ void check_shapes(const Tensor& value, const Tensor& points, const Tensor& weigh
   TORCH_CHECK(points.is_cuda() && weights.is_cuda(), "sampling points and weights must be on the device of value");
 }
 
-Inputs read_inputs(const Tensor& value, at::IntArrayRef shapes, const Tensor& points, const Tensor& weights,
-                   const OptionalTensor& anchors, const OptionalTensor& pair_value, const OptionalTensor& pair_query) {
-  check_shapes(value, points, weights, static_cast<int64_t>(shapes.size()) / 2);
+Inputs read_inputs(const Tensor& value, const Sampling& s, int64_t levels) {
+  check_shapes(value, s.points, s.weights, levels);
   Inputs in;
   in.compute = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  in.paired = pair_value.has_value();
+  in.paired = s.pair_value.defined();
   in.value = value.contiguous();
-  in.points = points.to(in.compute).contiguous();
-  in.weights = weights.to(in.compute).contiguous();
-  if (anchors) in.anchors = anchors->to(in.compute).contiguous();
+  in.points = s.points.to(in.compute).contiguous();
+  in.weights = s.weights.to(in.compute).contiguous();
+  if (s.anchors.defined()) in.anchors = s.anchors.to(in.compute).contiguous();
   if (in.paired) {
-    TORCH_CHECK(pair_value->scalar_type() == at::kLong && pair_query->scalar_type() == at::kLong && pair_value->is_cuda() &&
-                pair_query->is_cuda() && pair_value->sizes() == pair_query->sizes(), "pair_value and pair_query must be (K,) int64 on the device of value");
-    in.pair_value = pair_value->contiguous();
-    in.pair_query = pair_query->contiguous();
+    TORCH_CHECK(s.pair_value.scalar_type() == at::kLong && s.pair_query.scalar_type() == at::kLong && s.pair_value.is_cuda() &&
+                s.pair_query.is_cuda() && s.pair_value.sizes() == s.pair_query.sizes(), "pair_value and pair_query must be (K,) int64 on the device of value");
+    in.pair_value = s.pair_value.contiguous();
+    in.pair_query = s.pair_query.contiguous();
   }
   return in;
 }
@@ -117,7 +113,8 @@ void fill_call(Inputs& in, at::IntArrayRef shapes) {
 
 void check(cudaError_t error) { TORCH_CHECK(error == cudaSuccess, "deformable attention: ", cudaGetErrorString(error)); }
 
-Tensor forward(Inputs in, at::IntArrayRef shapes) {
+Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling) {
+  Inputs in = read_inputs(value, sampling, static_cast<int64_t>(shapes.size()) / 2);
   const c10::cuda::CUDAGuard guard(in.value.device());
   fill_call(in, shapes);
   const std::vector<int64_t> sizes = {in.points.size(0), in.points.size(1), in.value.size(2) * in.value.size(3)};
@@ -128,11 +125,9 @@ Tensor forward(Inputs in, at::IntArrayRef shapes) {
   return out.to(in.value.scalar_type());
 }
 
-struct Gradients {
-  Tensor value, points, weights, anchors;
-};
-
-Gradients backward(Inputs in, at::IntArrayRef shapes, const Tensor& grad_out, bool with_anchors) {
+Gradients backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling,
+                   bool with_anchors) {
+  Inputs in = read_inputs(value, sampling, static_cast<int64_t>(shapes.size()) / 2);
   const c10::cuda::CUDAGuard guard(in.value.device());
   fill_call(in, shapes);
   Gradients g;
@@ -152,54 +147,7 @@ Gradients backward(Inputs in, at::IntArrayRef shapes, const Tensor& grad_out, bo
   return g;
 }
 
-Tensor plain(const Tensor& value, at::IntArrayRef shapes, const Tensor& locations, const Tensor& weights) {
-  return forward(read_inputs(value, shapes, locations, weights, {}, {}, {}), shapes);
-}
-
-std::tuple<Tensor, Tensor, Tensor> plain_backward(const Tensor& grad, const Tensor& value, at::IntArrayRef shapes,
-                                                  const Tensor& locations, const Tensor& weights) {
-  const Gradients g = backward(read_inputs(value, shapes, locations, weights, {}, {}, {}), shapes, grad, false);
-  return {g.value.to(value.scalar_type()), g.points.to(locations.scalar_type()), g.weights.to(weights.scalar_type())};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> cast_back(const Gradients& g, const Tensor& value, const Tensor& offsets,
-                                                     const Tensor& logits, const Tensor& references) {
-  const Tensor anchors = g.anchors.defined() ? g.anchors.to(references.scalar_type()) : at::empty({0}, references.options());
-  return {g.value.to(value.scalar_type()), g.points.to(offsets.scalar_type()), g.weights.to(logits.scalar_type()), anchors};
-}
-
-Tensor fused(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits, const Tensor& references) {
-  return forward(read_inputs(value, shapes, offsets, logits, references, {}, {}), shapes);
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> fused_backward(const Tensor& grad, const Tensor& value, at::IntArrayRef shapes,
-                                                          const Tensor& offsets, const Tensor& logits,
-                                                          const Tensor& references, bool with_reference) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references, {}, {});
-  return cast_back(backward(std::move(in), shapes, grad, with_reference), value, offsets, logits, references);
-}
-
-Tensor packed(const Tensor& value, at::IntArrayRef shapes, const Tensor& offsets, const Tensor& logits,
-              const Tensor& references, const Tensor& pair_value, const Tensor& pair_query) {
-  return forward(read_inputs(value, shapes, offsets, logits, references, pair_value, pair_query), shapes);
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> packed_backward(const Tensor& grad, const Tensor& value, at::IntArrayRef shapes,
-                                                           const Tensor& offsets, const Tensor& logits,
-                                                           const Tensor& references, const Tensor& pair_value,
-                                                           const Tensor& pair_query, bool with_reference) {
-  Inputs in = read_inputs(value, shapes, offsets, logits, references, pair_value, pair_query);
-  return cast_back(backward(std::move(in), shapes, grad, with_reference), value, offsets, logits, references);
-}
-
 }  // namespace
 }  // namespace focal
 
-TORCH_LIBRARY_IMPL(focaldistiller, CUDA, m) {
-  m.impl("ms_deform_attn", focal::plain);
-  m.impl("ms_deform_attn_backward", focal::plain_backward);
-  m.impl("ms_deform_attn_fused", focal::fused);
-  m.impl("ms_deform_attn_fused_backward", focal::fused_backward);
-  m.impl("ms_deform_attn_packed", focal::packed);
-  m.impl("ms_deform_attn_packed_backward", focal::packed_backward);
-}
+TORCH_LIBRARY_IMPL(focaldistiller, CUDA, m) { focal::Doors<focal::forward, focal::backward>::register_in(m); }

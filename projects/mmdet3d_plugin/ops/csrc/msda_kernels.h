@@ -50,19 +50,15 @@ static void describe_levels(const Call<T>& call, Block<T>& b) {
   }
 }
 
-// Streams the cells that the next chunk of rows will look at into the cache while this one computes: the rows of a
-// chunk lie in one tile of the map, so this is a box around their centres. Single-level calls only.
-struct Prefetcher {
-  static constexpr int kHalo = 5;       // cells around the centres
+// Cells of level 0 around what a chunk of rows looks at; false if these lie too far apart for a box to be of use.
+struct Box {
+  static constexpr int kHalo = 5;  // cells around the centres
   static constexpr int kMostCells = 4096;
-  const char *base, *second;            // cell 0 of the maps to stream; second may be null
-  int64_t step, bytes;                  // from cell to cell; to fetch of each
-  int columns, x0, x1, y1, x, y, per_row;
+  int x0, x1, y0, y1;
 
   template <class T>
-  void aim(const Call<T>& call, int64_t first, int64_t last, int64_t rows) {
-    per_row = 0;
-    if (call.centre == nullptr || first >= last || rows <= 0) return;
+  bool surround(const Call<T>& call, int64_t first, int64_t last) {
+    if (call.centre == nullptr) return false;
     int left = 1 << 15, right = 0, top = 1 << 15, bottom = 0;
     for (int64_t at = first; at < last; at++) {
       const int cx = call.centre[at] & 0xffff, cy = call.centre[at] >> 16;
@@ -72,28 +68,50 @@ struct Prefetcher {
       bottom = cy > bottom ? cy : bottom;
     }
     const Level level = call.levels[0];
-    columns = level.width;
-    x = x0 = left > kHalo ? left - kHalo : 0;
-    y = top > kHalo ? top - kHalo : 0;
+    x0 = left > kHalo ? left - kHalo : 0;
+    y0 = top > kHalo ? top - kHalo : 0;
     x1 = right + kHalo < level.width ? right + kHalo : level.width - 1;
     y1 = bottom + kHalo < level.height ? bottom + kHalo : level.height - 1;
-    const int64_t cells = static_cast<int64_t>(x1 - x0 + 1) * (y1 - y + 1);
-    if (cells <= kMostCells) per_row = static_cast<int>((cells + rows - 1) / rows);
+    return cells() <= kMostCells;
+  }
+
+  int64_t cells() const { return static_cast<int64_t>(x1 - x0 + 1) * (y1 - y0 + 1); }
+};
+
+// Streams the cells that the next chunk of rows will look at into the cache while this one computes: the rows of a
+// chunk lie in one tile of the map, so this is a box around their centres. Single-level calls only.
+struct Prefetcher {
+  const char *base, *second;            // cell 0 of the maps to stream; second may be null
+  int64_t step, bytes;                  // from cell to cell; to fetch of each
+  Box box;
+  int columns, x, y, per_row;
+
+  template <class T>
+  void aim(const Call<T>& call, int64_t first, int64_t last, int64_t rows) {
+    per_row = 0;
+    if (first >= last || rows <= 0 || !box.surround(call, first, last)) return;
+    columns = call.levels[0].width;
+    x = box.x0;
+    y = box.y0;
+    per_row = static_cast<int>((box.cells() + rows - 1) / rows);
   }
 
   // To be called once per row.
   void advance() {
-    for (int k = 0; k < per_row && y <= y1; k++) {
-      const int64_t at = (static_cast<int64_t>(y) * columns + x) * step;
-      for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(base + at + o, 0, 2);
-      if (second) {
-        for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(second + at + o, 1, 2);
-      }
-      if (++x > x1) {
-        x = x0;
+    for (int k = 0; k < per_row && y <= box.y1; k++) {
+      fetch((static_cast<int64_t>(y) * columns + x) * step);
+      if (++x > box.x1) {
+        x = box.x0;
         y++;
       }
     }
+  }
+
+  // Asks for what lies `at` bytes from the begin of the maps.
+  void fetch(int64_t at) const {
+    for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(base + at + o, 0, 2);
+    if (!second) return;
+    for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(second + at + o, 1, 2);
   }
 };
 
@@ -265,6 +283,39 @@ static void plan_rows(const Call<T>& call, int64_t map, const Span& span, Block<
   list_live(b, groups, n);
 }
 
+template <class T>
+static int rows_per_block(const Call<T>& call, int heads) {
+  const int points = call.num_levels * call.num_points * heads;
+  return kFill / points > 1 ? kFill / points : 1;
+}
+
+// Asks for all cells that rows [first, last) will read, for rows that look anywhere on the map. Done for many rows before
+// the first of them is computed: requests overlap far better with each other than with loads that wait for them.
+template <class T>
+static void fetch_rows(const Call<T>& call, int64_t map, const Span& all, const Prefetcher& maps, Block<T>& b) {
+  const int n = call.num_levels * call.num_points, rows = rows_per_block(call, all.heads);
+  const int64_t cell = maps.step / sizeof(T), head_bytes = call.channels * sizeof(T);
+  Prefetcher head = maps;
+  head.bytes = head_bytes;
+  for (int64_t at = 0; at < all.count; at += rows) {
+    const Span span{all.first + at, static_cast<int>(all.count - at < rows ? all.count - at : rows), all.head, all.heads};
+    plan_rows<T, false>(call, map, span, b, static_cast<int32_t>(cell));
+    for (int j = 0; j < span.count * span.heads * n; j++) {
+      for (int c = 0; c < 4; c++) head.fetch(b.index[c][j] * static_cast<int64_t>(sizeof(T)) + j / n % span.heads * head_bytes);
+    }
+  }
+}
+
+// What must be asked for before a chunk is computed: everything that the chunk before it could not stream.
+template <class T>
+static void fetch_chunk(const Call<T>& call, int64_t map, const Span& chunk, Prefetcher& ahead, Block<T>& b) {
+  Box box;
+  if (!box.surround(call, chunk.first, chunk.first + chunk.count)) return fetch_rows(call, map, chunk, ahead, b);
+  if (chunk.first > call.row_begin[map]) return;
+  ahead.aim(call, chunk.first, chunk.first + chunk.count, 1);
+  ahead.advance();
+}
+
 // ---------------------------------------------------------------------------------------------------- slices
 
 template <class T>
@@ -401,12 +452,6 @@ FOCAL_INLINE void with_vectors(int64_t vectors, Body body) {
   body(Constant<1>{});
 }
 
-template <class T>
-static int rows_per_block(const Call<T>& call, int heads) {
-  const int points = call.num_levels * call.num_points * heads;
-  return kFill / points > 1 ? kFill / points : 1;
-}
-
 template <class T, int NV, Sink SINK>
 static void forward_rows_direct(const Call<T>& call, int64_t map, int64_t first, int64_t last, Prefetcher& ahead,
                                 Block<T>& b) {
@@ -431,12 +476,14 @@ template <class T>
 static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int64_t last, char* scratch) {
   Block<T>& b = *Arena{scratch}.take<Block<T>>(1);
   describe_levels(call, b);
-  const int64_t bytes = call.heads * call.channels * sizeof(T);
+  const int heads = static_cast<int>(call.heads);
+  const int64_t bytes = heads * call.channels * sizeof(T);
   Prefetcher ahead{static_cast<const char*>(call.value) + map * call.cells * bytes, nullptr, bytes, bytes};
   const bool streamed = is_streamed(call);
-  for (int64_t at = first; at < last; at += kChunk) {
-    const int64_t end = at + kChunk < last ? at + kChunk : last;
-    const int64_t map_end = call.row_begin[map + 1], next_end = end + kChunk < map_end ? end + kChunk : map_end;
+  for (int64_t at = first; at < last; at += kForwardWalk.chunk) {
+    const int64_t end = at + kForwardWalk.chunk < last ? at + kForwardWalk.chunk : last;
+    const int64_t map_end = call.row_begin[map + 1], next_end = end + kForwardWalk.chunk < map_end ? end + kForwardWalk.chunk : map_end;
+    fetch_chunk(call, map, {at, static_cast<int>(end - at), 0, heads}, ahead, b);
     ahead.aim(call, end, next_end, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
       if (streamed) forward_rows_direct<T, nv.value, Sink::streamed>(call, map, at, end, ahead, b);
@@ -648,15 +695,17 @@ static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin
   const int64_t step = call.heads * call.channels, base = map * call.cells * step + head_begin * call.channels;
   const T* values = static_cast<const T*>(call.value) + base;
   T* grad_values = static_cast<T*>(call.grad_value) + base;
-  const int64_t bytes = (head_end - head_begin) * call.channels * sizeof(T);
+  const int heads = static_cast<int>(head_end - head_begin);
+  const int64_t bytes = heads * call.channels * sizeof(T);
   Prefetcher ahead{reinterpret_cast<const char*>(values), reinterpret_cast<const char*>(grad_values),
                    static_cast<int64_t>(step * sizeof(T)), bytes};
   const int64_t last = call.row_begin[map + 1];
-  for (int64_t at = call.row_begin[map]; at < last; at += kChunk) {
-    const int64_t end = at + kChunk < last ? at + kChunk : last;
-    ahead.aim(call, end, end + kChunk < last ? end + kChunk : last, end - at);
+  for (int64_t at = call.row_begin[map]; at < last; at += kBackwardWalk.chunk) {
+    const int64_t end = at + kBackwardWalk.chunk < last ? at + kBackwardWalk.chunk : last;
+    fetch_chunk(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead, b);
+    ahead.aim(call, end, end + kBackwardWalk.chunk < last ? end + kBackwardWalk.chunk : last, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
-      backward_rows<T, nv.value>(call, map, at, end, head_begin, static_cast<int>(head_end - head_begin), values,
+      backward_rows<T, nv.value>(call, map, at, end, head_begin, heads, values,
                                  grad_values, static_cast<int32_t>(step), nullptr, ahead, b);
     });
   }

@@ -1,0 +1,182 @@
+#include "pages.h"
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/accumulate.h>
+
+#include <cstdlib>
+#include <mutex>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace focal {
+namespace {
+
+#if defined(__linux__)
+
+constexpr size_t kPage = size_t{2} << 20;
+
+// Whole huge pages, cleared by the system; null where there is none to be had.
+void* map_pages(size_t bytes) {
+  void* data = mmap(nullptr, bytes + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  char* const begin = static_cast<char*>(data);
+  char* const aligned = begin + (kPage - reinterpret_cast<uintptr_t>(begin) % kPage) % kPage;
+  if (aligned > begin) munmap(begin, aligned - begin);
+  if (begin + kPage > aligned) munmap(aligned + bytes, begin + kPage - aligned);
+  madvise(aligned, bytes, MADV_HUGEPAGE);
+  return aligned;
+}
+
+struct Block {
+  void* data;
+  size_t bytes;
+  bool cleared;      // has never been used
+  size_t asked = 0;  // what its present user wants of it
+};
+
+class Store {
+ public:
+  // Of the blocks that fit without wasting more than a quarter, the smallest; among equals, the last given.
+  Block take(size_t bytes) {
+    const size_t whole = (bytes + kPage - 1) / kPage * kPage;
+    {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      auto best = kept_.end();
+      for (auto block = kept_.begin(); block != kept_.end(); block++) {
+        const bool fits = block->bytes >= whole && block->bytes <= whole + whole / 4;
+        if (fits && (best == kept_.end() || block->bytes <= best->bytes)) best = block;
+      }
+      if (best != kept_.end()) {
+        const Block block = *best;
+        kept_.erase(best);
+        kept_bytes_ -= block.bytes;
+        return block;
+      }
+    }
+    return {map_pages(whole), whole, true};
+  }
+
+  // The oldest blocks make room.
+  void give(Block block) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    block.cleared = false;
+    kept_.push_back(block);
+    kept_bytes_ += block.bytes;
+    while (kept_bytes_ > most_) {
+      munmap(kept_.front().data, kept_.front().bytes);
+      kept_bytes_ -= kept_.front().bytes;
+      kept_.erase(kept_.begin());
+    }
+  }
+
+  // Never destroyed: tensors may outlive every static object.
+  static Store& get() {
+    static Store* const store = new Store;
+    return *store;
+  }
+
+ private:
+  static size_t most() {
+    const char* megabytes = std::getenv("FOCALDISTILLER_KEPT_MB");
+    return megabytes ? std::strtoull(megabytes, nullptr, 10) << 20 : kMostKeptBytes;
+  }
+
+  std::mutex mutex_;
+  std::vector<Block> kept_;
+  size_t kept_bytes_ = 0;
+  const size_t most_ = most();
+};
+
+// torch's own allocator with large blocks from the store.
+class Pages final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    if (bytes >= kKeptBytes) {
+      Block block = Store::get().take(bytes);
+      block.asked = bytes;
+      if (block.data) return hand_out(block);
+    }
+    cleared_ = false;
+    return c10::GetCPUAllocator()->allocate(bytes);
+  }
+
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+  // Was the block that this thread got last cleared by the system?
+  static bool cleared() { return cleared_; }
+
+ private:
+  static c10::DataPtr hand_out(const Block& block) {
+    cleared_ = block.cleared;
+    report(block.data, static_cast<int64_t>(block.asked));
+    return {block.data, new Block(block), &take_back, at::kCPU};
+  }
+
+  static void take_back(void* context) {
+    Block* const block = static_cast<Block*>(context);
+    report(block->data, -static_cast<int64_t>(block->asked));
+    Store::get().give(*block);
+    delete block;
+  }
+
+  static void report(void* data, int64_t bytes) {
+    if (c10::memoryProfilingEnabled()) c10::reportMemoryUsageToProfiler(data, bytes, 0, 0, at::kCPU);
+  }
+
+  static thread_local bool cleared_;
+};
+
+thread_local bool Pages::cleared_ = false;
+
+Pages& pages() {
+  static Pages* const pages = new Pages;
+  return *pages;
+}
+
+at::Tensor from_pages(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  return at::detail::empty_generic(sizes, &pages(), c10::DispatchKeySet(c10::DispatchKey::CPU),
+                                   c10::typeMetaToScalarType(options.dtype()), std::nullopt);
+}
+
+#endif
+
+bool is_large(at::IntArrayRef sizes, const at::TensorOptions& options) {
+#if defined(__linux__)
+  return c10::multiply_integers(sizes) * options.dtype().itemsize() >= kKeptBytes;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+at::Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
+#if defined(__linux__)
+  if (is_large(sizes, options)) return from_pages(sizes, options);
+#endif
+  return at::empty(sizes, options);
+}
+
+at::Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
+#if defined(__linux__)
+  if (is_large(sizes, options)) {
+    at::Tensor t = from_pages(sizes, options);
+    return Pages::cleared() ? t : t.zero_();
+  }
+#endif
+  return at::zeros(sizes, options);
+}
+
+c10::DataPtr fresh_bytes(size_t bytes) {
+#if defined(__linux__)
+  return pages().allocate(bytes);
+#else
+  return c10::GetCPUAllocator()->allocate(bytes);
+#endif
+}
+
+}  // namespace focal

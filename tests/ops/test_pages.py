@@ -1,0 +1,134 @@
+"""Memory of the compiled operators: what a call takes beside its results, and pages that are used again."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.ops import library
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_packed
+from tools.benchmark.msda import allowed_megabytes
+from tools.benchmark.timing import memory
+
+pytestmark = pytest.mark.skipif(
+    not library.serves(torch.empty(0)), reason='no compiler: the operators are not built'
+)
+ROOT = Path(__file__).resolve().parents[2]
+SHAPES = {'direct': [(90, 90)], 'slices': [(70, 90), (35, 45), (18, 23)]}
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A number of threads, for the time of a test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def make_inputs(kind: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Value (2, S, 8, 32), about 16 MB, and 4 points per level for each of 3000 queries."""
+    torch.manual_seed(0)
+    shapes = SHAPES[kind]
+    value = torch.randn(2, sum(h * w for h, w in shapes), 8, 32)
+    locations = torch.rand(2, 3000, 8, len(shapes), 4, 2)
+    return value, locations, torch.rand(locations.shape[:-1])
+
+
+@pytest.mark.parametrize('kind', SHAPES)
+@pytest.mark.parametrize('threads', [1, 2], indirect=True)
+def test_takes_little_beside_its_results(kind: str, threads: int) -> None:
+    leaves = [x.requires_grad_() for x in make_inputs(kind)]
+
+    def both() -> tuple[Tensor, ...]:
+        out = ms_deform_attn(leaves[0], SHAPES[kind], *leaves[1:])
+        return out.detach(), *torch.autograd.grad(out, leaves, torch.ones(()).expand_as(out))
+
+    grad_copy = 2 * 3000 * 256 * 4 / 1e6  # an expanded gradient is made contiguous
+    taken = memory(both, 'cpu')
+    assert taken.results > 20
+    assert taken.temporary - grad_copy < allowed_megabytes(leaves[0], threads)
+
+
+def test_the_packed_door_takes_little_beside_its_results() -> None:
+    value, locations, weights = make_inputs('slices')
+    offsets, logits = locations[:1], weights[:1].flatten(-2)
+    pair_value, pair_query = torch.ones(2, 3000).nonzero().unbind(1)
+
+    @torch.no_grad()
+    def forward() -> Tensor:
+        references = torch.rand(6000, 4, 2)
+        return ms_deform_attn_packed(
+            value, SHAPES['slices'], offsets, logits, references, pair_value, pair_query
+        )
+
+    taken = memory(forward, 'cpu')
+    assert taken.results == pytest.approx(3000 * 256 * 4 / 1e6)
+    assert taken.temporary < allowed_megabytes(value, torch.get_num_threads())
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_the_process_grows_by_no_more_than_that() -> None:
+    """The same, as the system sees it: whatever allocator was used."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'FOCALDISTILLER_KEPT_MB': '0'}
+    script = 'from tests.ops.test_pages import growth\nprint(growth("direct"), growth("slices"))'
+    done = subprocess.run([sys.executable, '-c', script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole_pages = 2 * 4  # each of the results and slices may end in a huge page of its own
+    assert all(float(beyond) < whole_pages for beyond in done.stdout.split())
+
+
+def growth(kind: str) -> float:
+    """Megabytes by which one call's peak exceeds its results and what is allowed beside them."""
+
+    def resident(key: str) -> float:
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(key))
+
+    torch.set_num_threads(1)
+    inputs = [x.requires_grad_() for x in make_inputs(kind)]
+    grad = torch.randn(2, 3000, 256)
+    few = [inputs[0], *(x.detach()[:, :20].requires_grad_() for x in inputs[1:])]
+    torch.autograd.grad(
+        ms_deform_attn(few[0], SHAPES[kind], *few[1:]), few, grad[:, :20]
+    )  # what is loaded once
+    before = resident('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5')
+    out = ms_deform_attn(inputs[0], SHAPES[kind], *inputs[1:])
+    grads = torch.autograd.grad(out, inputs, grad)
+    results = sum(x.nbytes / 1e6 for x in (out, *grads))
+    return resident('VmHWM') - before - results - allowed_megabytes(inputs[0], 1)
+
+
+def test_pages_given_back_are_used_again_and_cleared() -> None:
+    value, locations, weights = make_inputs('direct')
+    leaf = value.requires_grad_()
+
+    def gradient() -> Tensor:
+        out = ms_deform_attn(leaf, SHAPES['direct'], locations[:, :10], weights[:, :10])
+        return torch.autograd.grad(out, leaf, torch.ones_like(out))[0]
+
+    first = gradient()
+    expected, place = first.clone(), first.data_ptr()
+    first.fill_(float('nan'))
+    del first
+    again = gradient()
+    assert again.data_ptr() == place
+    assert torch.equal(again, expected)
+
+
+def test_results_are_ordinary_tensors() -> None:
+    value, locations, weights = make_inputs('direct')
+    out = ms_deform_attn(value, SHAPES['direct'], locations, weights)
+    assert out.nbytes >= 4 << 20
+    held, view = out.clone(), out[1]
+    del out
+    other = ms_deform_attn(value, SHAPES['direct'], locations.flip(1), weights)
+    assert torch.equal(view, held[1])  # a view keeps the pages
+    other.resize_(1).resize_(*held.shape)
+    assert other.share_memory_().is_shared()
