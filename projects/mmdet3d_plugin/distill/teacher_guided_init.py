@@ -50,19 +50,16 @@ def inherit_channels(student: nn.Module, expert: nn.Module) -> InheritReport:
         Weights of equal shape are 'copied', narrower ones 'resized'; those that the expert does not have in a shape
         from which channels can be taken are 'left'.
     """
-    layouts, theirs = input_layouts(expert, student), dict(expert.named_modules())
+    layouts, others = input_layouts(expert, student), dict(expert.named_modules())
     report = InheritReport()
     for path, layer in student.named_modules():
-        other = theirs.get(path)
         for name, mine in chain(layer.named_parameters(recurse=False), layer.named_buffers(recurse=False)):
-            full = f'{path}.{name}'
-            value = None if other is None else getattr(other, name, None)
-            value = None if value is None else first_channels(value, mine, layer, layouts.get(path), full)
+            full, theirs = f'{path}.{name}', getattr(others.get(path), name, None)
+            value = None if theirs is None else first_channels(theirs, mine, layer, layouts.get(path), full)
             if value is None:
                 report.left.append(full)
                 continue
-            kept = report.copied if getattr(other, name).shape == mine.shape else report.resized
-            kept.append(full)
+            (report.copied if theirs.shape == mine.shape else report.resized).append(full)
             mine.copy_(value)
     return report
 

@@ -17,6 +17,18 @@ def test_heatmaps_start_at_a_tenth_in_every_task() -> None:
         torch.testing.assert_close(probability, torch.full_like(probability, 0.1), atol=0.002, rtol=0)
 
 
+def test_first_heatmaps_are_a_tenth_nearly_everywhere() -> None:
+    """Not only on average: the focal loss grows with the square of a wrong probability."""
+    torch.manual_seed(0)
+    model = build_model(Config(dict(model=centerpoint_config())).model)
+    model.init_weights()
+    model.train()
+    for task in model.pts_bbox_head([torch.randn(2, 16, 12, 12)]):
+        probability = task[0]['heatmap'].sigmoid()
+        assert probability.quantile(0.05) > 0.05
+        assert probability.quantile(0.95) < 0.3
+
+
 def test_weights_of_mmdet3ds_own_head_fit() -> None:
     cfg = centerpoint_config()
     ours = build_model(Config(dict(model=cfg)).model)
