@@ -30,7 +30,7 @@ from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_view
 from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.engine.logs import start_logging
 from projects.mmdet3d_plugin.engine.op_counter import OpCounter
-from tools.benchmark.timing import Case, interleaved, machine, peak_megabytes, write_json
+from tools.benchmark.timing import Case, interleaved, machine, memory, write_json
 
 RECIPE = 'projects/configs/distiller/base_distill_small_fd3d.py'
 GOAL = 1.10
@@ -156,7 +156,7 @@ def measure_step(distiller: Distiller, batch: dict[str, Any], rounds: int, devic
         'student step': partial(student_step, distiller, batch),
         'distillation step': partial(distillation_step, distiller, batch),
     }
-    megabytes = {name: peak_megabytes(case, device) for name, case in cases.items()}
+    megabytes = {name: memory(case, device).peak for name, case in cases.items()}
     ms = interleaved(cases, dict.fromkeys(cases, rounds), device, warm_up=False)
     alone = ms['teacher forward'] + ms['student step']
     return {'ms': ms, 'peak_mb': megabytes, 'ratio': ms['distillation step'] / alone, 'goal': GOAL}
@@ -188,7 +188,7 @@ def measure_terms(
         costs[name] = {
             'forward_ms': ms['forward'],
             'backward_ms': max(ms['both'] - ms['forward'], 0.0),
-            'peak_mb': peak_megabytes(cases['both'], device),
+            'peak_mb': memory(cases['both'], device).peak,
         }
     return costs
 

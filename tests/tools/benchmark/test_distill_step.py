@@ -11,6 +11,7 @@ from projects.mmdet3d_plugin.distill.term import HEAD
 from tests.distill.readings import reading
 from tools.benchmark import distill_step
 from tools.benchmark.distill_step import build, main, make_sure, noise_step, run_term, term_cases
+from tools.benchmark.timing import Memory
 
 RECIPE = 'projects/configs/synthetic/distill_fd3d.py'
 TERMS = ['pv_generation_0', 'pv_generation_1', 'bev_generation', 'bev_focal']
@@ -63,7 +64,7 @@ def test_report_holds_the_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         distill_step, 'interleaved', lambda cases, *_, **__: {name: ms.get(name, 1.0) for name in cases}
     )
-    monkeypatch.setattr(distill_step, 'peak_megabytes', lambda case, device: 7.0)
+    monkeypatch.setattr(distill_step, 'memory', lambda case, device: Memory(7.0, 1.0))
     report = main(['--recipe', RECIPE, '--json', str(tmp_path / 'report.json')])
     assert report['ratio'] == pytest.approx(1.1)
     assert list(report['terms']) == [HEAD, *TERMS]
