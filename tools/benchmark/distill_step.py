@@ -226,7 +226,7 @@ def term_cases(distiller: Distiller, step: Step) -> Iterator[tuple[str, Case]]:
     for name in distiller.terms:
         term = distiller.distill[name]
         yield name, partial(run_term, term, step)
-        if term.loss.shared:
+        if term.loss.readers:
             with torch.no_grad():
                 term(step)
 
