@@ -34,7 +34,9 @@ def draw_importance(
     """
     shown, total = len(importance.weights), importance.total
     panels = Panels(1, 1, (width, round(width * view.aspect)))
-    ax = panels.add(0, 0, f'the {shown} most important of {total} voxels, by their weight $\\varphi$ (mean 1)')
+    ax = panels.add(
+        0, 0, f'the {shown} most important of {total} voxels, by their weight $\\varphi$ (mean 1)'
+    )
     draw_bev_axes(ax, (), points, view=view)
     scale = ScalarMappable(Normalize(0, importance.weights.max()), IMPORTANCE_COLOURS)
     order = np.argsort(importance.weights, kind='stable')

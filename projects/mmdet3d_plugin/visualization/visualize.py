@@ -139,7 +139,9 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
         view = View.of(pc_range, scene.forward)
         return draw_bev(classes, scene.points, scene.predicted, scene.truth, view)
     if kind in ('overview', 'cameras') and not scene.cameras:
-        raise UserError(f'{kind} needs the six cameras of nuScenes, which this dataset has not: draw --kinds bev')
+        raise UserError(
+            f'{kind} needs the six cameras of nuScenes, which this dataset has not: draw --kinds bev'
+        )
     if kind == 'overview':
         reach = float(max(abs(limit) for limit in (*pc_range[:2], *pc_range[3:5])))
         return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, reach)
@@ -193,7 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box that is drawn')
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, help='which pictures; all that there are by default')
+    parser.add_argument(
+        '--kinds', nargs='+', choices=KINDS, help='which pictures; all that there are by default'
+    )
     cli.run(_draw_from, parser.parse_args(argv))
 
 
