@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from projects.mmdet3d_plugin.visualization.bev_view import draw_bev
+from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
 from projects.mmdet3d_plugin.visualization.feature_view import (
@@ -17,6 +17,8 @@ from projects.mmdet3d_plugin.visualization.feature_view import (
 )
 from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR, draw_heatmap, feature_salience
 from projects.mmdet3d_plugin.visualization.lesson import BEV, CAMERAS, Comparison, Positions
+from projects.mmdet3d_plugin.visualization.lidar_lesson import Importance, Pivots
+from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions
 from projects.mmdet3d_plugin.visualization.region_view import NOTHING, draw_camera_regions, tint
@@ -211,3 +213,42 @@ def test_scores_are_written_at_the_boxes() -> None:
     found = BoxSet(boxes(0, 15).boxes, np.array([0]), np.array([0.57]))
     figure = draw_overview(rig(), CLASSES, None, found, boxes(0, 15), width=700, scores=True)
     assert [text.get_text() for ax in figure.axes for text in ax.texts].count('57') == 1
+
+
+KITTI_RANGE = [0, -16, -3, 32, 16, 1]
+
+
+def test_view_of_a_lidar_detector_is_its_range_with_the_ego_car(tmp_path: Path) -> None:
+    view = View.of(KITTI_RANGE, forward=0.0)
+    assert view.limits == (-3.0, -16, 32, 16)
+    path = save_figure(draw_bev(CLASSES, None, boxes(20, 10), view=view, size=700), tmp_path / 'bev.png')
+    height, width = cv2.imread(str(path)).shape[:2]
+    assert width == 700
+    scene = (width - 12) * 32 / 35
+    found = pixels_of(path, class_colour('car'))
+    place = found[found[:, 1] < 0.9].mean(axis=0) * (width, height)  # below is the legend
+    assert abs(place[0] - (6 + (20 + 3) / 35 * (width - 12))) < 20  # the heading pulls the mean a little
+    assert abs(place[1] - (6 + (16 - 10) / 32 * scene)) < 5
+
+
+def test_important_voxels_are_coloured_where_they_are(tmp_path: Path) -> None:
+    centres = np.array([[10.0, 8.0], [30.0, -10.0]])
+    importance = Importance('t', centres, np.array([0.2, 1.8]), centres[:, None], (2.0, 2.0), 7)
+    figure = draw_importance(importance, None, NOTHING, View.of(KITTI_RANGE, 0.0), width=700)
+    picture = cv2.imread(str(save_figure(figure, tmp_path / 'voxels.png'))).astype(int)
+    blue, green, red = picture[:, :660].transpose(2, 0, 1)
+    rows, columns = np.nonzero((red > 180) & (green > 180) & (blue < 90))  # the heavy one is yellow
+    assert abs(columns.mean() / 700 - 33 / 35) < 0.02
+    assert abs((rows.mean() - 28) / (700 * 32 / 35) - 26 / 32) < 0.02
+
+
+def test_heatmaps_and_weights_stand_side_by_side(tmp_path: Path) -> None:
+    teacher, student, weight = np.zeros((8, 8)), np.zeros((4, 4)), np.zeros((8, 8))
+    teacher[7, 0], student[0, 3], weight[0, 0] = 1.0, 1.0, 1.0
+    pivots = Pivots('t', teacher, student, weight, KITTI_RANGE, KITTI_RANGE)
+    figure = draw_pivots(pivots, NOTHING, forward=0.0, width=160)
+    picture = cv2.imread(str(save_figure(figure, tmp_path / 'maps.png')))
+    bright = picture[32:184].min(axis=2) > 120
+    corners = [bright[:20, 8:24], bright[-25:, 300:335], bright[-20:, 340:356]]
+    assert all(corner.mean() > 0.6 for corner in corners)
+    assert bright[:, :500].mean() < 0.12

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.engine.build import build_model, build_split
 from projects.mmdet3d_plugin.engine.config import load_config
 from projects.mmdet3d_plugin.engine.errors import UserError
@@ -23,6 +24,7 @@ from projects.mmdet3d_plugin.visualization.visualize import (
 )
 
 STUDENT = 'projects/configs/synthetic/bevformer_student.py'
+PILLARS = 'projects/configs/synthetic/kitti_pointpillars_student_4x.py'
 PC_RANGE = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
 
 
@@ -52,6 +54,34 @@ def test_detector_and_its_feature_are_drawn(tiny_nuscenes: Path, checkpoint: Pat
 def test_heatmap_needs_a_detector(tiny_nuscenes: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match='give a checkpoint'):
         main([STUDENT, '--data-root', str(tiny_nuscenes), '--out', str(tmp_path), '--kinds', 'heatmap'])
+
+
+def test_lidar_detector_is_drawn_from_above_only(
+    synthetic_kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    weights = tmp_path / 'pillars.pth'
+    torch.save({'state_dict': build_model(load_config(PILLARS).model).state_dict(), 'meta': {}}, weights)
+    command = [PILLARS, str(weights), '--data-root', str(synthetic_kitti), '--out', str(tmp_path / 'out')]
+    main([*command, '--samples', '1'])
+    (path,) = (tmp_path / 'out').iterdir()
+    assert path.stem.endswith('_bev')
+    assert cv2.imread(str(path)).std() > 5
+    assert '1 pictures' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='six cameras of nuScenes'):
+        main([*command, '--samples', '1', '--kinds', 'overview'])
+
+
+def test_scene_of_kitti_has_the_labels_of_its_classes(synthetic_kitti: Path) -> None:
+    dataset = build_split(load_config(PILLARS, data_root=synthetic_kitti), 'val', test_mode=True)
+    scene = read_scene(dataset, 0)
+    low, high = np.array(dataset.pc_range).reshape(2, 3)[:, :2]
+    labels = lidar_boxes(dataset.data_infos[0])
+    wanted = labels[((labels[:, :2] > low) & (labels[:, :2] < high)).all(1)]
+    np.testing.assert_allclose(np.sort(scene.truth.boxes[:, 0]), np.sort(wanted[:, 0]), rtol=1e-5)
+    assert scene.truth.labels.min() >= 0
+    assert scene.points.shape[1] == 4
+    assert np.abs(scene.points[:, :2]).max() < 200
+    assert (scene.cameras, scene.forward) == ({}, 0.0)
 
 
 def test_detector_sees_the_frames_before(

@@ -76,6 +76,20 @@ def test_what_is_untrained_in_an_exported_student_is_left_out(
     assert height > 1.5 * width  # one column: the teacher
 
 
+@pytest.mark.parametrize(('recipe', 'term'), [('pointdistiller', 'local'), ('sparsekd', 'logit')])
+def test_lidar_recipe_shows_what_it_weighs(
+    synthetic_kitti: Path, tmp_path: Path, recipe: str, term: str
+) -> None:
+    config = f'projects/configs/synthetic/kitti_distill_{recipe}.py'
+    weights = build_distiller(load_config(config, TEACHER)).state_dict()
+    torch.save({'state_dict': weights, 'meta': {}}, tmp_path / 'pair.pth')
+    out = tmp_path / 'out'
+    pictures = run(config, tmp_path / 'pair.pth', synthetic_kitti, out, '--cfg-options', *RANDOM_TEACHER)
+    assert list(pictures) == [f'00002_{term}']
+    assert pictures[f'00002_{term}'].std() > 5
+    assert f'<td>{term}</td><td>elsewhere</td><td>-</td>' in (out / 'index.html').read_text()
+
+
 def test_samples_are_neither_jittered_nor_replaced(tiny_nuscenes: Path) -> None:
     recipe = load_config(HEATMAP, data_root=tiny_nuscenes)
     jitter = dict(type='PhotoMetricDistortionMultiView')

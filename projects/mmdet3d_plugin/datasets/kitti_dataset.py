@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.datasets import KittiDataset
 
@@ -41,6 +42,8 @@ class KittiFrames(KittiDataset):
     """
 
     CLASSES = ('Pedestrian', 'Cyclist', 'Car')
+    FORWARD = 0.0  # KITTI's cars drive along x, in radians counter-clockwise from x
+    POINT_DIM = 4  # numbers per point in its files
     CREATE_OPTIONS = 'kitti'  # how tools/create_data.py makes its info files
 
     def __init__(
@@ -91,6 +94,16 @@ class KittiFrames(KittiDataset):
     def get_data_info(self, index: int) -> dict[str, Any]:
         """What the pipeline starts from: paths, calibration and, in training, ground truth."""
         return dict(super().get_data_info(index), pc_range=list(self.pc_range))
+
+    def get_frame(self, index: int) -> dict[str, Any]:
+        """What there is to draw: the file of the point cloud and, where there are labels, the boxes of its classes."""
+        frame = dict(pts_filename=self._get_pts_filename(self.data_infos[index]['image']['image_idx']))
+        if 'annos' in self.data_infos[index]:
+            annos = self.get_ann_info(index)
+            known = annos['gt_labels_3d'] >= 0
+            boxes = annos['gt_bboxes_3d'][torch.from_numpy(known)]
+            frame['ann_info'] = dict(gt_bboxes_3d=boxes, gt_labels_3d=annos['gt_labels_3d'][known])
+        return frame
 
     def evaluate(
         self, results: Sequence[dict[str, Any]], out_dir: str | None = None, full: bool | None = None

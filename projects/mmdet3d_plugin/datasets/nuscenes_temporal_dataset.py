@@ -56,6 +56,8 @@ class NuScenesTemporalDataset(Dataset):
         filter_empty: in training, replace samples without a box of these classes by another one.
     """
 
+    FORWARD = np.pi / 2  # nuScenes' cars drive along y, in radians counter-clockwise from x
+    POINT_DIM = 5  # numbers per point in its files
     CREATE_OPTIONS = (
         'nuscenes --version v1.0-trainval (or v1.0-mini)'  # how tools/create_data.py makes its info files
     )

@@ -1,6 +1,7 @@
-"""The scene from above: LiDAR points, boxes, range rings, the ego car. Up is forward."""
+"""The scene from above: LiDAR points, boxes, range rings, the ego car. Up is y of the LiDAR frame."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +25,43 @@ from projects.mmdet3d_plugin.visualization.style import (
 
 POINT_COLOURS = LinearSegmentedColormap.from_list('height', ['#3a5068', '#4f7696', '#8fb4cf', '#e2edf5'])
 GROUND, TREE_TOP = -2.0, 2.5
+UP = np.pi / 2
+EGO_REACH = 3.0
+"""Metres around the origin that show the ego car."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen from above.
+
+    Args:
+        limits: x0, y0, x1, y1 in metres, LiDAR frame.
+        forward: where the ego car drives, radians counter-clockwise from x: y on nuScenes, x on KITTI.
+    """
+
+    limits: tuple[float, float, float, float]
+    forward: float = UP
+
+    @classmethod
+    def around(cls, reach: float) -> 'View':
+        """A square with the ego car in its middle, ``reach`` metres to each border."""
+        return cls((-reach, -reach, reach, reach))
+
+    @classmethod
+    def of(cls, pc_range: Sequence[float], forward: float = UP) -> 'View':
+        """The range x0, y0, z0, x1, y1, z1 of a detector, and the ego car."""
+        low = [min(limit, -EGO_REACH) for limit in pc_range[:2]]
+        high = [max(limit, EGO_REACH) for limit in pc_range[3:5]]
+        return cls((*low, *high), forward)
+
+    @property
+    def aspect(self) -> float:
+        """Height by width."""
+        x0, y0, x1, y1 = self.limits
+        return (y1 - y0) / (x1 - x0)
+
+
+NUSCENES_VIEW = View.around(51.2)
 
 
 def heading_lines(boxes: np.ndarray) -> np.ndarray:
@@ -67,12 +105,15 @@ def draw_rings(ax: Axes, reach: float, step: float = 10.0) -> None:
             color=FAINT_INK,
             fontsize=7,
             ha='center',
+            clip_on=True,
         )
 
 
-def draw_ego(ax: Axes) -> None:
-    """The recording car: an arrow head in a footprint of its size."""
-    body = np.array([(-0.9, -2.9), (0.9, -2.9), (0.9, 0.7), (0, 1.7), (-0.9, 0.7)])
+def draw_ego(ax: Axes, forward: float = UP) -> None:
+    """The recording car: an arrow head in a footprint of its size; ``forward`` as in :class:`View`."""
+    ahead = np.array([np.cos(forward), np.sin(forward)])
+    right = np.array([ahead[1], -ahead[0]])
+    body = np.array([(-0.9, -2.9), (0.9, -2.9), (0.9, 0.7), (0, 1.7), (-0.9, 0.7)]) @ np.stack([right, ahead])
     ax.add_patch(Polygon(body, closed=True, facecolor=INK, edgecolor='none', zorder=5))
 
 
@@ -107,29 +148,30 @@ def draw_bev_axes(
     points: np.ndarray | None = None,
     predicted: BoxSet | None = None,
     truth: BoxSet | None = None,
-    reach: float = 51.2,
+    view: View = NUSCENES_VIEW,
 ) -> None:
     """Draw a scene from above.
 
     Args:
-        ax: square axes.
+        ax: of the view's aspect.
         classes: names by label.
         points: (n, 3+) LiDAR points, metres.
         predicted: coloured by class. Without predictions, the true boxes take their place.
         truth: thin and white.
-        reach: metres from the ego car to each border.
+        view: what is seen.
     """
     style_axes(ax)
-    draw_rings(ax, reach)
+    x0, y0, x1, y1 = view.limits
+    draw_rings(ax, max(map(abs, view.limits)))
     if points is not None:
         draw_points(ax, points)
-    draw_ego(ax)
+    draw_ego(ax, view.forward)
     solid, thin = (truth, None) if predicted is None else (predicted, truth)
     if solid is not None:
         draw_boxes(ax, solid, classes)
     if thin is not None:
         draw_true_boxes(ax, thin)
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect='equal')
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')
 
 
 def draw_bev(
@@ -137,24 +179,25 @@ def draw_bev(
     points: np.ndarray | None = None,
     predicted: BoxSet | None = None,
     truth: BoxSet | None = None,
-    reach: float = 51.2,
+    view: View = NUSCENES_VIEW,
     size: int = 1000,
 ) -> Figure:
-    """The scene from above as a square picture with a legend; arguments as :func:`draw_bev_axes`.
+    """The scene from above with a legend; arguments as :func:`draw_bev_axes`.
 
     Args:
         size: width of the picture in pixels.
     """
     names = present_classes([predicted, truth], classes)
     legend, margin = legend_height(names, size), 6
-    height = size + legend
+    inner = size - 2 * margin
+    height = inner * view.aspect + 2 * margin + legend
     figure = new_figure(size, height)
     area = (
         margin / size,
         (legend + margin) / height,
-        1 - 2 * margin / size,
-        (size - 2 * margin) / height,
+        inner / size,
+        inner * view.aspect / height,
     )
-    draw_bev_axes(figure.add_axes(area), classes, points, predicted, truth, reach)
+    draw_bev_axes(figure.add_axes(area), classes, points, predicted, truth, view)
     add_legend(figure, names, predicted is not None and truth is not None)
     return figure

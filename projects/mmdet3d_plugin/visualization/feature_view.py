@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
-from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import GRID, name_camera
 from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
@@ -74,7 +74,7 @@ def gap_scale(comparison: Comparison) -> ScalarMappable:
 
 
 def draw_bev_comparison(
-    comparison: Comparison, pc_range: Sequence[float], truth: BoxSet, side: int = 500
+    comparison: Comparison, pc_range: Sequence[float], truth: BoxSet, forward: float = UP, side: int = 500
 ) -> Figure:
     """Above: BEV features in principal colours. Below: the region over the teacher's feature, and the gaps.
 
@@ -82,6 +82,7 @@ def draw_bev_comparison(
         comparison: of a term on BEV.
         pc_range: x0, y0, z0, x1, y1, z1 in metres: what the map covers.
         truth: true boxes in the LiDAR frame.
+        forward: where the ego car drives, radians from x.
         side: of each map in pixels.
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
@@ -89,16 +90,16 @@ def draw_bev_comparison(
     features = {'teacher': comparison.teacher, **comparison.pupils}
     for column, (name, feature) in enumerate(features.items()):
         title = colours.title if name == 'teacher' else name
-        show_bev(panels.add(0, column, title), colours(feature)[0], pc_range, truth)
+        show_bev(panels.add(0, column, title), colours(feature)[0], pc_range, truth, forward)
     ax = panels.add(1, 0, comparison.extent)
     show_salience(ax, comparison.teacher[0], pc_range, cmap='gray')
     region = np.zeros(comparison.teacher.shape[-2:]) if comparison.region is None else comparison.region[0]
-    show_bev(ax, tint(region), pc_range, truth)
+    show_bev(ax, tint(region), pc_range, truth, forward)
     outline(ax, region, pc_range)
     for column, name in enumerate(comparison.pupils, 1):
         ax = panels.add(1, column, gap_title(comparison, name))
         gap = comparison.gap_map(name)[0]
-        show_bev(ax, gap, pc_range, truth, cmap=scale.cmap, norm=scale.norm)
+        show_bev(ax, gap, pc_range, truth, forward, cmap=scale.cmap, norm=scale.norm)
         outline(ax, region, pc_range)
     if comparison.pupils:
         panels.colour_bar(1, 1, scale)
@@ -173,12 +174,19 @@ class Panels:
         return left / self._full[0], bottom / self._full[1], size[0] / self._full[0], size[1] / self._full[1]
 
 
-def show_bev(ax: Axes, picture: np.ndarray, pc_range: Sequence[float], truth: BoxSet, **style: Any) -> None:
-    """A BEV map (H, W) or picture (H, W, 3 or 4), forward up, cell by cell, with the true boxes in white."""
+def show_bev(
+    ax: Axes,
+    picture: np.ndarray,
+    pc_range: Sequence[float],
+    truth: BoxSet,
+    forward: float = UP,
+    **style: Any,
+) -> None:
+    """A BEV map (H, W) or picture (H, W, 3 or 4), y up, cell by cell, with the true boxes in white."""
     x0, y0, _, x1, y1, _ = pc_range
     ax.imshow(picture, origin='lower', extent=(x0, x1, y0, y1), interpolation='nearest', **style)
     draw_true_boxes(ax, truth)
-    draw_ego(ax)
+    draw_ego(ax, forward)
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')
 
 

@@ -19,6 +19,12 @@ from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.engine.inference import evaluating
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.lidar_lesson import (
+    Importance,
+    Pivots,
+    read_importance,
+    read_pivots,
+)
 
 CAMERAS, BEV, ELSEWHERE = 'cameras', 'bev', 'elsewhere'
 
@@ -45,9 +51,9 @@ class Comparison:
     Attributes:
         name: of the term.
         place: ``CAMERAS``, ``BEV``, or ``ELSEWHERE`` for features that are no maps.
-        teacher: (N, C, H, W).
-        student: (N, C, H, W) through the connector; None if only the generated feature is compared, or if the
-            connector is untrained.
+        teacher: (N, C, H, W); None where it is no tensor, but voxels or outputs of a head.
+        student: (N, C, H, W) through the connector; None if only the generated feature is compared, if the
+            connector is untrained, or for a loss that aligns by itself features of different widths.
         generated: (N, C, H, W), None for a term that generates nothing or with an untrained generator.
         region: (N, H, W) weights, None for a term that looks everywhere. Of a term that looks at the positions of
             queries: how much of their weight each cell gets, the largest being 1.
@@ -56,7 +62,7 @@ class Comparison:
 
     name: str
     place: str
-    teacher: np.ndarray
+    teacher: np.ndarray | None
     student: np.ndarray | None = None
     generated: np.ndarray | None = None
     region: np.ndarray | None = None
@@ -117,6 +123,8 @@ class Lesson:
         filled: (width, height) share of the padded images that is image; features of cameras cover all of it.
         queries: boxes that the distillation head found, with scores, None in a recipe without.
         positions: where its queries sample, None in a recipe without.
+        importance: of the terms that compare neighbourhoods of voxels.
+        pivots: of the terms that compare heatmaps of centre heads.
     """
 
     comparisons: list[Comparison]
@@ -124,6 +132,8 @@ class Lesson:
     filled: tuple[float, float] = (1.0, 1.0)
     queries: BoxSet | None = None
     positions: Positions | None = None
+    importance: Sequence[Importance] = ()
+    pivots: Sequence[Pivots] = ()
 
     def at(self, place: str) -> list[Comparison]:
         """The comparisons of maps in one place."""
@@ -144,9 +154,12 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
     with evaluating(distiller), _whole_maps(distiller), torch.random.fork_rng():
         torch.manual_seed(0)
         _, step = distiller.look(batch)
-        comparisons = [_compare(name, distiller.distill[name], step, trained) for name in distiller.terms]
+        terms = {name: distiller.distill[name] for name in distiller.terms}
+        comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
+        importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     limits = pc_range_of(step.batch['img_metas'])
     lesson = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
+    lesson |= dict(importance=importance, pivots=pivots)
     if step.queries is not None:
         lesson['queries'] = _boxes(step.queries, *_query_limits(distiller))
         lesson['positions'] = _positions(step, _focal_loss(distiller), limits)
@@ -184,14 +197,17 @@ def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
     of = term.loss.of
     generated = step.generated.get(of or name)
     believable = trained or not (list(term.parameters()) or of)
+    value = loss.item() if believable else None
+    if not isinstance(teacher, Tensor):
+        return Comparison(name, ELSEWHERE, None, loss=value)
     return Comparison(
         name=name,
         place=_place(teacher, step),
         teacher=_array(teacher),
-        student=_array(student) if believable and of is None else None,
+        student=_array(student) if believable and of is None and term.loss.takes_connector else None,
         generated=_array(generated) if trained and generated is not None else None,
         region=_region(term, step, teacher),
-        loss=loss.item() if believable else None,
+        loss=value,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from projects.mmdet3d_plugin.visualization.bev_view import draw_bev_axes
+from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev_axes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
 from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid
 from projects.mmdet3d_plugin.visualization.style import add_legend, legend_height, new_figure
@@ -45,6 +45,6 @@ def draw_overview(
     draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap, scores)
     left, bottom = margin + grid_width + gap, margin + legend
     bev = figure.add_axes((left / width, bottom / full_height, square / width, square / full_height))
-    draw_bev_axes(bev, classes, points, predicted, truth, reach)
+    draw_bev_axes(bev, classes, points, predicted, truth, View.around(reach))
     add_legend(figure, names, predicted is not None and truth is not None)
     return figure

@@ -25,6 +25,7 @@ CLASS_COLOURS = {
     'barrier': '#c2e34f',
     'motorcycle': '#ff5da2',
     'bicycle': '#b388ff',
+    'cyclist': '#b388ff',
     'pedestrian': '#3ddc84',
     'traffic_cone': '#ff5a3c',
 }
@@ -32,8 +33,8 @@ SPARE_COLOURS = ('#4aa8ff', '#3ddc84', '#b388ff', '#ff9f1c', '#ff5da2', '#ffd23f
 
 
 def class_colour(name: str) -> str:
-    """Hex colour of a class; names outside nuScenes get a stable spare colour."""
-    return CLASS_COLOURS.get(name) or SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)]
+    """Hex colour of a class; names outside nuScenes and KITTI get a stable spare colour."""
+    return CLASS_COLOURS.get(name.lower()) or SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)]
 
 
 def class_colours(labels: np.ndarray, classes: Sequence[str]) -> list[str]:

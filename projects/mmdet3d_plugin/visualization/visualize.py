@@ -27,7 +27,7 @@ from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.progress import track
 from projects.mmdet3d_plugin.engine.test import check_classes
-from projects.mmdet3d_plugin.visualization.bev_view import draw_bev
+from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras
 from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap
@@ -46,9 +46,10 @@ class Scene:
     """Everything there is to draw of one moment.
 
     Attributes:
-        cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)).
-        points: (n, 5) LiDAR points, metres, or None where the dataset has none.
+        cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)); empty for a dataset without the six of nuScenes.
+        points: (n, 4 or 5) LiDAR points, metres, or None where the dataset has none.
         truth: true boxes within the range.
+        forward: where the ego car drives, radians counter-clockwise from x of the LiDAR frame.
         predicted: detected boxes, None without a detector.
         bev: (C, H, W) BEV feature of the detector, None without one.
     """
@@ -56,6 +57,7 @@ class Scene:
     cameras: dict[str, tuple[np.ndarray, np.ndarray]]
     points: np.ndarray | None
     truth: BoxSet
+    forward: float
     predicted: BoxSet | None = None
     bev: np.ndarray | None = None
 
@@ -67,12 +69,16 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
         UserError: an image is missing.
     """
     frame = dataset.get_frame(index)
+    cameras = _read_cameras(frame) if 'img_filename' in frame else {}
+    points = Path(frame['pts_filename'])
+    cloud = np.fromfile(points, np.float32).reshape(-1, dataset.POINT_DIM) if points.is_file() else None
+    return Scene(cameras, cloud, _true_boxes(frame, dataset.pc_range), dataset.FORWARD)
+
+
+def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     projections = project_matrices(frame['cam_intrinsic'], frame['cam2lidar'])
     images = [_read_image(path) for path in frame['img_filename']]
-    cameras = {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
-    points = Path(frame['pts_filename'])
-    cloud = np.fromfile(points, np.float32).reshape(-1, 5) if points.is_file() else None
-    return Scene(cameras, cloud, _true_boxes(frame, dataset.pc_range))
+    return {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
 
 
 def _read_image(path: str) -> np.ndarray:
@@ -92,7 +98,7 @@ def _true_boxes(frame: dict[str, Any], pc_range: Sequence[float]) -> BoxSet:
 
 
 def _to_array(boxes: Any) -> np.ndarray:
-    """mmdet3d's boxes -> (n, 9) with gravity centres."""
+    """mmdet3d's boxes -> (n, 7 or 9) with gravity centres."""
     return torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).cpu().numpy().astype(float)
 
 
@@ -112,6 +118,7 @@ def detect(
     for i in range(first, index + 1):
         batch = unpack_batch(collate([dataset[i]], samples_per_gpu=1), launch)
         result = model(return_loss=False, **batch, **extra)[0]
+    result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
     bev = getattr(extra.get('memory'), 'bev', None)
     if bev is None:
@@ -128,18 +135,29 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
         classes: names by label.
         pc_range: x0, y0, z0, x1, y1, z1 in metres.
     """
-    reach = float(max(abs(limit) for limit in (*pc_range[:2], *pc_range[3:5])))
+    if kind == 'bev':
+        view = View.of(pc_range, scene.forward)
+        return draw_bev(classes, scene.points, scene.predicted, scene.truth, view)
+    if kind in ('overview', 'cameras') and not scene.cameras:
+        raise UserError(
+            f'{kind} needs the six cameras of nuScenes, which this dataset has not: draw --kinds bev'
+        )
     if kind == 'overview':
+        reach = float(max(abs(limit) for limit in (*pc_range[:2], *pc_range[3:5])))
         return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, reach)
     if kind == 'cameras':
         return draw_cameras(scene.cameras, classes, scene.predicted, scene.truth)
-    if kind == 'bev':
-        return draw_bev(classes, scene.points, scene.predicted, scene.truth, reach)
     if scene.bev is None:
         raise UserError('a heatmap is drawn over a BEV feature: give a checkpoint of a detector that has one')
     return draw_heatmap(
         scene.bev, heatmap_of(scene.truth, scene.bev.shape[1:], pc_range), pc_range, scene.truth
     )
+
+
+def kinds_of(scene: Scene) -> list[str]:
+    """The pictures that a scene has all parts of."""
+    missing = ('overview', 'cameras') * (not scene.cameras) + ('heatmap',) * (scene.bev is None)
+    return [kind for kind in KINDS if kind not in missing]
 
 
 def heatmap_of(truth: BoxSet, size: tuple[int, int], pc_range: Sequence[float]) -> np.ndarray:
@@ -177,7 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box that is drawn')
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, help='which pictures; all by default')
+    parser.add_argument(
+        '--kinds', nargs='+', choices=KINDS, help='which pictures; all that there are by default'
+    )
     cli.run(_draw_from, parser.parse_args(argv))
 
 
@@ -188,17 +208,18 @@ def _draw_from(arguments: argparse.Namespace) -> None:
     dataset = build_split(_seen_in_testing(cfg, arguments.split), 'test', test_mode=True)
     classes = classes_of(dataset)
     model = load_detector(cfg, arguments.checkpoint, classes, launch) if arguments.checkpoint else None
-    kinds = arguments.kinds or [kind for kind in KINDS if model is not None or kind != 'heatmap']
     indices = arguments.index or choose_samples(dataset, arguments.samples)
+    count = 0
     for index in track(indices, len(indices), 'drawing'):
         scene = read_scene(dataset, index)
         if model is not None:
             boxes, scene.bev = detect(model, dataset, index, launch)
             scene.predicted = boxes.above(arguments.score_thr)
-        for kind in kinds:
+        for kind in arguments.kinds or kinds_of(scene):
             figure = draw(kind, scene, classes, dataset.pc_range)
             save_figure(figure, Path(arguments.out) / f'{index:05d}_{kind}.jpg')
-    print(f'{len(indices) * len(kinds)} pictures in {arguments.out}')
+            count += 1
+    print(f'{count} pictures in {arguments.out}')
 
 
 def _seen_in_testing(cfg: Config, split: str) -> Config:

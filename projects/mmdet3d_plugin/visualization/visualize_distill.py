@@ -22,8 +22,11 @@ from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_confi
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.progress import track
+from projects.mmdet3d_plugin.visualization.bev_view import View
 from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparison, draw_camera_comparison
 from projects.mmdet3d_plugin.visualization.lesson import BEV, CAMERAS, Comparison, Lesson, read_lesson
+from projects.mmdet3d_plugin.visualization.lidar_lesson import Importance, Pivots
+from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions
 from projects.mmdet3d_plugin.visualization.region_view import draw_camera_regions
@@ -31,7 +34,9 @@ from projects.mmdet3d_plugin.visualization.report import Report
 from projects.mmdet3d_plugin.visualization.style import save_figure
 from projects.mmdet3d_plugin.visualization.visualize import Scene, choose_samples, read_scene
 
-AUGMENTATIONS = ('PhotoMetricDistortionMultiView',)
+AUGMENTATIONS = (
+    'PhotoMetricDistortionMultiView', 'ObjectSample', 'ObjectNoise', 'RandomFlip3D', 'GlobalRotScaleTrans', 'PointShuffle',
+)  # fmt: skip
 UNTRAINED = (
     'The checkpoint has no distill.* parts (an exported student, or one trained alone): connectors and generators are '
     'untrained, so what goes through them is left out.'
@@ -75,8 +80,12 @@ def draw_lesson(lesson: Lesson, scene: Scene, classes: Sequence[str]) -> Iterato
     for comparison in lesson.at(CAMERAS):
         figure = draw_camera_comparison(comparison, lesson.filled)
         yield Picture(comparison.name, f'{comparison.name}: image features, {_legend(comparison)}', figure)
+    for importance in lesson.importance:
+        yield _importance(importance, lesson, scene)
+    for pivots in lesson.pivots:
+        yield _pivots(pivots, scene)
     for comparison in lesson.at(BEV):
-        figure = draw_bev_comparison(comparison, lesson.pc_range, scene.truth)
+        figure = draw_bev_comparison(comparison, lesson.pc_range, scene.truth, scene.forward)
         yield Picture(comparison.name, f'{comparison.name}: BEV feature, {_legend(comparison)}', figure)
 
 
@@ -102,6 +111,21 @@ def _camera_region(comparison: Comparison, lesson: Lesson, scene: Scene, classes
     title = f'{comparison.name}, {comparison.extent}'
     figure = draw_camera_regions(scene.cameras, comparison.region, lesson.filled, classes, scene.truth, title)
     return Picture(f'{comparison.name}_region', f'{title}. Colour: weight; white: ground truth.', figure)
+
+
+def _importance(importance: Importance, lesson: Lesson, scene: Scene) -> Picture:
+    view = View.of(lesson.pc_range, scene.forward)
+    figure = draw_importance(importance, scene.points, scene.truth, view)
+    caption = (
+        f'{importance.name}: voxels that are compared, coloured by their weight; lines: from a few of them to the '
+        "nearest in the teacher's feature space; white: ground truth."
+    )
+    return Picture(importance.name, caption, figure)
+
+
+def _pivots(pivots: Pivots, scene: Scene) -> Picture:
+    caption = f'{pivots.name}: heatmaps of teacher and student, and the weight of each position; white: ground truth.'
+    return Picture(pivots.name, caption, draw_pivots(pivots, scene.truth, scene.forward))
 
 
 def _legend(comparison: Comparison) -> str:
@@ -169,7 +193,7 @@ def without_chance(cfg: Config, split: str) -> Config:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/visualize_distill.py."""
     parser = cli.make_parser(
-        'Draw what a recipe teaches: queries, regions, sampled positions, features and their gaps.',
+        'Draw what a recipe teaches: queries, regions, positions, voxels, heatmaps, features and their gaps.',
         'a recipe',
     )
     parser.add_argument('checkpoint', help='of a distillation with this recipe')
