@@ -18,7 +18,11 @@ def test_a_script_finds_the_modules_that_benchmarks_share(script: str) -> None:
     assert script in SCRIPTS
     alone = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
     done = subprocess.run(
-        [sys.executable, f'tools/benchmark/{script}', '--help'], cwd=ROOT, env=alone, capture_output=True, text=True
+        [sys.executable, f'tools/benchmark/{script}', '--help'],
+        cwd=ROOT,
+        env=alone,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert '--json' in done.stdout
