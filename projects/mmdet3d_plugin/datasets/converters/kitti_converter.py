@@ -235,6 +235,7 @@ class _Runs:
         if self.workers == 1 or len(items) < 2:
             yield from map(function, items)
             return
-        # Forked, so that workers need not import everything again.
-        with ProcessPoolExecutor(self.workers, get_context('fork')) as pool:
+        # Forked, so that workers need not import everything again; a fork has lost torch's threads and must not
+        # wait for them.
+        with ProcessPoolExecutor(self.workers, get_context('fork'), torch.set_num_threads, (1,)) as pool:
             yield from pool.map(function, items, chunksize=4)
