@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.regions import join_boxes
+from projects.mmdet3d_plugin.distill.regions import join_boxes, join_labels
 from projects.mmdet3d_plugin.distill.step import Step
 
 Heads = Sequence[Mapping[str, Tensor]]
@@ -33,7 +32,7 @@ def boxes_by_task(step: Step, heads: Heads) -> list[tuple[Tensor, Tensor]]:
     """
     device = heads[0]['heatmap'].device
     boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], device)
-    labels = torch.cat([labels.to(device) for labels in step.batch['gt_labels_3d']])
+    labels = join_labels(step.batch['gt_labels_3d'], device)
     found, first = [], 0
     for head in heads:
         after = first + head['heatmap'].shape[1]

@@ -1,13 +1,12 @@
 """The instances that regions are drawn for: ground truth, what the queries found, or both; and how far to trust them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
-from projects.mmdet3d_plugin.distill.regions import join_boxes
+from projects.mmdet3d_plugin.distill.regions import join_boxes, join_labels
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
@@ -136,18 +135,10 @@ def agreement(step: Step, distance: float) -> Tensor:
     """
     reading = reading_of(step)
     boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], reading.boxes.device)
-    labels = _join_labels(step.batch['gt_labels_3d'], reading.boxes.device)
+    labels = join_labels(step.batch['gt_labels_3d'], reading.boxes.device)
     right = reading.scores[-1, sample].gather(2, labels[:, None, None].expand(-1, reading.scores.shape[2], 1))
     gap = (reading.boxes[-1, sample, :, :2] - boxes[:, None, :2]).norm(dim=-1)
     return right.squeeze(-1) * torch.exp(-gap / distance)
-
-
-def _join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
-    return (
-        torch.cat([item.to(device) for item in labels])
-        if labels
-        else torch.zeros(0, dtype=torch.long, device=device)
-    )
 
 
 def query_agreement(step: Step, distance: float) -> Tensor:

@@ -88,6 +88,12 @@ def join_boxes(boxes: Sequence[Any], device: torch.device) -> tuple[Tensor, Tens
     return joined, torch.repeat_interleave(torch.arange(len(tensors), device=device), counts)
 
 
+def join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Put the labels of all samples, B of (n_i,), in one tensor (M,), in the order of :func:`join_boxes`."""
+    none = torch.zeros(0, dtype=torch.long, device=device)
+    return torch.cat([none, *(item.to(device) for item in labels)])
+
+
 def _gravity(boxes: Any) -> Tensor:
     if isinstance(boxes, Tensor):
         return boxes[:, :7]
