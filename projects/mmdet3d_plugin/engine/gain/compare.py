@@ -58,17 +58,18 @@ def report_results(plan: Plan, runner: StageRunner, console: Console) -> dict[st
 
 
 def _as_json(plan: Plan, summaries: Sequence[Summary]) -> dict[str, Any]:
+    """Plain data; files by name, since a record is read on other machines."""
     options = plan.options
     scale = options.scale
     return {
         'family': options.family.name,
         'metric': options.family.headline.title,
-        'world': str(options.world) if options.world else options.in_words(options.family.world.shown),
+        'world': options.world.name if options.world else options.in_words(options.family.world.shown),
         'world_seed': options.world_seed,
         'seeds': list(scale.seeds),
         'epochs': scale.epochs,
         'teacher_epochs': None if options.teacher else scale.teacher_epochs,
-        'teacher_checkpoint': str(options.teacher) if options.teacher else None,
+        'teacher_checkpoint': options.teacher.name if options.teacher else None,
         'overrides': [*scale.overrides, *options.overrides],
         'pairs': {summary.result.pair.teacher.name: as_json(summary) for summary in summaries},
     }
