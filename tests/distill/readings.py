@@ -6,7 +6,13 @@ from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 
 
 def reading(
-    boxes: torch.Tensor, scores: torch.Tensor, points: int = 2, heads: int = 1, layers: int = 1, seed: int = 0
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    points: int = 2,
+    heads: int = 1,
+    layers: int = 1,
+    seed: int = 0,
+    channels: int = 5,
 ) -> QueryReading:
     """A reading whose layers all found the same.
 
@@ -16,7 +22,8 @@ def reading(
         points: P.
         heads: M.
         layers: L.
-        seed: of locations and weights.
+        seed: of locations, weights and projections.
+        channels: C of the feature that is read; every head reads 3 values.
     """
     b, q = scores.shape[:2]
     generator = torch.Generator().manual_seed(seed)
@@ -26,5 +33,6 @@ def reading(
         scores=scores.expand(layers, *scores.shape),
         locations=torch.rand(*shape, 2, generator=generator, dtype=scores.dtype),
         weights=torch.rand(*shape, generator=generator, dtype=scores.dtype).softmax(-1),
+        projections=torch.randn(layers, 3 * heads, channels, generator=generator, dtype=scores.dtype),
         match=lambda gt, labels: [(torch.arange(len(one)), torch.arange(len(one))) for one in labels],
     )

@@ -11,6 +11,7 @@ from mmdet.models import DETECTORS
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.losses.focal_positions import COMPARE
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
@@ -70,7 +71,8 @@ def test_positions_are_those_that_the_attention_samples(build: Build) -> None:
     step = observe(distiller, paired_batch([0, 1]))
     handle.remove()
     found, _ = distiller.distill['head'](step)
-    value = attention.value_proj(step.expert['bev_embed']).transpose(1, 2).reshape(2 * 4, 8, 20, 24)
+    value = F.linear(step.expert['bev_embed'], found.projections[1], attention.value_proj.bias)
+    value = value.transpose(1, 2).reshape(2 * 4, 8, 20, 24)
     where = found.locations[1].permute(0, 2, 1, 3, 4).flatten(0, 1)
     sampled = F.grid_sample(value, where * 2 - 1, align_corners=False)
     weights = found.weights[1].permute(0, 2, 1, 3).flatten(0, 1)[:, None]
@@ -115,9 +117,11 @@ def test_scratch_head_starts_new_and_has_no_encoder(build: Build) -> None:
     assert not [name for name in same if 'sampling_offsets' not in name and 'attention_weights' not in name]
 
 
-def test_only_student_connector_and_generator_can_lower_the_focal_loss(build: Build) -> None:
+@pytest.mark.parametrize('compare', COMPARE)
+def test_only_student_connector_and_generator_can_lower_the_focal_loss(build: Build, compare: str) -> None:
     """The cheat that a shared, trainable value projection would allow: here there is nothing else to train."""
-    distiller = build(head=dict(init='scratch')).train()
+    terms = [*TERMS[:2], {**TERMS[2], 'compare': compare}]
+    distiller = build(head=dict(init='scratch'), terms=terms).train()
     losses = distiller(**paired_batch([0, 1]))
     losses['loss_kd_bev_focal'].backward()
     taught = {name for name, p in distiller.named_parameters() if p.grad is not None and p.grad.any()}
@@ -133,7 +137,7 @@ def test_no_gradient_reaches_the_reading(build: Build) -> None:
     distiller = build(head=dict(init='scratch')).train()
     found, _ = distiller.distill['head'](observe(distiller, paired_batch([0])))
     assert isinstance(found, QueryReading)
-    for name in ('boxes', 'scores', 'locations', 'weights'):
+    for name in ('boxes', 'scores', 'locations', 'weights', 'projections'):
         assert not getattr(found, name).requires_grad
 
 

@@ -18,6 +18,8 @@ class QueryReading:
         locations: (num_layers, B, Q, num_heads, num_points, 2) sampled positions, (x, y) in units of the BEV map's
             width and height.
         weights: (num_layers, B, Q, num_heads, num_points) attention, summing to 1 over the points of a head.
+        projections: (num_layers, V, C) matrices that turn the BEV feature into the values that a layer samples; head m
+            reads the m-th slice of their V outputs.
         match: pairs queries of the last layer with ground truth, ``(gt_bboxes_3d, gt_labels_3d) -> B pairs of
             (query indices, ground-truth indices)``.
     """
@@ -26,6 +28,7 @@ class QueryReading:
     scores: Tensor
     locations: Tensor
     weights: Tensor
+    projections: Tensor
     match: Callable[[Sequence, Sequence], Matches]
 
     @property

@@ -1,16 +1,19 @@
 """Focal positions: by hand, against grid_sample, and what they may not depend on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions, sampled_square
+from projects.mmdet3d_plugin.distill.losses.focal_positions import COMPARE, FocalPositions, sampled_square
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 from tests.distill.readings import reading
 
 L, B, Q, M, P = 3, 2, 6, 2, 4
+PER_QUERY = ('boxes', 'scores', 'locations', 'weights')
 
 
 def random_step(seed: int = 0, low: float = 0.0, dtype: torch.dtype = torch.float64) -> Step:
@@ -45,6 +48,8 @@ def naive(student: torch.Tensor, teacher: torch.Tensor, found: QueryReading, com
                         for f in (student, teacher)
                     ]
                     gap, weight = both[0] - both[1], found.weights[layer, b, q, m]
+                    if compare == 'values':
+                        gap = found.projections[layer, 3 * m : 3 * m + 3] @ gap
                     if compare == 'positions':
                         square += (gap.square().mean(0) * weight).sum() / M
                     else:
@@ -54,7 +59,7 @@ def naive(student: torch.Tensor, teacher: torch.Tensor, found: QueryReading, com
     return total
 
 
-@pytest.mark.parametrize('compare', ['positions', 'aggregated'])
+@pytest.mark.parametrize('compare', COMPARE)
 def test_equals_the_formula(compare: str) -> None:
     (student, teacher), step = features(), random_step()
     value = FocalPositions(compare=compare, min_score=0.0)(student, teacher, step=step)
@@ -66,31 +71,35 @@ def test_by_hand_on_one_cell() -> None:
     student, teacher = torch.zeros(1, 2, 1, 2), torch.tensor([[[[2.0, 0.0]], [[0.0, 4.0]]]])
     locations = torch.tensor([[0.25, 0.5], [0.75, 0.5]]).view(1, 1, 1, 1, 2, 2)
     weights = torch.tensor([0.25, 0.75]).view(1, 1, 1, 1, 2)
-    found = QueryReading(torch.zeros(1, 1, 1, 7), torch.full((1, 1, 1, 1), 0.3), locations, weights, None)
+    projections = torch.tensor([[[3.0, 0.0], [0.0, 0.0]]])
+    scores = torch.full((1, 1, 1, 1), 0.3)
+    found = QueryReading(torch.zeros(1, 1, 1, 7), scores, locations, weights, projections, None)
     step = Step({}, {}, {}, queries=found)
     value = FocalPositions()(student, teacher, step=step)
     assert value.item() == pytest.approx(0.25 * 4 / 2 + 0.75 * 16 / 2)
     # the sums are (0.25 * 2, 0.75 * 4) = (0.5, 3)
     value = FocalPositions(compare='aggregated')(student, teacher, step=step)
     assert value.item() == pytest.approx((0.25 + 9) / 2)
+    # the head takes in three times the first channel and nothing of the second
+    value = FocalPositions(compare='values')(student, teacher, step=step)
+    assert value.item() == pytest.approx(1.5**2 / 2)
 
 
-@pytest.mark.parametrize('compare', ['positions', 'aggregated'])
+@pytest.mark.parametrize('compare', COMPARE)
 def test_gradcheck(compare: str) -> None:
     (student, teacher), step = features(), random_step()
     loss = FocalPositions(compare=compare, min_score=0.0, top_k=2)
-    student = student[:, :2, :4, :4].clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: loss(s, teacher[:, :2, :4, :4], step=step), student)
+    student = student[:, :, :3, :3].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher[:, :, :3, :3], step=step), student)
 
 
-def test_batch_of_two_equals_two_singles() -> None:
+@pytest.mark.parametrize('compare', COMPARE)
+def test_batch_of_two_equals_two_singles(compare: str) -> None:
     (student, teacher), step = features(), random_step()
-    loss, found = FocalPositions(min_score=0.5), step.queries
+    loss, found = FocalPositions(min_score=0.5, compare=compare), step.queries
     singles = []
     for i in range(B):
-        one = QueryReading(
-            *(getattr(found, key)[:, i : i + 1] for key in ('boxes', 'scores', 'locations', 'weights')), None
-        )
+        one = replace(found, **{key: getattr(found, key)[:, i : i + 1] for key in PER_QUERY})
         singles.append(
             loss(student[i : i + 1], teacher[i : i + 1], step=Step({}, {}, {}, queries=one)).item()
         )
@@ -110,19 +119,17 @@ def test_equal_features_and_blind_experts_give_exact_zero_with_a_live_graph() ->
     assert FocalPositions()(student[:0], teacher[:0], step=nobody).item() == 0.0
 
 
-def test_only_the_best_queries_and_the_last_layers_count() -> None:
+@pytest.mark.parametrize('compare', COMPARE)
+def test_only_the_best_queries_and_the_last_layers_count(compare: str) -> None:
     (student, teacher), step = features(), random_step()
     found = step.queries
     best = found.confidence[-1].topk(2, dim=1).indices
-    picked = QueryReading(
-        *(
-            torch.stack([getattr(found, key)[1:, b, best[b]] for b in range(B)], dim=1)
-            for key in ('boxes', 'scores', 'locations', 'weights')
-        ),
-        None,
-    )
-    few = FocalPositions(top_k=2, layers=2, min_score=0.0)(student, teacher, step=step)
-    all_of_them = FocalPositions(min_score=0.0)(student, teacher, step=Step({}, {}, {}, queries=picked))
+    of_best = {
+        key: torch.stack([getattr(found, key)[1:, b, best[b]] for b in range(B)], dim=1) for key in PER_QUERY
+    }
+    picked = Step({}, {}, {}, queries=replace(found, projections=found.projections[1:], **of_best))
+    few = FocalPositions(top_k=2, layers=2, min_score=0.0, compare=compare)(student, teacher, step=step)
+    all_of_them = FocalPositions(min_score=0.0, compare=compare)(student, teacher, step=picked)
     torch.testing.assert_close(few, all_of_them)
 
 
@@ -132,13 +139,11 @@ def test_gate_counts_queries_far_from_ground_truth_less() -> None:
     far = step.queries.boxes.clone()
     far[..., 0] += 1e4
     far[:, :, :2] = step.queries.boxes[:, :, :2]
-    found = QueryReading(far, step.queries.scores, step.queries.locations, step.queries.weights, None)
+    found = replace(step.queries, boxes=far)
     gated = FocalPositions(min_score=0.0, gate=1.0)(
         student, teacher, step=Step(step.batch, {}, {}, queries=found)
     )
-    near = QueryReading(
-        *(getattr(found, key)[:, :, :2] for key in ('boxes', 'scores', 'locations', 'weights')), None
-    )
+    near = replace(found, **{key: getattr(found, key)[:, :, :2] for key in PER_QUERY})
     near_step = Step(step.batch, {}, {}, queries=near)
     torch.testing.assert_close(
         gated, FocalPositions(min_score=0.0, gate=1.0)(student, teacher, step=near_step)

@@ -111,9 +111,10 @@ class BEVFormerAdapter(HostAdapter):
     ) -> QueryReading:
         """Boxes, scores, and where each layer's cross-attention looked."""
         _, references = records[_DECODER]
+        attentions = [layer.attentions[1] for layer in head.transformer.decoder.layers]
         layers = [
-            _sampled(records, i, layer.attentions[1], references[i, ..., :2], head.bev_shape)
-            for i, layer in enumerate(head.transformer.decoder.layers)
+            _sampled(records, i, attention, references[i, ..., :2], head.bev_shape)
+            for i, attention in enumerate(attentions)
         ]
         scores, codes = predictions['all_cls_scores'].float(), predictions['all_bbox_preds'].float()
         return QueryReading(
@@ -121,6 +122,7 @@ class BEVFormerAdapter(HostAdapter):
             scores=scores.sigmoid(),
             locations=torch.stack([locations for locations, _ in layers]),
             weights=torch.stack([weights for _, weights in layers]),
+            projections=torch.stack([attention.value_proj.weight.float() for attention in attentions]),
             match=partial(head.match, predictions),
         )
 

@@ -1,6 +1,7 @@
 """Fine-grained positions: FD3D's focal distillation."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.instances import query_agreement, reading_of
@@ -9,7 +10,7 @@ from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn
 
-COMPARE = ('positions', 'aggregated')
+COMPARE = ('positions', 'aggregated', 'values')
 
 
 @LOSSES.register_module()
@@ -18,16 +19,17 @@ class FocalPositions(DistillLoss):
 
     Per layer and sample: ``sum_q conf_q sum_mp a_qmp mean_c (S - T)(x_qmp)^2 / sum_q conf_q sum_mp a_qmp``, then the
     mean over layers and samples. ``x`` are the positions that query q samples with head m and point p, ``a`` its
-    attention weights, ``conf`` the probability of its best class. The features are compared as they are, without the
-    head's value projection, which could otherwise learn to make everything alike; the queries are constants. So only
-    the student, its connector and its generator can lower this loss.
+    attention weights, ``conf`` the probability of its best class. Queries and value projections are constants: a
+    projection that learned along could make everything alike. So only the student, its connector and its generator can
+    lower this loss.
 
     Args:
         of: name of an earlier term whose generated student feature is compared; None for what the connector gives.
         top_k: queries per sample, best first.
         min_score: least confidence of a query's last layer; a scene in which the expert sees nothing gives 0.
         compare: 'positions' = every sampled position by itself; 'aggregated' = the attention-weighted sum over a
-            head's points, as in the released left-overs, where differences of opposite sign cancel.
+            head's points, where differences of opposite sign cancel; 'values' = that sum of projected values, all that
+            the expert's decoder takes in of a BEV feature, as in the released left-overs.
         layers: how many of the last decoder layers are used; None for all.
         gate: metres; multiply a query's confidence by its agreement with ground truth, see :func:`agreement`.
     """
@@ -69,7 +71,10 @@ class FocalPositions(DistillLoss):
         student = student if self.of is None else step.generated[self.of]
         check_same_shape(student, teacher)
         locations, weights, confidence = self.positions(step)
-        gap = sampled_square(student - teacher, locations, weights, self.compare)
+        projections = reading_of(step).projections if self.compare == 'values' else None
+        if projections is not None and self.layers is not None:
+            projections = projections[-self.layers :]
+        gap = sampled_square(student - teacher, locations, weights, self.compare, projections)
         total = confidence.sum(-1)
         mean = (gap * confidence.to(gap)).sum(-1) / total.where(total > 0, torch.ones_like(total)).to(gap)
         return mean.sum() / max(mean.numel(), 1)
@@ -107,27 +112,39 @@ class FocalPositions(DistillLoss):
         return reading.locations[first:, sample, query], reading.weights[first:, sample, query], confidence
 
 
-def sampled_square(gap: Tensor, locations: Tensor, weights: Tensor, compare: str) -> Tensor:
+def sampled_square(
+    gap: Tensor, locations: Tensor, weights: Tensor, compare: str, projections: Tensor | None = None
+) -> Tensor:
     """Mean square of a difference of features where queries sample it.
 
     Args:
         gap: (B, C, H, W).
         locations: (L, B, K, M, P, 2), (x, y) in units of the map's width and height; outside, the gap is 0.
         weights: (L, B, K, M, P).
-        compare: 'positions' = ``sum_p w_p |gap(x_p)|^2``; 'aggregated' = ``|sum_p w_p gap(x_p)|^2``.
+        compare: 'positions' = ``sum_p w_p |gap(x_p)|^2``; 'aggregated' = ``|sum_p w_p gap(x_p)|^2``; 'values' =
+            ``|sum_p w_p V gap(x_p)|^2``, V being the head's rows of the projection.
+        projections: (L, V, C), for 'values'; head m reads the m-th slice of the V outputs.
 
     Returns:
         (L, B, K): the mean over channels and heads.
     """
     num_layers, b, k, m, p, _ = locations.shape
-    value = gap.flatten(2).transpose(1, 2)[:, :, None]
-    points = locations.transpose(0, 1).to(gap).flatten(1, 3)[:, :, None, None]
-    share = weights.transpose(0, 1).to(gap).flatten(1, 3)[:, :, None, None]
-    if compare == 'positions':
-        points, share = points.reshape(b, num_layers * k * m * p, 1, 1, 1, 2), share.flatten(1)
-        sampled = ms_deform_attn(value, [tuple(gap.shape[-2:])], points, torch.ones_like(points[..., 0]))
-        square = (sampled.square().mean(-1) * share).view(b, num_layers, k, m, p).sum(-1)
-    else:
-        sampled = ms_deform_attn(value, [tuple(gap.shape[-2:])], points, share)
-        square = sampled.square().mean(-1).view(b, num_layers, k, m)
-    return square.mean(-1).transpose(0, 1)
+    size, value = [tuple(gap.shape[-2:])], gap.flatten(2).transpose(1, 2)
+    locations, weights = locations.to(gap), weights.to(gap)
+    if compare == 'values':
+        layers = zip(projections.to(gap), locations, weights, strict=True)
+        sampled = [
+            ms_deform_attn(
+                F.linear(value, v).unflatten(-1, (m, -1)), size, x[..., None, :, :], w[..., None, :]
+            )
+            for v, x, w in layers
+        ]
+        return torch.stack(sampled).square().mean(-1)
+    points, share = (item.transpose(0, 1).flatten(1, 3)[:, :, None, None] for item in (locations, weights))
+    if compare == 'aggregated':
+        sampled = ms_deform_attn(value[:, :, None], size, points, share)
+        return sampled.square().mean(-1).view(b, num_layers, k, m).mean(-1).transpose(0, 1)
+    points, share = points.reshape(b, num_layers * k * m * p, 1, 1, 1, 2), share.flatten(1)
+    sampled = ms_deform_attn(value[:, :, None], size, points, torch.ones_like(points[..., 0]))
+    square = (sampled.square().mean(-1) * share).view(b, num_layers, k, m, p)
+    return square.sum(-1).mean(-1).transpose(0, 1)
