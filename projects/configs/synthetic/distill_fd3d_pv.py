@@ -4,6 +4,6 @@ _base_ = ['./distill_fd3d.py']
 distiller = dict(
     terms=dict(
         bev_generation=dict(weight=0.0),
-        bev_focal=dict(of=None, weight=0.0),
+        bev_focal=dict(weight=0.0),
     ),
 )

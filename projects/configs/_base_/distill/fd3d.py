@@ -9,8 +9,10 @@ distiller = dict(
             type='MaskedGeneration',
             on='pv',
             region=dict(type='PVArea', source='both'),
+            ratio=0.3,
+            background=0.3,
             relative=True,
-            weight=0.5,
+            weight=3.0,
         ),
         bev_generation=dict(  # "Generative and Focal Distillation" on BEV
             type='MaskedGeneration',
@@ -19,6 +21,8 @@ distiller = dict(
             region=dict(type='BEVFootprint', source='both'),
             weight=4.0,
         ),
-        bev_focal=dict(type='FocalPositions', on='bev', of='bev_generation', weight=4.0),
+        bev_focal=dict(  # its "focal" half; *_generated.py compares the generated feature, as the figure draws it
+            type='FocalPositions', on='bev', connector='resize', compare='values', weight=4.0
+        ),
     ),
 )

@@ -1,0 +1,4 @@
+# FD3D ablation: the focal term compares the generated feature, as the figure of the paper draws it.
+_base_ = ['./base_distill_small_fd3d.py']
+
+distiller = dict(terms=dict(bev_focal=dict(of='bev_generation')))
