@@ -8,3 +8,7 @@ model = dict(
     neck=dict(in_channels=[24, 48], out_channels=[32, 32]),
     bbox_head=dict(in_channels=64, feat_channels=64),
 )
+
+# Shorter than the teacher's, so that there is something to learn from it.
+runner = dict(max_epochs=6)
+evaluation = dict(interval=6)

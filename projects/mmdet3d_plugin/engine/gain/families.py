@@ -259,7 +259,7 @@ LIDAR = Family(
         shown='{scenes} frames, seed {seed}',
     ),
     scales={
-        'cpu': Scale(scenes=400, frames=1, size='', epochs=12, teacher_epochs=24),
+        'cpu': Scale(scenes=400, frames=1, size='', epochs=6, teacher_epochs=10),
         'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=48, device='cuda', jobs=8),
     },
     recipe=f'{CONFIGS}/kitti_distill_{{}}.py',
