@@ -27,5 +27,5 @@ distiller = dict(
             train_teacher_adapter=False,
             weight=20.0,
         )
-    ]
+    ],
 )
