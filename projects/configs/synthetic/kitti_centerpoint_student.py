@@ -12,3 +12,7 @@ model = dict(
         separate_head=dict(head_conv=16),
     ),
 )
+
+# Shorter than the teacher's, so that there is something to learn from it.
+runner = dict(max_epochs=6)
+evaluation = dict(interval=6)

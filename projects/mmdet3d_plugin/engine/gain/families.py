@@ -201,50 +201,53 @@ LIDAR = Family(
     pairs=(
         Pair(
             teacher=Row(
-                'pointpillars', 'PointPillars', f'{CONFIGS}/kitti_pointpillars_teacher.py', TRAIN, 4.0
+                'pointpillars', 'PointPillars', f'{CONFIGS}/kitti_pointpillars_teacher.py', TRAIN, 2.9
             ),
             student=Row(
                 'pointpillars_4x',
                 'PointPillars 4x alone',
                 f'{CONFIGS}/kitti_pointpillars_student_4x.py',
                 TRAIN,
-                2.0,
+                1.5,
             ),
             rows=(
                 Row(
                     'pointdistiller',
                     'PointDistiller',
                     f'{CONFIGS}/kitti_distill_pointdistiller.py',
-                    minutes=5.0,
+                    minutes=2.6,
                     goal=3.4,
                 ),
             ),
+            least_gap=8.0,
         ),
         Pair(
-            teacher=Row('centerpoint', 'CenterPoint', f'{CONFIGS}/kitti_centerpoint_teacher.py', TRAIN, 4.0),
+            teacher=Row('centerpoint', 'CenterPoint', f'{CONFIGS}/kitti_centerpoint_teacher.py', TRAIN, 3.3),
             student=Row(
                 'centerpoint_half',
                 'CenterPoint half alone',
                 f'{CONFIGS}/kitti_centerpoint_student.py',
                 TRAIN,
-                2.0,
+                1.7,
             ),
             rows=(
-                Row('sparsekd', 'SparseKD logit', f'{CONFIGS}/kitti_distill_sparsekd.py', minutes=4.0),
+                Row('tgi', 'TGI alone', f'{CONFIGS}/kitti_distill_tgi.py', minutes=1.7),
+                Row('sparsekd', 'SparseKD logit', f'{CONFIGS}/kitti_distill_sparsekd.py', minutes=2.6),
                 Row(
                     'sparsekd_label',
                     'SparseKD logit + label',
                     f'{CONFIGS}/kitti_distill_sparsekd_label.py',
-                    minutes=4.0,
+                    minutes=2.6,
                 ),
                 Row(
                     'sparsekd_label_tgi',
                     'SparseKD logit + label + TGI',
                     f'{CONFIGS}/kitti_distill_sparsekd_label_tgi.py',
-                    minutes=4.0,
+                    minutes=2.6,
                     goal=2.0,
                 ),
             ),
+            least_gap=8.0,
         ),
     ),
     metrics=(
@@ -259,7 +262,7 @@ LIDAR = Family(
         shown='{scenes} frames, seed {seed}',
     ),
     scales={
-        'cpu': Scale(scenes=400, frames=1, size='', epochs=12, teacher_epochs=24),
+        'cpu': Scale(scenes=400, frames=1, size='', epochs=6, teacher_epochs=10),
         'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=48, device='cuda', jobs=8),
     },
     recipe=f'{CONFIGS}/kitti_distill_{{}}.py',
