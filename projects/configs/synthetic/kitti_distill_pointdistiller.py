@@ -1,7 +1,6 @@
-# The pint-sized twin of lidar/distill/pointdistiller_pointpillars_kitti_4x.py, but on cells of a map, as PointDistiller
-# teaches SECOND: on pillars together with the neck's map it took points from the student. The largest channel, which is the
-# importance, is largest in empty cells of that map; in the first stage its 256 largest hold 89 % of all objects.
-# What was tried: benchmarks/kd_gain_lidar_tuning.md.
+# PointDistiller on cells of a map, as it teaches SECOND; kitti_distill_pointdistiller_pillars.py is the form for pillars.
+# The importance of a cell is its largest channel: in the first stage the 256 largest hold 89 % of all objects, in the neck
+# those of empty cells are largest. What was tried: benchmarks/kd_gain_lidar_tuning.md.
 _base_ = ['./kitti_pointpillars_student_4x.py']
 
 distiller = dict(

@@ -218,6 +218,12 @@ LIDAR = Family(
                     minutes=2.6,
                     goal=3.4,
                 ),
+                Row(
+                    'pointdistiller_pillars',
+                    'PointDistiller on pillars',
+                    f'{CONFIGS}/kitti_distill_pointdistiller_pillars.py',
+                    minutes=2.6,
+                ),
             ),
             least_gap=8.0,
         ),
