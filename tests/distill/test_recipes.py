@@ -68,13 +68,13 @@ def test_fd3d_has_the_papers_parts() -> None:
 
 @pytest.mark.parametrize('path', FD3D, ids=lambda path: path.stem)
 def test_every_fd3d_row_has_a_pint_sized_twin_of_the_same_terms(path: Path) -> None:
-    """Weights and connectors may differ, the method may not."""
+    """Weights, also that of the background, and connectors may differ, the method may not."""
     row = path.stem.partition('fd3d')[2]
     twin = load_config(f'projects/configs/synthetic/distill_fd3d{row}.py').distiller
     full = build(path)[0].distiller
     assert twin.get('head') == full.get('head')
     assert twin.terms.keys() == full.terms.keys()
-    free = ('weight', 'connector')
+    free = ('weight', 'connector', 'background')
     for name, term in full.terms.items():
         ours = {key: value for key, value in term.items() if key not in free}
         assert ours == {key: value for key, value in twin.terms[name].items() if key not in free}, name

@@ -10,7 +10,6 @@ distiller = dict(
             on='pv',
             region=dict(type='PVArea', source='both'),
             ratio=0.3,
-            background=0.3,
             relative=True,
             weight=3.0,
         ),
