@@ -14,7 +14,7 @@ ROOM = Path('projects/configs/lidar/distill')
 # A recipe that another one extends is built as a part of that one.
 FULL = sorted(p for p in ROOM.glob('*.py') if not any(ROOM.glob(f'{p.stem}_*.py')))
 WORLD = Path('projects/configs/synthetic')
-PINT = sorted(p for p in WORLD.glob('kitti_distill_*.py') if not any(WORLD.glob(f'{p.stem}_*.py')))
+PINT = sorted(WORLD.glob('kitti_distill_*.py'))
 
 
 @cache
@@ -45,6 +45,13 @@ def test_published_settings() -> None:
     assert (local.weight, local.loss.num_query, local.loss.k) == (2.0, 6000, 128)
     assert local.loss.teacher_adapter.linear.weight.shape == (32, 128)
     assert local.loss.student_adapter.linear.weight.shape == (32, 64)
+
+
+@pytest.mark.parametrize('host', ['pointpillars', 'second', 'point_rcnn'])
+@pytest.mark.parametrize('ratio', [2, 4, 8, 16])
+def test_pointdistiller_teaches_students_of_all_ratios(host: str, ratio: int) -> None:
+    cfg = load_config(str(ROOM / f'pointdistiller_{host}_kitti_{ratio}x.py'))
+    assert cfg.model == load_config(f'projects/configs/lidar/{host}_kitti_{ratio}x.py').model
 
 
 def test_stages_of_second_are_two_terms() -> None:

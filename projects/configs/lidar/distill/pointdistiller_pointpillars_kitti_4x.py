@@ -1,20 +1,2 @@
-# PointDistiller: PointPillars teaches a student of half its widths (published: 58.7 -> 62.1 3D mAP R40 moderate).
-# N = 6000 pillars, K = 128 neighbours and lambda = 2 as published. The published temperature of 1e-2 on counts gives all
-# the weight to full pillars; here importances are relative to the fullest pillar and those of one point still count.
-# The released weights exactly: reweighting='counts', tau=1e-2.
-_base_ = ['../pointpillars_kitti_4x.py']
-
-distiller = dict(
-    type='Distiller',
-    teacher=dict(
-        type='FrozenTeacher',
-        config='projects/configs/lidar/pointpillars_kitti.py',
-        checkpoint='work_dirs/pointpillars_kitti/latest.pth',
-        view='same',
-    ),
-    terms=[
-        dict(
-            type='LocalGraph', name='local', on='voxels', num_query=6000, k=128, width=32, tau=0.5, weight=2.0
-        )
-    ],
-)
+# PointDistiller: PointPillars teaches its 4x student (published: 58.7 -> 62.1 3D mAP R40 moderate).
+_base_ = ['../pointpillars_kitti_4x.py', '../../_base_/distill/pointdistiller_pointpillars_kitti.py']
