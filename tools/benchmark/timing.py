@@ -93,7 +93,7 @@ def memory(case: Case, device: str) -> Memory:
 def machine(device: str) -> dict[str, Any]:
     """What the figures were measured on and how; ``load`` is what else the processors were busy with on average."""
     about = {
-        'command': ' '.join(['python', *sys.argv]),
+        'command': ' '.join(['python', *map(_portable, sys.argv)]),
         'load': round(os.getloadavg()[0], 1),
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
@@ -102,6 +102,11 @@ def machine(device: str) -> dict[str, Any]:
     if device == 'cuda':
         return {**about, 'device': torch.cuda.get_device_name(), 'cuda': torch.version.cuda}
     return {**about, 'device': _processor(), 'isa': torch.backends.cpu.get_cpu_capability()}
+
+
+def _portable(word: str) -> str:
+    """A word of a command line; an absolute path, which tells others nothing, by its name."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _processor() -> str:
