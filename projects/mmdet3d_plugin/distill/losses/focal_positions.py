@@ -70,9 +70,7 @@ class FocalPositions(DistillLoss):
         student = student if self.of is None else step.generated[self.of]
         check_same_shape(student, teacher)
         locations, weights, confidence = self.positions(step)
-        projections = reading_of(step).projections if self.compare == 'values' else None
-        if projections is not None and self.layers is not None:
-            projections = projections[-self.layers :]
+        projections = reading_of(step).projections[-len(locations) :]
         gap = sampled_square(student - teacher, locations, weights, self.compare, projections)
         total = confidence.sum(-1)
         mean = (gap * confidence.to(gap)).sum(-1) / total.where(total > 0, torch.ones_like(total)).to(gap)
