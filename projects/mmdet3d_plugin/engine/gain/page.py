@@ -118,7 +118,7 @@ def _add_curves(report: Report, planned: PlannedPair, result: PairResult) -> Non
     for title, log in logs.items():
         terms = {name: (log.epochs, log.values[name]) for name in log.loss_names() if name not in own}
         if terms:
-            charts[f'Terms of the {title}.'] = draw_curves(terms, f'terms, {title}', log_scale=True)
+            charts[f'Terms: {title}.'] = draw_curves(terms, f'terms, {title}', log_scale=True)
     report.charts(charts)
 
 
