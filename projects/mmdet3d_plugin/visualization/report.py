@@ -25,7 +25,8 @@ p { max-width: 75ch; } .lead, figcaption, .note { color: var(--faint); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .42rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--faint); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+th { color: var(--faint); font-weight: 600; white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 700; color: var(--good); }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.facts td:first-child { color: var(--faint); white-space: nowrap; width: 1%; }
