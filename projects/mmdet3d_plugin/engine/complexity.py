@@ -43,6 +43,7 @@ from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.op_counter import OpCounter
 from projects.mmdet3d_plugin.hosts.bevformer.reference_points import VisiblePairs
 from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import CameraDeformableAttention
+from projects.mmdet3d_plugin.ops.linear import Linear
 
 GIGA, MEGA, GIBI = 1e9, 1e6, 2**30
 # Part -> module. What runs inside two of them is booked under the inner one.
@@ -107,7 +108,7 @@ class PublishedRule:
         self._counter = counter
         self._padded_rows: dict[nn.Module, int] = {}
         self._handles = []
-        rules = get_modules_mapping()
+        rules = {**get_modules_mapping(), Linear: get_modules_mapping()[nn.Linear]}
         for module in model.modules():
             if type(module) in rules:
                 self._handles.append(module.register_forward_hook(self._hook(rules[type(module)])))

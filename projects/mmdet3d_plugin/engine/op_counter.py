@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from projects.mmdet3d_plugin.ops import ms_deform_attn
+from projects.mmdet3d_plugin.ops import library, ms_deform_attn
 
 # Per bilinear sample and channel: four corners, and the weight of the sample.
 SAMPLING_MACS = 5
@@ -198,6 +198,7 @@ class OpCounter(TorchDispatchMode):
                 stack.enter_context(_replaced(function, stand_in))
             # the one backend of attention that is made of counted operations on every device
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(library.pure_torch())
             stack.enter_context(torch.no_grad())
             stack.enter_context(self)
             yield

@@ -54,7 +54,10 @@ def load() -> None:
     _register()
     has = torch._C._dispatch_has_kernel_for_dispatch_key
     pairs = product(OPERATORS, ('cpu', 'cuda'))
-    _served = frozenset((op, dev) for op, dev in pairs if has(f'focaldistiller::{op}', dev.upper()))
+    served = {(op, dev) for op, dev in pairs if has(f'focaldistiller::{op}', dev.upper())}
+    if torch.backends.mkldnn.is_available():  # without oneDNN a linear layer is torch's
+        served.add(('linear', 'cpu'))
+    _served = frozenset(served)
 
 
 def _register() -> None:

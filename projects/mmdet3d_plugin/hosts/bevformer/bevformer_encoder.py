@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from mmcv.cnn.bricks.transformer import FFN
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from projects.mmdet3d_plugin.hosts.bevformer.feed_forward import FeedForward
 from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
     VisiblePairs,
     pillar_points,
@@ -81,7 +81,7 @@ class BEVFormerLayer(nn.Module):
             embed_dims, dropout, num_heads=num_heads, num_levels=num_levels, num_points=num_points
         )
         self.attentions = nn.ModuleList([temporal, spatial])
-        self.ffns = nn.ModuleList([FFN(embed_dims, feedforward_dims, ffn_drop=dropout)])
+        self.ffns = nn.ModuleList([FeedForward(embed_dims, feedforward_dims, dropout)])
         self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
 
     def forward(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, encode_boxes
 from projects.mmdet3d_plugin.hosts.bevformer.hungarian_assigner import HungarianAssigner
 from projects.mmdet3d_plugin.hosts.bevformer.nms_free_coder import NMSFreeCoder
+from projects.mmdet3d_plugin.ops.linear import Linear
 
 CODE_SIZE = 10
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
@@ -245,16 +246,16 @@ def _cls_branch(dims: int, num_classes: int, num_fcs: int) -> nn.Sequential:
     """(..., C) -> (..., num_classes) logits."""
     layers: list[nn.Module] = []
     for _ in range(num_fcs):
-        layers += [nn.Linear(dims, dims), nn.LayerNorm(dims), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(dims, num_classes))
+        layers += [Linear(dims, dims), nn.LayerNorm(dims), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, Linear(dims, num_classes))
 
 
 def _reg_branch(dims: int, num_fcs: int) -> nn.Sequential:
     """(..., C) -> (..., 10) box codes."""
     layers: list[nn.Module] = []
     for _ in range(num_fcs):
-        layers += [nn.Linear(dims, dims), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(dims, CODE_SIZE))
+        layers += [Linear(dims, dims), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, Linear(dims, CODE_SIZE))
 
 
 def _copies(module: nn.Module, count: int) -> nn.ModuleList:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
+from projects.mmdet3d_plugin.hosts.bevformer.feed_forward import FeedForward
+from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
 
 
@@ -45,10 +46,10 @@ class BEVCrossAttention(nn.Module):
     def __init__(self, embed_dims: int, num_heads: int, num_points: int, dropout: float) -> None:
         super().__init__()
         self.num_heads, self.num_points = num_heads, num_points
-        self.sampling_offsets = nn.Linear(embed_dims, num_heads * num_points * 2)
-        self.attention_weights = nn.Linear(embed_dims, num_heads * num_points)
-        self.value_proj = nn.Linear(embed_dims, embed_dims)
-        self.output_proj = nn.Linear(embed_dims, embed_dims)
+        self.sampling_offsets = Linear(embed_dims, num_heads * num_points * 2)
+        self.attention_weights = Linear(embed_dims, num_heads * num_points)
+        self.value_proj = Linear(embed_dims, embed_dims)
+        self.output_proj = Linear(embed_dims, embed_dims)
         self.dropout = nn.Dropout(dropout)
 
     def init_weights(self) -> None:
@@ -97,7 +98,7 @@ class DecoderLayer(nn.Module):
                 BEVCrossAttention(embed_dims, num_heads, num_points, dropout),
             ]
         )
-        self.ffns = nn.ModuleList([FFN(embed_dims, feedforward_dims, ffn_drop=dropout)])
+        self.ffns = nn.ModuleList([FeedForward(embed_dims, feedforward_dims, dropout)])
         self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
 
     def forward(

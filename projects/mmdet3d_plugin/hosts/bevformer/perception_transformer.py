@@ -17,6 +17,7 @@ from projects.mmdet3d_plugin.hosts.bevformer.detection_decoder import BEVCrossAt
 from projects.mmdet3d_plugin.hosts.bevformer.ego_motion import bev_shift, rotate_bev
 from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
 from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
+from projects.mmdet3d_plugin.ops.linear import Linear
 
 # The published checkpoints hold four level embeddings even where the neck has a single level.
 MIN_LEVEL_EMBEDS = 4
@@ -67,11 +68,11 @@ class PerceptionTransformer(nn.Module):
         num_levels = max(MIN_LEVEL_EMBEDS, encoder.get('num_levels', MIN_LEVEL_EMBEDS))
         self.level_embeds = nn.Parameter(torch.zeros(num_levels, embed_dims))
         self.cams_embeds = nn.Parameter(torch.zeros(num_cams, embed_dims))
-        self.reference_points = nn.Linear(embed_dims, 3)
+        self.reference_points = Linear(embed_dims, 3)
         self.can_bus_mlp = nn.Sequential(
-            nn.Linear(CAN_BUS_DIMS, embed_dims // 2),
+            Linear(CAN_BUS_DIMS, embed_dims // 2),
             nn.ReLU(inplace=True),
-            nn.Linear(embed_dims // 2, embed_dims),
+            Linear(embed_dims // 2, embed_dims),
             nn.ReLU(inplace=True),
         )
         self.can_bus_mlp.add_module('norm', nn.LayerNorm(embed_dims))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
 from projects.mmdet3d_plugin.hosts.bevformer.reference_points import VisiblePairs
+from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_packed
 
 
@@ -25,9 +26,9 @@ class CameraDeformableAttention(nn.Module):
         super().__init__()
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         points = num_heads * num_levels * num_points
-        self.sampling_offsets = nn.Linear(embed_dims, points * 2)
-        self.attention_weights = nn.Linear(embed_dims, points)
-        self.value_proj = nn.Linear(embed_dims, embed_dims)
+        self.sampling_offsets = Linear(embed_dims, points * 2)
+        self.attention_weights = Linear(embed_dims, points)
+        self.value_proj = Linear(embed_dims, embed_dims)
 
     def init_weights(self) -> None:
         """Reset to the initial values of Deformable DETR."""
@@ -76,7 +77,7 @@ class SpatialCrossAttention(nn.Module):
     def __init__(self, embed_dims: int = 256, dropout: float = 0.1, **deformable: int) -> None:
         super().__init__()
         self.deformable_attention = CameraDeformableAttention(embed_dims, **deformable)
-        self.output_proj = nn.Linear(embed_dims, embed_dims)
+        self.output_proj = Linear(embed_dims, embed_dims)
         self.dropout = nn.Dropout(dropout)
 
     def init_weights(self) -> None:

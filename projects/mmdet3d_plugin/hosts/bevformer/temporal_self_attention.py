@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
+from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
 
 NUM_FRAMES = 2
@@ -25,10 +26,10 @@ class TemporalSelfAttention(nn.Module):
         super().__init__()
         self.num_heads, self.num_points = num_heads, num_points
         points = NUM_FRAMES * num_heads * num_points
-        self.sampling_offsets = nn.Linear(embed_dims * NUM_FRAMES, points * 2)
-        self.attention_weights = nn.Linear(embed_dims * NUM_FRAMES, points)
-        self.value_proj = nn.Linear(embed_dims, embed_dims)
-        self.output_proj = nn.Linear(embed_dims, embed_dims)
+        self.sampling_offsets = Linear(embed_dims * NUM_FRAMES, points * 2)
+        self.attention_weights = Linear(embed_dims * NUM_FRAMES, points)
+        self.value_proj = Linear(embed_dims, embed_dims)
+        self.output_proj = Linear(embed_dims, embed_dims)
         self.dropout = nn.Dropout(dropout)
 
     def init_weights(self) -> None:

@@ -1,0 +1,69 @@
+"""Linear layers on the CPU through oneDNN, which torch uses for convolutions but not for ``F.linear`` in float32."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.ops import library
+
+LEAST_WORK = 1 << 24
+"""Multiply-adds below which the call itself costs more than the faster product saves."""
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` with the same weights under the same names, see :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., O)."""
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias`` as ``F.linear`` computes it, 1.3 to 1.6 times faster in float32 on the CPU.
+
+    Small products, other types and devices, and autocast go to ``F.linear`` itself.
+
+    Args:
+        x: (..., C).
+        weight: (O, C).
+        bias: (O,), or None.
+
+    Returns:
+        (..., O).
+    """
+    floats = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    if floats and x.numel() * len(weight) >= LEAST_WORK and library.serves(x, 'linear'):
+        # what autograd takes in Python would use up part of the gain
+        taught = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
+        return _Product.apply(x, weight, bias) if taught else _product(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+
+
+class _Product(torch.autograd.Function):
+    """oneDNN's product, which torch registers without a gradient."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of the weights sums over all rows; torch's own product is as fast at that."""
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        rows = grad.reshape(-1, grad.shape[-1])
+        return (
+            linear(grad, weight.t()) if for_x else None,
+            rows.t() @ x.reshape(-1, x.shape[-1]) if for_weight else None,
+            rows.sum(0) if for_bias else None,
+        )
