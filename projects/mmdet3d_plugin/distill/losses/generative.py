@@ -29,6 +29,7 @@ class MaskedGeneration(DistillLoss):
             the expert's confidence that there is nothing.
         relative: divide by the teacher's mean square over the same cells: generating zeros then costs 1, and the weight
             carries over between features of any scale, such as image features without a norm.
+        residual: of the :class:`Generator`; with a connector that learns nothing, such as ``'resize'``.
         name: of the term; later terms find the generated feature under it.
     """
 
@@ -43,6 +44,7 @@ class MaskedGeneration(DistillLoss):
         ratio: float = 0.65,
         background: float = 0.0,
         relative: bool = False,
+        residual: bool = False,
         name: str = 'masked_generation',
     ) -> None:
         super().__init__()
@@ -51,7 +53,7 @@ class MaskedGeneration(DistillLoss):
         if background < 0:
             raise ValueError(f'background must be >= 0, got {background}')
         self.ratio, self.background, self.relative, self.name = ratio, background, relative, name
-        self.generator = Generator(channels)
+        self.generator = Generator(channels, residual)
 
     def forward(
         self,

@@ -10,14 +10,25 @@ class Generator(nn.Sequential):
 
     Args:
         channels: C, the same before, between and after.
+        residual: add the result to what goes in, and start with adding nothing: a student whose own feature is read by
+            an inherited head is then taught to be alike itself, and only what was dropped must be made up.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, residual: bool = False) -> None:
         super().__init__(
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
+        self.residual = residual
+        if residual:
+            nn.init.zeros_(self[2].weight)
+            nn.init.zeros_(self[2].bias)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        made = super().forward(feature)
+        return feature + made if self.residual else made
 
     def inside(self, feature: Tensor, mask: Tensor) -> Tensor:
         """What :meth:`forward` gives at some cells, computed from the cells that they depend on.
@@ -37,7 +48,8 @@ class Generator(nn.Sequential):
         source = _dilate(hidden)
         rows = feature.permute(0, 2, 3, 1)[source]
         rows = F.relu(_convolve(rows, _neighbours(hidden, source), first))
-        return _convolve(rows, _neighbours(mask, hidden), second)
+        made = _convolve(rows, _neighbours(mask, hidden), second)
+        return feature.permute(0, 2, 3, 1)[mask] + made if self.residual else made
 
 
 def _dilate(mask: Tensor) -> Tensor:
