@@ -34,6 +34,14 @@ def test_without_dropping_an_identity_generator_gives_feature_l2() -> None:
     )
 
 
+def test_a_fresh_residual_generator_compares_the_feature_itself() -> None:
+    feature, teacher = torch.rand(2, 4, 8, 10), torch.rand(2, 4, 8, 10)
+    loss = MaskedGeneration(4, ratio=0.0, residual=True)
+    torch.testing.assert_close(
+        loss(feature, teacher, box_region()), FeatureL2()(feature, teacher, box_region())
+    )
+
+
 def test_hand_computed_value_when_all_is_dropped() -> None:
     """The identity generator makes 0 of dropped cells: the teacher's mean square in the region is left."""
     teacher, region = torch.rand(1, 4, 8, 10), box_region()[:1]

@@ -13,10 +13,12 @@ def some_cells(share: float, seed: int = 0) -> torch.Tensor:
     return mask
 
 
+@pytest.mark.parametrize('residual', [False, True])
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 1.0])
-def test_equals_the_whole_map_and_so_do_its_gradients(share: float) -> None:
+def test_equals_the_whole_map_and_so_do_its_gradients(share: float, residual: bool) -> None:
     torch.manual_seed(0)
-    generator, mask = Generator(5).double(), some_cells(share)
+    generator, mask = Generator(5, residual).double(), some_cells(share)
+    torch.nn.init.normal_(generator[2].weight)
     feature = torch.randn(2, 5, 7, 9, dtype=torch.float64, requires_grad=True)
     inputs = (feature, *generator.parameters())
     some, whole = generator.inside(feature, mask), generator(feature).permute(0, 2, 3, 1)[mask]
@@ -44,6 +46,15 @@ def test_no_cells_give_no_rows_with_a_live_graph() -> None:
     assert rows.shape == (0, 3)
     assert feature.grad is not None
     assert not feature.grad.any()
+
+
+def test_a_residual_generator_starts_with_adding_nothing_and_learns() -> None:
+    torch.manual_seed(2)
+    generator, feature = Generator(3, residual=True), torch.randn(1, 3, 4, 5)
+    result = generator(feature)
+    assert torch.equal(result, feature)
+    (result - torch.randn(1, 3, 4, 5)).square().sum().backward()
+    assert generator[2].weight.grad.any()
 
 
 def test_its_names_are_those_of_a_plain_stack() -> None:
