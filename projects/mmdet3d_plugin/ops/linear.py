@@ -37,7 +37,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if floats and x.numel() * len(weight) >= LEAST_WORK and library.serves(x, 'linear'):
         # what autograd takes in Python would use up part of the gain
         taught = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
-        return _Product.apply(x, weight, bias) if taught else _product(x, weight, bias)
+        rows = x.reshape(
+            -1, x.shape[-1]
+        )  # autograd lets nobody write into a view that an own function returns
+        out = _Product.apply(rows, weight, bias) if taught else _product(rows, weight, bias)
+        return out.view(*x.shape[:-1], len(weight))
     return F.linear(x, weight, bias)
 
 
@@ -61,9 +65,8 @@ class _Product(torch.autograd.Function):
         """The gradient of the weights sums over all rows; torch's own product is as fast at that."""
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1])
         return (
             linear(grad, weight.t()) if for_x else None,
-            rows.t() @ x.reshape(-1, x.shape[-1]) if for_weight else None,
-            rows.sum(0) if for_bias else None,
+            grad.t() @ x if for_weight else None,
+            grad.sum(0) if for_bias else None,
         )
