@@ -1,4 +1,11 @@
-# FD3D ablation: the focal term compares the generated feature, as the figure of the paper draws it.
+# FD3D ablation: what the figure of the paper draws. Connectors learn, features are generated altogether, and the focal
+# term compares the generated one.
 _base_ = ['./base_distill_small_fd3d.py']
 
-distiller = dict(terms=dict(bev_focal=dict(of='bev_generation')))
+distiller = dict(
+    terms=dict(
+        pv_generation=dict(residual=False),
+        bev_generation=dict(connector='deconv', residual=False),
+        bev_focal=dict(of='bev_generation'),
+    ),
+)

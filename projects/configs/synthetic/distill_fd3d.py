@@ -9,5 +9,5 @@ distiller = dict(
         checkpoint='work_dirs/demo/teacher/latest.pth',
         view='native',
     ),
-    terms=dict(pv_generation=dict(connector='resize_conv', background=0.3)),
+    terms=dict(pv_generation=dict(connector='resize', background=0.3)),
 )
