@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.gain.compare import compare, report_results
+from projects.mmdet3d_plugin.engine.gain.families import FAMILIES
 from projects.mmdet3d_plugin.engine.gain.plan import Plan
 from projects.mmdet3d_plugin.engine.side_by_side import SideBySideRunner
 from projects.mmdet3d_plugin.engine.stages import StageFailedError
@@ -73,7 +75,8 @@ def test_command_line_chooses_from_the_scale(tmp_path: Path) -> None:
     words = ['--rows', 'heatmap', '--seeds', '3,4', '--scenes', '8', '--world-seed', '2', '--epochs', '1']
     options = kd_gain.options_of(kd_gain.make_parser().parse_args(words))
     assert options.scale.seeds == (3, 4)
-    assert (options.scale.scenes, options.scale.frames, options.scale.teacher_epochs) == (8, 5, 12)
+    left = FAMILIES['camera'].scales['cpu']
+    assert options.scale == replace(left, scenes=8, epochs=1, seeds=(3, 4))
     assert options.out == Path('work_dirs/kd_gain/camera_cpu_2')
     assert [row.name for row in options.choices[0].rows] == ['none', 'heatmap']
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.gain.families import FAMILIES
 from projects.mmdet3d_plugin.engine.gain.plan import make_plan
 from projects.mmdet3d_plugin.engine.stages import Stage
 from projects.mmdet3d_plugin.engine.training_run import ROOT
@@ -39,7 +40,8 @@ def test_rows_of_a_seed_differ_in_the_recipe_only(tmp_path: Path) -> None:
     assert taught.after == ('infos', 'teacher')
     assert f'distiller.teacher.checkpoint={stages["teacher"].outputs[0]}' in taught.command
     assert '--seed 5' in stages['teacher'].shown
-    assert 'runner.max_epochs=12' in stages['teacher'].command
+    epochs = FAMILIES['camera'].scales['cpu'].teacher_epochs
+    assert f'runner.max_epochs={epochs}' in stages['teacher'].command
 
 
 def test_only_the_teacher_and_the_first_seed_are_drawn(tmp_path: Path) -> None:
