@@ -37,9 +37,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if floats and x.numel() * len(weight) >= LEAST_WORK and library.serves(x, 'linear'):
         # what autograd takes in Python would use up part of the gain
         taught = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
-        rows = x.reshape(
-            -1, x.shape[-1]
-        )  # autograd lets nobody write into a view that an own function returns
+        # flat, for autograd lets nobody write into a view that an own function returns
+        rows = x.reshape(-1, x.shape[-1])
         out = _Product.apply(rows, weight, bias) if taught else _product(rows, weight, bias)
         return out.view(*x.shape[:-1], len(weight))
     return F.linear(x, weight, bias)
