@@ -1,9 +1,14 @@
 """Memory of the compiled operators: what a call takes beside its results, and pages that are used again."""
 
+import contextlib
+import multiprocessing
 import os
+import pickle
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.ops import library
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_packed
+from projects.mmdet3d_plugin.ops.pages import kept_pages
 from tools.benchmark.msda import allowed_megabytes
 from tools.benchmark.timing import memory
 
@@ -132,3 +138,80 @@ def test_results_are_ordinary_tensors() -> None:
     assert torch.equal(view, held[1])  # a view keeps the pages
     other.resize_(1).resize_(*held.shape)
     assert other.share_memory_().is_shared()
+
+
+LARGE = 16 << 20
+
+
+def page_faults(context: contextlib.AbstractContextManager) -> int:
+    """Faults that filling the same 64 MB ten times takes."""
+    with context:
+        torch.ones(LARGE)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            torch.empty(LARGE).fill_(1)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def keeps() -> bool:
+    """Does this thread keep the pages of its tensors?"""
+    before = torch.ops.focaldistiller.keep_pages(False)
+    torch.ops.focaldistiller.keep_pages(before)
+    return before
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='pages are kept on Linux only')
+class TestKeptPages:
+    def test_the_system_clears_no_page_twice(self) -> None:
+        kept, plain = page_faults(kept_pages()), page_faults(contextlib.nullcontext())
+        assert kept < 10 * 64 / 2 / 4  # far less than one per huge page
+        assert kept < plain
+
+    def test_ends_with_the_context_whatever_happens_in_it(self) -> None:
+        with pytest.raises(KeyError), kept_pages():
+            with kept_pages():
+                assert keeps()
+            assert keeps()
+            raise KeyError
+        assert not keeps()
+
+    def test_is_a_decorator(self) -> None:
+        assert kept_pages()(keeps)()
+        assert not keeps()
+
+    def test_is_the_business_of_one_thread(self) -> None:
+        with kept_pages(), ThreadPoolExecutor(1) as pool:
+            assert not pool.submit(keeps).result()
+
+    def test_ends_in_a_forked_process(self) -> None:
+        with kept_pages():
+            child = multiprocessing.get_context('fork').Process(target=lambda: os._exit(int(keeps())))
+            child.start()
+            child.join()
+        assert child.exitcode == 0
+
+    def test_plain_torch_keeps_nothing(self) -> None:
+        with library.pure_torch(), kept_pages():
+            assert not keeps()
+
+    def test_tensors_are_ordinary_and_outlive_it(self) -> None:
+        with kept_pages():
+            large, small = torch.arange(LARGE), torch.arange(10)
+            copied = pickle.loads(pickle.dumps(large[: LARGE // 4]))
+        assert torch.equal(large[:10], small)
+        assert torch.equal(copied, large[: LARGE // 4])
+        large.resize_(2 * LARGE)[LARGE:] = 7
+        assert large[10] == 10
+        assert large.numpy()[-1] == 7
+        assert large.share_memory_().is_shared()
+        assert torch.zeros(LARGE).count_nonzero() == 0
+
+    def test_gradients_are_those_of_plain_torch(self) -> None:
+        x, layer = torch.randn(1 << 14, 128), torch.nn.Linear(128, 128)
+
+        def gradient() -> Tensor:
+            return torch.autograd.grad(layer(x).relu().square().sum(), layer.weight)[0]
+
+        plain = gradient()
+        with kept_pages():
+            assert torch.equal(gradient(), plain)

@@ -13,8 +13,10 @@ from projects.mmdet3d_plugin.engine.checkpoint import unwrap
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.progress import track
+from projects.mmdet3d_plugin.ops.pages import kept_pages
 
 
+@kept_pages()
 @torch.no_grad()
 def run_inference(
     model: nn.Module,

@@ -21,6 +21,7 @@ from projects.mmdet3d_plugin.engine.checkpoint import (
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.engine.rng import capture_rng, restore_rng, untouched_rng
+from projects.mmdet3d_plugin.ops.pages import kept_pages
 
 
 @RUNNERS.register_module()
@@ -70,6 +71,7 @@ class TrainRunner(EpochBasedRunner):
         self.call_hook('after_train_epoch')
         self._epoch += 1
 
+    @kept_pages()
     def run(self, data_loader: DataLoader, **kwargs: Any) -> None:
         """Train from the current epoch to the last.
 

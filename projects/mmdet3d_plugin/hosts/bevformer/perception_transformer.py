@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.hosts.bevformer.ego_motion import bev_shift, rotate
 from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
 from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
 from projects.mmdet3d_plugin.ops.linear import Linear
+from projects.mmdet3d_plugin.ops.pages import kept_pages
 
 # The published checkpoints hold four level embeddings even where the neck has a single level.
 MIN_LEVEL_EMBEDS = 4
@@ -89,6 +90,7 @@ class PerceptionTransformer(nn.Module):
         nn.init.normal_(self.cams_embeds, std=embed_std)
         nn.init.zeros_(self.reference_points.bias)
 
+    @kept_pages()
     def encode(
         self,
         feats: Sequence[Tensor],
@@ -123,6 +125,7 @@ class PerceptionTransformer(nn.Module):
             previous = self._align(prev_bev, prev_exists, can_bus, bev_shape)
         return self.encoder(query, bev_pos, bev_shape, cameras, previous)
 
+    @kept_pages()
     def decode(
         self,
         bev: Tensor,

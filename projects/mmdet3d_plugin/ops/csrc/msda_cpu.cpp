@@ -120,7 +120,9 @@ void order_rows(Inputs& in, int64_t map) {
   const Level level = in.levels[0];
   const int32_t across = (level.width + in.walk.tile - 1) / in.walk.tile, down = (level.height + in.walk.tile - 1) / in.walk.tile;
   Numbers<int32_t> centre(last - first), begin(across * down + 1, 0);
-  const auto tile = [&](int32_t c) { return (c >> 16) / in.walk.tile * across + (c & 0xffff) / in.walk.tile; };
+  // A pillar stands upright in an image: tiles above each other meet the same cells of a pyramid.
+  const int32_t step_x = in.levels.size() > 1 ? down : 1, step_y = in.levels.size() > 1 ? 1 : across;
+  const auto tile = [&](int32_t c) { return (c >> 16) / in.walk.tile * step_y + (c & 0xffff) / in.walk.tile * step_x; };
   for (int64_t row = first; row < last; row++) {
     const auto [x, y] = representative<T>(in, map, row);
     const int32_t c = cell_of(y, level.height) << 16 | cell_of(x, level.width);

@@ -17,7 +17,7 @@ struct alignas(64) Block {
   int32_t columns[kBlock], rows[kBlock], start[kBlock];     // the same as integers, and the level's first cell
   int32_t index[4][kBlock];                                 // offsets of corners y0x0, y0x1, y1x0, y1x1 from the base
   T corner[4][kBlock];                                      // what each corner is multiplied with
-  int32_t alive[kBlock], live[kBlock + 1], live_count[kBlock];  // touches the map; those that do, and how many, per group
+  int32_t alive[kBlock], live[kBlock + kPad], live_count[kBlock];  // touches the map; those that do, and how many, per group
   T spread[kBlock];                                         // one number per point, equal within a group
   T fx[kBlock], fy[kBlock];                                 // backward: position within the cell
   T x0_in[kBlock], x1_in[kBlock], y0_in[kBlock], y1_in[kBlock];  // backward: do the cell's sides lie in the map
@@ -133,6 +133,30 @@ FOCAL_INLINE int64_t query_of(const Call<T>& call, int64_t row) {
 template <class T>
 FOCAL_INLINE void copy(T* to, const T* from, int64_t count) {
   __builtin_memcpy(to, from, count * sizeof(T));
+}
+
+// Asks for the lines that hold `count` numbers; REWRITTEN: they will be changed.
+template <bool REWRITTEN, class T>
+FOCAL_INLINE void fetch(const T* from, int64_t count) {
+  const char* at = reinterpret_cast<const char*>(from);
+  for (int64_t o = 0; o < count * static_cast<int64_t>(sizeof(T)); o += 64) __builtin_prefetch(at + o, REWRITTEN);
+}
+
+// Asks for what one head of row order[at] reads and rewrites, to be called while the rows before it are computed: in the
+// sequence of what the rows look at, nothing in the processor foresees where the next one lies.
+template <class T, bool BACKWARD>
+FOCAL_INLINE void fetch_row(const Call<T>& call, int64_t map, int64_t at, int64_t head) {
+  if (at >= call.row_begin[map + 1]) return;
+  const int64_t row = call.order[at], query = query_of(call, row), group = query * call.heads + head;
+  const int64_t n = call.num_levels * call.num_points, channels = group * call.channels;
+  fetch<false>(call.points + map * call.points_at.map + query * call.points_at.query + head * call.points_at.head, 2 * n);
+  fetch<false>(call.weights + map * call.weights_at.map + query * call.weights_at.query + head * call.weights_at.head, n);
+  if (call.anchors) fetch<false>(call.anchors + row * call.num_anchors * 2, call.num_anchors * 2);
+  if (!BACKWARD && call.shared) fetch<true>(static_cast<const T*>(call.out) + channels, call.channels);
+  if (!BACKWARD) return;
+  if (!call.bfloat16) fetch<false>(static_cast<const T*>(call.grad_out) + channels, call.channels);
+  fetch<true>(call.grad_points + group * n * 2, 2 * n);
+  fetch<true>(call.grad_weights + group * n, n);
 }
 
 template <class T>
@@ -257,15 +281,7 @@ static void plan_points(Block<T>& b, int count, int32_t stride) {
 // Lists, per group, the points that touch the map.
 template <class T>
 static void list_live(Block<T>& b, int groups, int n) {
-  for (int g = 0; g < groups; g++) {
-    int32_t* live = b.live + g * n;
-    int count = 0;
-    for (int j = g * n; j < (g + 1) * n; j++) {
-      live[count] = j;
-      count += b.alive[j];
-    }
-    b.live_count[g] = count;
-  }
+  for (int g = 0; g < groups; g++) b.live_count[g] = list_flags(b.alive, g * n, (g + 1) * n, b.live + g * n);
 }
 
 template <class T, bool BACKWARD>
@@ -505,6 +521,7 @@ static void forward_rows_slice(const Call<T>& call, int64_t map, int64_t head, c
     const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, 1};
     plan_rows<T, false>(call, map, span, b, static_cast<int32_t>(padded));
     for (int i = 0; i < span.count; i++) {
+      fetch_row<T, false>(call, map, at + rows + i, head);
       const int64_t query = query_of(call, call.order[at + i]), out_at = (query * call.heads + head) * call.channels;
       T* out = static_cast<T*>(call.out) + out_at;
       if (native && call.shared) gather_into<T, NV, Sink::added>(slice, b, i, n, vectors, out);
@@ -666,6 +683,7 @@ static void backward_rows(const Call<T>& call, int64_t map, int64_t first, int64
     const T* grads[kBlock];
     for (int i = 0; i < span.count; i++) {
       ahead.advance();
+      if (heads == 1) fetch_row<T, true>(call, map, at + rows + i, head);
       const int64_t grad_at = (query_of(call, call.order[at + i]) * call.heads + head) * call.channels;
       grads[i] = native ? static_cast<const T*>(call.grad_out) + grad_at : wide + i * padded;
       if (!native) widen(call.grad_out, call.bfloat16, grad_at, call.channels, padded, wide + i * padded);

@@ -4,11 +4,14 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/accumulate.h>
+#include <torch/library.h>
 
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sys/mman.h>
 #endif
 
@@ -101,7 +104,7 @@ class Pages final : public c10::Allocator {
       if (block.data) return hand_out(block);
     }
     cleared_ = false;
-    return c10::GetCPUAllocator()->allocate(bytes);
+    return torch_allocator()->allocate(bytes);
   }
 
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
@@ -136,6 +139,22 @@ Pages& pages() {
   static Pages* const pages = new Pages;
   return *pages;
 }
+
+// What torch asks once keep_pages was called: large blocks come from the store while the calling thread keeps pages.
+class Switch final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    if (keeps && bytes >= kKeptBytes) return pages().allocate(bytes);
+    return torch_allocator()->allocate(bytes);
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return torch_allocator()->raw_deleter(); }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+  static thread_local bool keeps;
+};
+
+thread_local bool Switch::keeps = false;
 
 at::Tensor from_pages(at::IntArrayRef sizes, const at::TensorOptions& options) {
   return at::detail::empty_generic(sizes, &pages(), c10::DispatchKeySet(c10::DispatchKey::CPU),
@@ -175,8 +194,34 @@ c10::DataPtr fresh_bytes(size_t bytes) {
 #if defined(__linux__)
   return pages().allocate(bytes);
 #else
-  return c10::GetCPUAllocator()->allocate(bytes);
+  return torch_allocator()->allocate(bytes);
+#endif
+}
+
+c10::Allocator* torch_allocator() {
+  static c10::Allocator* const first = c10::GetCPUAllocator();
+  return first;
+}
+
+// Lets this thread's tensors keep their pages, or not; returns what was before.
+bool keep_pages(bool on) {
+#if defined(__linux__)
+  static Switch* const instead = [] {
+    torch_allocator();
+    auto* made = new Switch;
+    c10::SetCPUAllocator(made);
+    pthread_atfork(nullptr, nullptr, [] { Switch::keeps = false; });  // the workers of a loader gain nothing by it
+    return made;
+  }();
+  (void)instead;
+  return std::exchange(Switch::keeps, on);
+#else
+  return false;
 #endif
 }
 
 }  // namespace focal
+
+TORCH_LIBRARY_FRAGMENT(focaldistiller, m) {
+  m.def("keep_pages(bool on) -> bool", &focal::keep_pages);
+}

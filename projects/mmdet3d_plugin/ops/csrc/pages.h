@@ -11,13 +11,16 @@ namespace focal {
 // Blocks from here on are kept; smaller ones are torch's business.
 constexpr size_t kKeptBytes = size_t{4} << 20;
 // Most memory that waits for its next use; FOCALDISTILLER_KEPT_MB says otherwise, 0 keeps nothing.
-constexpr size_t kMostKeptBytes = size_t{512} << 20;
+constexpr size_t kMostKeptBytes = size_t{1} << 30;
 
 at::Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options);
 at::Tensor fresh_zeros(at::IntArrayRef sizes, const at::TensorOptions& options);
 
 // Working memory of a task.
 c10::DataPtr fresh_bytes(size_t bytes);
+
+// The allocator that torch had before any page was kept.
+c10::Allocator* torch_allocator();
 
 // Lets std::vector draw on torch's allocator, so that torch's profiler sees all that a call takes.
 template <class T>
@@ -26,8 +29,8 @@ struct Counted {
   Counted() = default;
   template <class U>
   Counted(const Counted<U>&) {}
-  T* allocate(size_t count) { return static_cast<T*>(c10::GetCPUAllocator()->raw_allocate(count * sizeof(T))); }
-  void deallocate(T* data, size_t) { c10::GetCPUAllocator()->raw_deallocate(data); }
+  T* allocate(size_t count) { return static_cast<T*>(torch_allocator()->raw_allocate(count * sizeof(T))); }
+  void deallocate(T* data, size_t) { torch_allocator()->raw_deallocate(data); }
   friend bool operator==(const Counted&, const Counted&) { return true; }
   friend bool operator!=(const Counted&, const Counted&) { return false; }
 };

@@ -97,6 +97,25 @@ FOCAL_INLINE void exponential(T* x, int count) {
   for (int j = 0; j < count; j += Simd<T>::width) store(x + j, exponential_of<T>(load(x + j)));
 }
 
+// Lists those of first .. last - 1 whose flag is 1, not 0; `list` needs room for a vector more. Returns their number.
+FOCAL_INLINE int list_flags(const int32_t* flags, int first, int last, int32_t* list) {
+  int count = 0, j = first;
+#if defined(__AVX512F__)
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (; j + 16 <= last; j += 16) {
+    const __m512i flag = _mm512_loadu_si512(flags + j);
+    const __mmask16 set = _mm512_test_epi32_mask(flag, flag);
+    _mm512_storeu_si512(list + count, _mm512_maskz_compress_epi32(set, _mm512_add_epi32(lanes, _mm512_set1_epi32(j))));
+    count += __builtin_popcount(set);
+  }
+#endif
+  for (; j < last; j++) {
+    list[count] = j;
+    count += flags[j];
+  }
+  return count;
+}
+
 // Lane i of the result is lane i ^ X of the argument.
 template <class T, int X, int... I>
 FOCAL_INLINE typename Simd<T>::Vec swap_lanes(typename Simd<T>::Vec v, std::integer_sequence<int, I...>) {
