@@ -13,7 +13,9 @@ from projects.mmdet3d_plugin.engine.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
 from projects.mmdet3d_plugin.engine.train import TrainOptions, main, train
+from projects.mmdet3d_plugin.ops import library
 from tests.engine.toy import ONE_PROCESS, ToyDetector, toy_config
+from tests.ops.test_pages import keeps
 
 
 def run(folder: Path, epochs: int = 2, options: dict[str, Any] | None = None, **changes: Any) -> TrainRunner:
@@ -281,3 +283,19 @@ def test_command_line(tmp_path: Path) -> None:
     assert (tmp_path / 'there/config.py').is_file()
     with pytest.raises(SystemExit, match=r'error: --resume nowhere\.pth'):
         main([str(config), '--resume', 'nowhere.pth'])
+
+
+@pytest.mark.skipif(not library.serves(torch.empty(0), 'keep_pages'), reason='the operators are not built')
+def test_training_and_evaluation_keep_their_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    for name in ('forward_train', 'forward_test'):
+        whole = getattr(ToyDetector, name)
+
+        def noting(*args: Any, whole: Any = whole, name: str = name, **kwargs: Any) -> Any:
+            seen[name] = keeps()
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(ToyDetector, name, noting)
+    run(tmp_path, 1, evaluation=dict(interval=1))
+    assert seen == {'forward_train': True, 'forward_test': True}
+    assert not keeps()

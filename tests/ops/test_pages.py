@@ -162,6 +162,8 @@ def keeps() -> bool:
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='pages are kept on Linux only')
 class TestKeptPages:
+    """Large tensors within ``kept_pages``."""
+
     def test_the_system_clears_no_page_twice(self) -> None:
         kept, plain = page_faults(kept_pages()), page_faults(contextlib.nullcontext())
         assert kept < 10 * 64 / 2 / 4  # far less than one per huge page
