@@ -170,11 +170,15 @@ class TestKeptPages:
         assert kept < plain
 
     def test_ends_with_the_context_whatever_happens_in_it(self) -> None:
-        with pytest.raises(KeyError), kept_pages():
-            with kept_pages():
-                assert keeps()
+        @kept_pages()
+        def fail() -> None:
             assert keeps()
             raise KeyError
+
+        with kept_pages():
+            with pytest.raises(KeyError):
+                fail()
+            assert keeps()
         assert not keeps()
 
     def test_is_a_decorator(self) -> None:
