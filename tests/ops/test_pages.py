@@ -221,3 +221,15 @@ class TestKeptPages:
         plain = gradient()
         with kept_pages():
             assert torch.equal(gradient(), plain)
+
+    def test_convolutions_may_free_memory_by_its_address_alone(self) -> None:
+        """As torch does for what oneDNN works in."""
+        x, layer = torch.randn(1, 3, 512, 1024), torch.nn.Conv2d(3, 32, 7, stride=2, padding=3)
+
+        def gradient() -> Tensor:
+            return torch.autograd.grad(layer(x).relu().sum(), layer.weight)[0]
+
+        plain = gradient()
+        with kept_pages():
+            assert torch.equal(gradient(), plain)
+            assert torch.equal(gradient(), plain)

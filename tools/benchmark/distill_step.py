@@ -30,6 +30,7 @@ from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_view
 from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.engine.logs import start_logging
 from projects.mmdet3d_plugin.engine.op_counter import OpCounter
+from projects.mmdet3d_plugin.ops.pages import kept_pages
 from tools.benchmark.timing import Case, interleaved, machine, memory, write_json
 
 RECIPE = 'projects/configs/distiller/base_distill_small_fd3d.py'
@@ -41,6 +42,7 @@ SIZES = torch.tensor([[4.6, 1.9, 1.7], [0.7, 0.7, 1.8], [7.0, 2.5, 2.8], [0.5, 2
 """Length, width and height of a car, a pedestrian, a truck and a barrier, metres."""
 
 
+@kept_pages()  # as training runs
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 
 #if defined(__linux__)
@@ -46,26 +47,32 @@ class Store {
   // Of the blocks that fit without wasting more than a quarter, the smallest; among equals, the last given.
   Block take(size_t bytes) {
     const size_t whole = (bytes + kPage - 1) / kPage * kPage;
-    {
-      const std::lock_guard<std::mutex> guard(mutex_);
-      auto best = kept_.end();
-      for (auto block = kept_.begin(); block != kept_.end(); block++) {
-        const bool fits = block->bytes >= whole && block->bytes <= whole + whole / 4;
-        if (fits && (best == kept_.end() || block->bytes <= best->bytes)) best = block;
-      }
-      if (best != kept_.end()) {
-        const Block block = *best;
-        kept_.erase(best);
-        kept_bytes_ -= block.bytes;
-        return block;
-      }
+    const std::lock_guard<std::mutex> guard(mutex_);
+    auto best = kept_.end();
+    for (auto block = kept_.begin(); block != kept_.end(); block++) {
+      const bool fits = block->bytes >= whole && block->bytes <= whole + whole / 4;
+      if (fits && (best == kept_.end() || block->bytes <= best->bytes)) best = block;
     }
-    return {map_pages(whole), whole, true};
+    Block block{nullptr, whole, true};
+    if (best != kept_.end()) {
+      block = *best;
+      kept_.erase(best);
+      kept_bytes_ -= block.bytes;
+    } else {
+      block.data = map_pages(whole);
+    }
+    block.asked = bytes;
+    if (block.data) lent_[block.data] = block;
+    return block;
   }
 
-  // The oldest blocks make room.
-  void give(Block block) {
+  // Takes back the block at `data`, if it is one of the store's, and says what it was; the oldest blocks make room.
+  Block give(void* data) {
     const std::lock_guard<std::mutex> guard(mutex_);
+    const auto lent = lent_.find(data);
+    if (lent == lent_.end()) return {nullptr, 0, false};
+    Block block = lent->second;
+    lent_.erase(lent);
     block.cleared = false;
     kept_.push_back(block);
     kept_bytes_ += block.bytes;
@@ -74,6 +81,7 @@ class Store {
       kept_bytes_ -= kept_.front().bytes;
       kept_.erase(kept_.begin());
     }
+    return block;
   }
 
   // Never destroyed: tensors may outlive every static object.
@@ -90,6 +98,7 @@ class Store {
 
   std::mutex mutex_;
   std::vector<Block> kept_;
+  std::unordered_map<void*, Block> lent_;
   size_t kept_bytes_ = 0;
   const size_t most_ = most();
 };
@@ -99,8 +108,7 @@ class Pages final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes >= kKeptBytes) {
-      Block block = Store::get().take(bytes);
-      block.asked = bytes;
+      const Block block = Store::get().take(bytes);
       if (block.data) return hand_out(block);
     }
     cleared_ = false;
@@ -109,21 +117,24 @@ class Pages final : public c10::Allocator {
 
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
 
+  // Frees memory of the store or of torch's allocator.
+  static void give_back(void* data) {
+    const Block block = Store::get().give(data);
+    if (block.data) report(data, -static_cast<int64_t>(block.asked));
+    else torch_allocator()->raw_deallocate(data);
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
+
   // Was the block that this thread got last cleared by the system?
   static bool cleared() { return cleared_; }
 
  private:
+  // Torch frees some memory by its address alone (Allocator::raw_deallocate), so nothing else tells blocks apart.
   static c10::DataPtr hand_out(const Block& block) {
     cleared_ = block.cleared;
     report(block.data, static_cast<int64_t>(block.asked));
-    return {block.data, new Block(block), &take_back, at::kCPU};
-  }
-
-  static void take_back(void* context) {
-    Block* const block = static_cast<Block*>(context);
-    report(block->data, -static_cast<int64_t>(block->asked));
-    Store::get().give(*block);
-    delete block;
+    return {block.data, block.data, &give_back, at::kCPU};
   }
 
   static void report(void* data, int64_t bytes) {
@@ -148,7 +159,7 @@ class Switch final : public c10::Allocator {
     return torch_allocator()->allocate(bytes);
   }
 
-  c10::DeleterFnPtr raw_deleter() const override { return torch_allocator()->raw_deleter(); }
+  c10::DeleterFnPtr raw_deleter() const override { return pages().raw_deleter(); }
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
 
   static thread_local bool keeps;
