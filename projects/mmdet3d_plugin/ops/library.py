@@ -55,7 +55,8 @@ def load() -> None:
     has = torch._C._dispatch_has_kernel_for_dispatch_key
     pairs = product(OPERATORS, ('cpu', 'cuda'))
     served = {(op, dev) for op, dev in pairs if has(f'focaldistiller::{op}', dev.upper())}
-    served.add(('keep_pages', 'cpu'))
+    if sys.platform == 'linux':
+        served.add(('keep_pages', 'cpu'))
     if torch.backends.mkldnn.is_available():  # without oneDNN a linear layer is torch's
         served.add(('linear', 'cpu'))
     _served = frozenset(served)
