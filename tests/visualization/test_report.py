@@ -38,6 +38,7 @@ def full_report(folder: Path) -> Report:
     report.facts({'machine': 'two cores'})
     report.commands(['python tools/train.py CONFIG'])
     report.picture(picture, 'six cameras')
+    report.gallery({'teacher & all': picture, 'student': picture})
     report.charts({'loss': '<svg></svg>'})
     return report
 
@@ -56,6 +57,12 @@ def test_page_needs_no_other_file(tmp_path: Path) -> None:
     text = full_report(tmp_path).html()
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert 'url(' not in text
+
+
+def test_pictures_of_a_gallery_share_a_row(tmp_path: Path) -> None:
+    row = re.search(r'<div class="gallery">(.*?)</div>', full_report(tmp_path).html()).group(1)
+    assert re.findall(r'<figcaption>([^<]*)', row) == ['teacher &amp; all', 'student']
+    assert row.count('src="data:image/png;base64,') == 2
 
 
 def test_best_cells_are_set_off(tmp_path: Path) -> None:

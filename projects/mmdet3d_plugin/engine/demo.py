@@ -292,12 +292,18 @@ def _add_pictures(report: Report, options: DemoOptions) -> None:
     for picture in first:
         for contender in CONTENDERS:
             report.picture(options.out / 'pictures' / contender.name / picture.name, contender.title)
-    for contender in CONTENDERS:
-        for picture in sorted((options.out / 'pictures' / contender.name).glob('*_heatmap.jpg'))[:1]:
-            region = (
-                'the region that is distilled' if contender.name == 'teacher' else 'the same on its own grid'
-            )
-            report.picture(picture, f'BEV feature of the {contender.title}; contours: {region}')
+    report.gallery(
+        {
+            f'BEV feature of the {contender.title}; contours: {_region(contender)}': picture
+            for contender in CONTENDERS
+            for picture in sorted((options.out / 'pictures' / contender.name).glob('*_heatmap.jpg'))[:1]
+        }
+    )
+
+
+def _region(contender: Contender) -> str:
+    """What the contours over a contender's BEV feature are."""
+    return 'the region that is distilled' if contender.name == 'teacher' else 'the same on its own grid'
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> Path:

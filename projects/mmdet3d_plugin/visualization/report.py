@@ -32,6 +32,8 @@ table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere;
 table.facts td:first-child { color: var(--faint); white-space: nowrap; width: 1%; }
 figure { margin: 1.2rem 0; } figure img { width: 100%; height: auto; border-radius: 8px; display: block; }
 figcaption { font-size: .88rem; margin-top: .4rem; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 1rem; }
+.gallery figure { margin: 0; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 1rem; }
 .charts figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
                  padding: .6rem; }
@@ -114,12 +116,12 @@ class Report:
 
     def picture(self, path: Path, caption: str = '') -> None:
         """Embed an image file."""
-        kind = mimetypes.guess_type(path.name)[0] or 'image/png'
-        data = base64.b64encode(path.read_bytes()).decode()
-        text = html.escape(caption)
-        self._body.append(
-            f'<figure><img alt="{text}" src="data:{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'
-        )
+        self._body.append(_figure(path, caption))
+
+    def gallery(self, pictures: Mapping[str, Path]) -> None:
+        """Embed image files side by side, to be compared: caption -> file."""
+        figures = ''.join(_figure(path, caption) for caption, path in pictures.items())
+        self._body.append(f'<div class="gallery">{figures}</div>')
 
     def charts(self, drawings: Mapping[str, str]) -> None:
         """Add SVG charts side by side, caption -> ``<svg>`` element."""
@@ -144,6 +146,16 @@ class Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.html(), encoding='utf-8')
         return path
+
+
+def _figure(path: Path, caption: str) -> str:
+    """An image file as a figure that carries it."""
+    kind = mimetypes.guess_type(path.name)[0] or 'image/png'
+    data = base64.b64encode(path.read_bytes()).decode()
+    text = html.escape(caption)
+    return (
+        f'<figure><img alt="{text}" src="data:{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'
+    )
 
 
 def _number(cell: str) -> float | None:
