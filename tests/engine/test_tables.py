@@ -1,10 +1,12 @@
 """Metrics for people."""
 
 import io
+import itertools
 
+import pytest
 from rich.console import Console
 
-from projects.mmdet3d_plugin.engine.tables import format_metric, make_table, print_metrics
+from projects.mmdet3d_plugin.engine.tables import format_metric, make_console, make_table, print_metrics
 
 
 def test_scores_are_points_and_errors_are_not() -> None:
@@ -31,15 +33,32 @@ def test_kittis_figures_stand_in_a_table_per_recall() -> None:
     out = io.StringIO()
     metrics = {'AP_3d_R40_easy/Car': 0.5, 'AP_3d_R11_easy/Car': 0.25, 'mAP_3d_R40_easy': 0.75}
     metrics['AP_3d_R40_easy_loose/Car'] = float('nan')
-    print_metrics(metrics, 'epoch_80.pth', Console(file=out, width=120))
+    print_metrics(metrics, 'last.pth', Console(file=out, width=120))
     first, second = out.getvalue().split('KITTI AP R11')
-    assert 'epoch_80.pth: KITTI AP R40' in first
+    assert 'last.pth: KITTI AP R40' in first
     assert '25.00' in second
     assert '25.00' not in first
     rows = {
-        line.split('│')[1].strip(): [cell.strip() for cell in line.split('│')[2:-1]]
+        line.split('│')[0].strip(): [cell.strip() for cell in line.split('│')[1:]]
         for line in first.splitlines()
         if '│' in line
     }
     assert rows == {'Car': ['3d', '50.00', '-'], 'mean': ['3d', '75.00', '-']}
     assert format_metric('mAP_bev_R40_moderate', 0.625) == '62.50'
+
+
+def test_kittis_table_is_whole_on_a_narrow_terminal() -> None:
+    out = io.StringIO()
+    levels = itertools.product(('easy', 'moderate', 'hard'), ('', '_loose'), ('Car', 'Pedestrian', 'Cyclist'))
+    print_metrics(
+        {f'AP_3d_R40_{level}{loose}/{of}': 1.0 for level, loose, of in levels},
+        'epoch_80.pth',
+        Console(file=out, width=80),
+    )
+    rows = [line for line in out.getvalue().splitlines() if '3d' in line]
+    assert [line.count('100.00') for line in rows] == [6, 6, 6]
+
+
+def test_a_file_is_wider_than_a_terminal(capsys: pytest.CaptureFixture) -> None:
+    make_console().print('x' * 150)
+    assert capsys.readouterr().out == 'x' * 150 + '\n'

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.engine.gain.choice import choose_rows
 from projects.mmdet3d_plugin.engine.gain.compare import compare
@@ -19,8 +17,6 @@ from projects.mmdet3d_plugin.engine.gain.families import FAMILIES, Family, Scale
 from projects.mmdet3d_plugin.engine.gain.plan import GainOptions
 from projects.mmdet3d_plugin.engine.training_run import ROOT
 from tools.benchmark.timing import machine, write_json
-
-WIDTH = 160  # of tables in a file
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -120,10 +116,9 @@ def _run(arguments: argparse.Namespace) -> None:
     options = options_of(arguments)
     device = options.scale.device
     launch.start('none', device)  # refuses a GPU that is not there before anything is made
-    console = Console() if Console().is_terminal else Console(width=WIDTH)
     jobs = options.scale.jobs or len(os.sched_getaffinity(0))
     try:
-        results, problem = compare(options, jobs, arguments.max_minutes, console)
+        results, problem = compare(options, jobs, arguments.max_minutes)
     except KeyboardInterrupt:
         raise SystemExit('\ninterrupted; run again to continue') from None
     write_json(arguments.json, {'machine': machine(device), **results})

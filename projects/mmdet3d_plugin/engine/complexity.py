@@ -31,7 +31,6 @@ from mmcv.cnn.utils.flops_counter import get_modules_mapping
 from mmcv.utils import build_from_cfg
 from mmdet.datasets.builder import PIPELINES
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -41,6 +40,7 @@ from projects.mmdet3d_plugin.engine.build import build_model
 from projects.mmdet3d_plugin.engine.config import load_config
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.op_counter import OpCounter
+from projects.mmdet3d_plugin.engine.tables import make_console
 from projects.mmdet3d_plugin.hosts.bevformer.reference_points import VisiblePairs
 from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import CameraDeformableAttention
 from projects.mmdet3d_plugin.ops.linear import Linear
@@ -338,7 +338,7 @@ def print_json(content: dict[str, Any], target: str | None) -> bool:
 
 def _report(name: str, result: Complexity, measured: int | None) -> None:
     """Print the table, the operations and the memory."""
-    console = Console()
+    console = make_console()
     console.print(complexity_table(name, result))
     operations = ', '.join(f'{op} {macs / GIGA:.2f}' for op, macs in result.operations.items())
     console.print(f'computed, by operation: {operations}')

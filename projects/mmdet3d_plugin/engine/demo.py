@@ -16,7 +16,7 @@ from rich.table import Table
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.making_of import add_making_of
 from projects.mmdet3d_plugin.engine.stages import Stage, StageRunner
-from projects.mmdet3d_plugin.engine.tables import ERRORS, POINTS, format_metric
+from projects.mmdet3d_plugin.engine.tables import ERRORS, POINTS, format_metric, make_console
 from projects.mmdet3d_plugin.engine.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
 from projects.mmdet3d_plugin.visualization.loss_curves import draw_curves, read_training_log
 from projects.mmdet3d_plugin.visualization.report import Report
@@ -308,7 +308,7 @@ def _region(contender: Contender) -> str:
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> Path:
     """Run what is not finished, print the table, and write the report; returns its path."""
-    console = console or Console()
+    console = console or make_console()
     runner = StageRunner(options.out, demo_stages(options), ROOT, console)
     runner.run()
     outcomes = read_outcomes(options)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
@@ -20,6 +19,7 @@ from projects.mmdet3d_plugin.engine.complexity import rig_batch
 from projects.mmdet3d_plugin.engine.config import load_config
 from projects.mmdet3d_plugin.engine.launch import add_launch_arguments, start
 from projects.mmdet3d_plugin.engine.logs import versions
+from projects.mmdet3d_plugin.engine.tables import make_console
 
 PROTOCOL = (
     'one sample of six blank images, fp32, from image tensors to decoded boxes, with the BEV feature of the frame '
@@ -133,7 +133,7 @@ def _report_from(arguments: argparse.Namespace) -> None:
         table.add_row(
             Path(config).stem, *(f'{v:.1f}' for v in (result.median_ms, result.low_ms, result.high_ms))
         )
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(f'{arguments.frames} frames each: {PROTOCOL}', style='dim')
     if arguments.json:

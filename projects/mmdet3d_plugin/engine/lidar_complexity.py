@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from mmcv import Config
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -37,6 +36,7 @@ from projects.mmdet3d_plugin.engine.build import build_model
 from projects.mmdet3d_plugin.engine.complexity import GIBI, GIGA, MEGA, PublishedRule, print_json
 from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.op_counter import OpCounter
+from projects.mmdet3d_plugin.engine.tables import make_console
 
 _BEAMS, _COLUMNS = 64, 2083
 _ELEVATION = (-24.8, 2.0)  # degrees, lowest and highest beam
@@ -245,7 +245,7 @@ def report_lidar(cfg: Config, arguments: argparse.Namespace) -> None:
     result = measure_lidar_complexity(build_model(cfg.model), read_points(cfg, arguments.points))
     if print_json({'config': Path(arguments.config).name, **asdict(result)}, arguments.json):
         return
-    console = Console()
+    console = make_console()
     console.print(lidar_table(Path(arguments.config).stem, result))
     console.print(
         f'cloud: {arguments.points or "a made-up street, see --points"}. Peak memory of one forward, fp32, weights + '

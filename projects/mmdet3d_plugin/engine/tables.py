@@ -8,10 +8,16 @@ from rich.table import Table
 
 POINTS = ('NDS', 'mAP')  # shown in points, 0 to 100, as papers do
 ERRORS = ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')
-
+FILE_WIDTH = 160
 
 # KITTI's metrics: mAP_3d_R40_moderate is a mean over classes, AP_3d_R40_moderate_loose/Car is of one
 _KITTI = re.compile(r'm?AP_(\w+)_(R\d+)_(easy|moderate|hard)(_loose)?(?:/(.+))?$')
+
+
+def make_console() -> Console:
+    """stdout as wide as the terminal; in a file or a pipe wide enough for every table, which rich would cut at 80."""
+    console = Console()
+    return console if console.is_terminal else Console(width=FILE_WIDTH)
 
 
 def print_metrics(metrics: dict[str, float], title: str, console: Console | None = None) -> None:
@@ -24,7 +30,7 @@ def print_metrics(metrics: dict[str, float], title: str, console: Console | None
         title: what was evaluated.
         console: where to print, stdout by default.
     """
-    console = console or Console()
+    console = console or make_console()
     known = [name for name in (*POINTS, *ERRORS) if name in metrics]
     if known:
         console.print(make_table({title: {name: metrics[name] for name in known}}))
@@ -59,11 +65,11 @@ def kitti_tables(metrics: dict[str, float], title: str) -> list[Table]:
 def _kitti_table(title: str, rows: dict[tuple[str, str], dict[str, float]]) -> Table:
     """One table; the columns are those of any row, strict overlaps first."""
     columns = sorted(dict.fromkeys(name for row in rows.values() for name in row), key=lambda n: 'loose' in n)
-    table = Table(title=title, title_justify='left')
+    table = Table(title=title, title_justify='left', show_edge=False)  # fits into 80 columns
     table.add_column('class', min_width=max(len(of) for of, _ in rows))
     table.add_column('metric')
     for name in columns:
-        table.add_column(name, justify='right')
+        table.add_column(name.replace(' ', '\n'), justify='right')
     for (of, metric), row in sorted(rows.items(), key=lambda item: item[0][0]):
         values = (row.get(column, math.nan) for column in columns)
         table.add_row(of, metric, *(format_metric('mAP', value) for value in values))

@@ -13,6 +13,7 @@ from projects.mmdet3d_plugin.engine.gain.summary import Summary, as_json, summar
 from projects.mmdet3d_plugin.engine.gain.tables import print_summary
 from projects.mmdet3d_plugin.engine.side_by_side import SideBySideRunner
 from projects.mmdet3d_plugin.engine.stages import StageRunner
+from projects.mmdet3d_plugin.engine.tables import make_console
 from projects.mmdet3d_plugin.engine.training_run import ROOT
 
 # processes that run side by side must not fight for cores
@@ -33,7 +34,7 @@ def compare(
     Returns:
         The results as plain data, and the reason why they are not complete, None when they are.
     """
-    console = console or Console()
+    console = console or make_console()
     plan = make_plan(options)
     runner = SideBySideRunner(
         options.out, plan.stages(), ROOT, console, jobs=jobs, variables=ONE_THREAD, max_minutes=max_minutes
