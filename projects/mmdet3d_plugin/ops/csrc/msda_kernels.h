@@ -78,6 +78,15 @@ struct Box {
   int64_t cells() const { return static_cast<int64_t>(x1 - x0 + 1) * (y1 - y0 + 1); }
 };
 
+// Asks for the lines that hold `count` numbers; REWRITTEN: they will be changed; LOCALITY: 3 brings them into every cache, 2
+// leaves out the first.
+template <bool REWRITTEN, int LOCALITY = 3, class T>
+FOCAL_INLINE void fetch(const T* from, int64_t count) {
+  const char* at = reinterpret_cast<const char*>(from);
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(at + o, REWRITTEN, LOCALITY);
+}
+
 // Streams the cells that the next chunk of rows will look at into the cache while this one computes: the rows of a
 // chunk lie in one tile of the map, so this is a box around their centres. Single-level calls only.
 struct Prefetcher {
@@ -99,7 +108,7 @@ struct Prefetcher {
   // To be called once per row.
   void advance() {
     for (int k = 0; k < per_row && y <= box.y1; k++) {
-      fetch((static_cast<int64_t>(y) * columns + x) * step);
+      ask((static_cast<int64_t>(y) * columns + x) * step);
       if (++x > box.x1) {
         x = box.x0;
         y++;
@@ -108,10 +117,9 @@ struct Prefetcher {
   }
 
   // Asks for what lies `at` bytes from the begin of the maps.
-  void fetch(int64_t at) const {
-    for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(base + at + o, 0, 2);
-    if (!second) return;
-    for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(second + at + o, 1, 2);
+  void ask(int64_t at) const {
+    fetch<false, 2>(base + at, bytes);
+    if (second) fetch<true, 2>(second + at, bytes);
   }
 };
 
@@ -133,13 +141,6 @@ FOCAL_INLINE int64_t query_of(const Call<T>& call, int64_t row) {
 template <class T>
 FOCAL_INLINE void copy(T* to, const T* from, int64_t count) {
   __builtin_memcpy(to, from, count * sizeof(T));
-}
-
-// Asks for the lines that hold `count` numbers; REWRITTEN: they will be changed.
-template <bool REWRITTEN, class T>
-FOCAL_INLINE void fetch(const T* from, int64_t count) {
-  const char* at = reinterpret_cast<const char*>(from);
-  for (int64_t o = 0; o < count * static_cast<int64_t>(sizeof(T)); o += 64) __builtin_prefetch(at + o, REWRITTEN);
 }
 
 // Asks for what one head of row order[at] reads and rewrites, to be called while the rows before it are computed: in the
@@ -317,7 +318,7 @@ static void fetch_rows(const Call<T>& call, int64_t map, const Span& all, const 
     const Span span{all.first + at, static_cast<int>(all.count - at < rows ? all.count - at : rows), all.head, all.heads};
     plan_rows<T, false>(call, map, span, b, static_cast<int32_t>(cell));
     for (int j = 0; j < span.count * span.heads * n; j++) {
-      for (int c = 0; c < 4; c++) head.fetch(b.index[c][j] * static_cast<int64_t>(sizeof(T)) + j / n % span.heads * head_bytes);
+      for (int c = 0; c < 4; c++) head.ask(b.index[c][j] * static_cast<int64_t>(sizeof(T)) + j / n % span.heads * head_bytes);
     }
   }
 }
