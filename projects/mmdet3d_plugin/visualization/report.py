@@ -32,11 +32,9 @@ table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere;
 table.facts td:first-child { color: var(--faint); white-space: nowrap; width: 1%; }
 figure { margin: 1.2rem 0; } figure img { width: 100%; height: auto; border-radius: 8px; display: block; }
 figcaption { font-size: .88rem; margin-top: .4rem; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 1rem; }
-.gallery figure { margin: 0; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 1rem; }
-.charts figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-                 padding: .6rem; }
+.gallery, .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 1rem; }
+.gallery figure, .charts figure { margin: 0; }
+.charts figure { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .6rem; }
 svg { width: 100%; height: auto; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem;
       overflow-x: auto; font-size: .84rem; line-height: 1.5; }
@@ -116,19 +114,16 @@ class Report:
 
     def picture(self, path: Path, caption: str = '') -> None:
         """Embed an image file."""
-        self._body.append(_figure(path, caption))
+        self._body.append(_figure(_image(path, caption), caption))
 
     def gallery(self, pictures: Mapping[str, Path]) -> None:
         """Embed image files side by side, to be compared: caption -> file."""
-        figures = ''.join(_figure(path, caption) for caption, path in pictures.items())
+        figures = ''.join(_figure(_image(path, caption), caption) for caption, path in pictures.items())
         self._body.append(f'<div class="gallery">{figures}</div>')
 
     def charts(self, drawings: Mapping[str, str]) -> None:
         """Add SVG charts side by side, caption -> ``<svg>`` element."""
-        figures = ''.join(
-            f'<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>'
-            for caption, svg in drawings.items()
-        )
+        figures = ''.join(_figure(svg, caption) for caption, svg in drawings.items())
         self._body.append(f'<div class="charts">{figures}</div>')
 
     def html(self) -> str:
@@ -148,14 +143,16 @@ class Report:
         return path
 
 
-def _figure(path: Path, caption: str) -> str:
-    """An image file as a figure that carries it."""
+def _figure(content: str, caption: str) -> str:
+    """What is shown, with its caption below."""
+    return f'<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def _image(path: Path, caption: str) -> str:
+    """An image file as an element that carries it."""
     kind = mimetypes.guess_type(path.name)[0] or 'image/png'
     data = base64.b64encode(path.read_bytes()).decode()
-    text = html.escape(caption)
-    return (
-        f'<figure><img alt="{text}" src="data:{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'
-    )
+    return f'<img alt="{html.escape(caption)}" src="data:{kind};base64,{data}">'
 
 
 def _number(cell: str) -> float | None:
