@@ -7,7 +7,7 @@ import pytest
 
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
-from projects.mmdet3d_plugin.datasets.synthetic.kitti_writer import create_kitti_world
+from projects.mmdet3d_plugin.worlds.kitti_writer import create_kitti_world
 from tests.nuscenes_tables import write_nuscenes
 
 

@@ -6,8 +6,8 @@ import pytest
 from mmcv import Config
 from mmdet3d.datasets.pipelines import Compose
 
+from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, load_config
 from projects.mmdet3d_plugin.distill.configs import innermost_dataset
-from projects.mmdet3d_plugin.engine.config import CONFIG_ROOT, load_config
 
 FILES = sorted([*CONFIG_ROOT.glob('lidar/*.py'), *CONFIG_ROOT.glob('synthetic/kitti_*.py')])
 VOXELS = [path for path in FILES if not path.name.startswith('point_rcnn')]

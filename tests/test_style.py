@@ -10,6 +10,22 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+PLUGIN = ROOT / 'projects' / 'mmdet3d_plugin'
+FLOORS = (
+    ('registry', 'compat', 'box_codec', 'common'),
+    ('ops',),
+    ('hosts',),
+    ('evaluation',),
+    ('datasets',),
+    ('worlds',),
+    ('visualization',),
+    ('distill',),
+    ('engine',),
+    ('studies',),
+)
+"""Rooms of the plugin from the ground up; CONTRIBUTING.md has the picture."""
+ROOM_LIMIT = 3000
+"""Lines of Python in one package, its sub-packages not counted."""
 
 
 @pytest.mark.parametrize('arguments', [('check',), ('format', '--check')], ids=['lint', 'format'])
@@ -58,3 +74,75 @@ def test_functions_stay_short() -> None:
     lengths = function_lengths()
     assert statistics.median(lengths) <= 15
     assert lengths[int(0.9 * (len(lengths) - 1))] <= 50
+
+
+def plugin_imports(path: Path) -> list[tuple[str, bool]]:
+    """Modules of the plugin that a file imports, as 'room.module', and whether it does so inside a function."""
+    tree = ast.parse(path.read_text())
+    late = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+    }
+    prefix = 'projects.mmdet3d_plugin'
+    found = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(prefix):
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith(prefix)]
+        found += [(name.removeprefix(prefix).removeprefix('.'), node in late) for name in names]
+    return found
+
+
+def floor_of(module: str) -> int:
+    """The floor of 'room.module'; a KeyError for a room that is on none."""
+    room = module.split('.')[0]
+    return {name: floor for floor, names in enumerate(FLOORS) for name in names}[room]
+
+
+def test_imports_only_go_down() -> None:
+    """A room imports from its own floor or from those below it."""
+    upward = []
+    for path in sorted(PLUGIN.rglob('*.py')):
+        if path == PLUGIN / '__init__.py':
+            continue
+        own = '.'.join(path.relative_to(PLUGIN).with_suffix('').parts)
+        upward += [
+            f'{own} imports {module}'
+            for module, _ in plugin_imports(path)
+            if floor_of(module) > floor_of(own)
+        ]
+    assert not upward, '\n'.join(upward)
+
+
+def test_modules_do_not_import_in_a_circle() -> None:
+    """No module reaches itself through imports, late ones included."""
+    files = {'.'.join(p.relative_to(PLUGIN).with_suffix('').parts): p for p in PLUGIN.rglob('*.py')}
+    graph = {}
+    for own, path in files.items():
+        targets = {name for name, _ in plugin_imports(path)}
+        graph[own] = {t if t in files else t.rpartition('.')[0] for t in targets} & files.keys()
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, ' -> '.join([*path[path.index(module) :], module])
+        if module not in done:
+            for target in sorted(graph[module]):
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def test_no_room_is_too_large() -> None:
+    """A stranger can hold a package in the head, its sub-packages apart."""
+    sizes = {
+        str(folder.relative_to(PLUGIN)): sum(len(p.read_text().splitlines()) for p in folder.glob('*.py'))
+        for folder in PLUGIN.rglob('*')
+        if folder.is_dir()
+    }
+    assert not {room: size for room, size in sizes.items() if size > ROOM_LIMIT}

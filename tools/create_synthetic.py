@@ -3,7 +3,7 @@
 
 import sys
 
-from projects.mmdet3d_plugin.datasets.synthetic.create import main
+from projects.mmdet3d_plugin.worlds.create import main
 
 if __name__ == '__main__':
     sys.exit(main())

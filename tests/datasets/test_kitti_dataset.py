@@ -8,11 +8,11 @@ import torch
 from mmcv import Config
 from mmdet3d.datasets import build_dataset
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.kitti_dataset import KittiFrames
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
-from projects.mmdet3d_plugin.engine.config import load_config
 
 LABELLED = ['Pedestrian', 'Cyclist', 'Car']
 

@@ -11,10 +11,11 @@ import torch
 from mmcv import Config
 from mmcv.ops import points_in_boxes_cpu
 
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.nuscenes_sweeps_dataset import NuScenesSweepsDataset
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
-from projects.mmdet3d_plugin.engine.build import build_loader, build_model, build_split
-from projects.mmdet3d_plugin.engine.config import load_config
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch

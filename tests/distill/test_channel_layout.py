@@ -5,9 +5,9 @@ import torch
 from mmcv import Config
 from torch import nn
 
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.channel_layout import Layout, input_layouts
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.engine.build import build_model
 from tests.lidar_factories import centerpoint_config, pillar_config
 
 

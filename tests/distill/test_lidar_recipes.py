@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
-from projects.mmdet3d_plugin.engine.config import load_config
 from tests.lidar_factories import lidar_batch
 
 ROOM = Path('projects/configs/lidar/distill')

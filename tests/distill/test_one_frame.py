@@ -8,11 +8,11 @@ import torch
 from mmcv.parallel import scatter
 from mmdet3d.datasets import build_dataset
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.views import apply_teacher_view
-from projects.mmdet3d_plugin.engine.config import load_config
 
 RECIPE = 'projects/configs/synthetic/distill_heatmap.py'
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
 from projects.mmdet3d_plugin.distill.views import apply_teacher_view
-from projects.mmdet3d_plugin.engine.config import load_config
 
 VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))

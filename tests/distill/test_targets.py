@@ -10,11 +10,11 @@ from mmdet.models import DETECTORS
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.targets import TeacherLabels
-from projects.mmdet3d_plugin.engine.build import build_model
 from tests.lidar_factories import centerpoint_config, lidar_batch
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, without_pretrained
-from projects.mmdet3d_plugin.engine.errors import UserError
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch
 
 CONFIG = dict(model=dict(type='ToyBEVHost', channels=6, bev_size=16), class_names=CLASSES)

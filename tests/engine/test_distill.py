@@ -7,11 +7,11 @@ import pytest
 import torch
 from mmcv import Config
 
-from projects.mmdet3d_plugin.engine.checkpoint import plain_state, read_checkpoint, write_checkpoint
-from projects.mmdet3d_plugin.engine.config import load_config
+from projects.mmdet3d_plugin.common.checkpoint import plain_state, read_checkpoint, write_checkpoint
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.engine.distill import distill, make_distiller
-from projects.mmdet3d_plugin.engine.errors import UserError
-from projects.mmdet3d_plugin.engine.rng import seed_everything
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.engine.train import TrainOptions, make_detector
 from tests.engine.toy import ONE_PROCESS, toy_config

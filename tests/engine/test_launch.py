@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import launch
-from projects.mmdet3d_plugin.engine.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.engine.cli import make_parser
-from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from tests.engine.processes import ROOT
 from tests.engine.toy import toy_config

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from projects.mmdet3d_plugin.engine.checkpoint import read_checkpoint, write_checkpoint
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint, write_checkpoint
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.export import export_student
 from projects.mmdet3d_plugin.engine.export import main as export_main
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint, main

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.engine.checkpoint import read_checkpoint
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
 from projects.mmdet3d_plugin.engine.train import TrainOptions, main, train
 from projects.mmdet3d_plugin.ops import library

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from projects.mmdet3d_plugin.studies.lesson import BEV, CAMERAS, Comparison, Positions
+from projects.mmdet3d_plugin.studies.lidar_lesson import Importance, Pivots
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
@@ -16,8 +18,6 @@ from projects.mmdet3d_plugin.visualization.feature_view import (
     draw_camera_comparison,
 )
 from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR, draw_heatmap, feature_salience
-from projects.mmdet3d_plugin.visualization.lesson import BEV, CAMERAS, Comparison, Positions
-from projects.mmdet3d_plugin.visualization.lidar_lesson import Importance, Pivots
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
@@ -27,10 +29,8 @@ from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.term import HEAD
 from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_views
-from projects.mmdet3d_plugin.engine.config import innermost_datasets, load_config
-from projects.mmdet3d_plugin.engine.logs import start_logging
-from projects.mmdet3d_plugin.engine.op_counter import OpCounter
 from projects.mmdet3d_plugin.ops.pages import kept_pages
+from projects.mmdet3d_plugin.studies.op_counter import OpCounter
 from tools.benchmark.timing import Case, interleaved, machine, memory, write_json
 
 RECIPE = 'projects/configs/distiller/base_distill_small_fd3d.py'

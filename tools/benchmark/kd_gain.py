@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from projects.mmdet3d_plugin.engine import cli, launch
-from projects.mmdet3d_plugin.engine.gain.choice import choose_rows
-from projects.mmdet3d_plugin.engine.gain.compare import compare
-from projects.mmdet3d_plugin.engine.gain.families import FAMILIES, Family, Scale
-from projects.mmdet3d_plugin.engine.gain.plan import GainOptions
-from projects.mmdet3d_plugin.engine.training_run import ROOT
+from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
+from projects.mmdet3d_plugin.studies.gain.compare import compare
+from projects.mmdet3d_plugin.studies.gain.families import FAMILIES, Family, Scale
+from projects.mmdet3d_plugin.studies.gain.plan import GainOptions
+from projects.mmdet3d_plugin.studies.training_run import ROOT
 from tools.benchmark.timing import machine, write_json
 
 

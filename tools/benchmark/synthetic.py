@@ -14,11 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from projects.mmdet3d_plugin.datasets.synthetic.create import WorldSpec, parse_size, scene_names, scene_seed
-from projects.mmdet3d_plugin.datasets.synthetic.lidar import Lidar
-from projects.mmdet3d_plugin.datasets.synthetic.nuscenes_writer import SceneWriter
-from projects.mmdet3d_plugin.datasets.synthetic.renderer import Renderer
-from projects.mmdet3d_plugin.datasets.synthetic.scene import build_scene
+from projects.mmdet3d_plugin.worlds.create import WorldSpec, parse_size, scene_names, scene_seed
+from projects.mmdet3d_plugin.worlds.lidar import Lidar
+from projects.mmdet3d_plugin.worlds.nuscenes_writer import SceneWriter
+from projects.mmdet3d_plugin.worlds.renderer import Renderer
+from projects.mmdet3d_plugin.worlds.scene import build_scene
 
 
 class Stopwatch:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.engine.config import load_config
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.ops import library
 from tools.benchmark.msda_calls import MODELS
 from tools.benchmark.rig import lidar_to_image

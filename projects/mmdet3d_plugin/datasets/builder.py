@@ -1,10 +1,15 @@
 """Data loaders for training and testing, in one process or many."""
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from mmcv.parallel import collate
 from torch.utils.data import DataLoader
 
+from projects.mmdet3d_plugin.common.config import innermost_datasets
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.info_files import create_command
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
 from projects.mmdet3d_plugin.datasets.samplers import SceneSampler, TrainSampler
 
@@ -54,3 +59,27 @@ def _quiet_worker(_: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+
+
+def require_files(dataset: dict[str, Any]) -> None:
+    """Say clearly what is missing before a dataset is built.
+
+    Raises:
+        UserError: the info file of a dataset config is not there.
+    """
+    for inner in innermost_datasets(dataset):
+        info = inner.get('ann_file')
+        candidates = [Path(info), Path(inner.get('data_root') or '.') / info] if isinstance(info, str) else []
+        if candidates and not any(candidate.is_file() for candidate in candidates):
+            raise UserError(
+                f'there is no info file {info}: make it with "{_creation(inner)}", or point --data-root at a '
+                'folder that has it'
+            )
+
+
+def _creation(dataset: dict[str, Any]) -> str:
+    """The command that makes the info file of a dataset config."""
+    from mmdet.datasets import DATASETS
+
+    options = getattr(DATASETS.get(dataset.get('type')), 'CREATE_OPTIONS', 'nuscenes --version VERSION')
+    return create_command(options, dataset.get('data_root') or 'DIR')

@@ -9,9 +9,9 @@ import torch
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.datasets import KittiDataset
 
+from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.info_files import find_info_file
-from projects.mmdet3d_plugin.engine.rng import drawn_from
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
 from projects.mmdet3d_plugin.evaluation.kitti_metric import CLASSES as EVALUATED
 from projects.mmdet3d_plugin.evaluation.kitti_metric import evaluate_kitti

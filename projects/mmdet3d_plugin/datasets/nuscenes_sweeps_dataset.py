@@ -8,8 +8,8 @@ import numpy as np
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.core.bbox import Box3DMode
 
+from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import CLASSES, NuScenesTemporalDataset
-from projects.mmdet3d_plugin.engine.rng import drawn_from
 from projects.mmdet3d_plugin.evaluation.nuscenes_metric import format_results
 
 

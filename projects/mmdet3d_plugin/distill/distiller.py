@@ -7,6 +7,8 @@ import torch
 from mmcv import Config
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.distill.configs import classes_of
 from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.guards import merge, require_agreement, require_gradient
@@ -156,9 +158,6 @@ def build_distiller(cfg: Config) -> Distiller:
     Args:
         cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
     """
-    from projects.mmdet3d_plugin.engine.build import build_model  # the engine imports this room
-    from projects.mmdet3d_plugin.engine.rng import untouched_rng
-
     if cfg.get('distiller') is None:
         raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
     recipe = dict(cfg.distiller)

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmcv.utils import Registry
 
+from projects.mmdet3d_plugin.common.errors import UserError
+
 LOSSES = Registry('distillation loss')
 CONNECTORS = Registry('connector')
 REGIONS = Registry('region')
@@ -17,7 +19,7 @@ HEADS = Registry('distillation head')
 ADAPTERS = Registry('host adapter')
 
 
-class DistillError(ValueError):
+class DistillError(UserError, ValueError):
     """A recipe or a host that cannot work, told in one sentence with the mend."""
 
 

@@ -1,40 +1,15 @@
 """How a distiller's weights are called in a checkpoint: the student's under plain names, the rest under ``distill.``."""
 
 import logging
-import re
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from projects.mmdet3d_plugin.common.checkpoint import plain_names
+
 logger = logging.getLogger('focaldistiller')
 
 DISTILL = 'distill.'
-_DROPPED = ('teacher.', 'distill_losses.', 'bev_restore_layers.')
-_STRAY = re.compile(r'(student|teacher)_[^.]*$')
-
-
-def plain_names(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Give weights of any origin their plain names.
-
-    Understands what this project writes (plain names and ``distill.*``), a wrapper's ``module.`` prefix, and
-    FocalDistiller's checkpoints (``student.*``, ``teacher.*``, its own restore layers and stray feature buffers).
-
-    Args:
-        state: weights by name.
-
-    Returns:
-        The weights that a student or a distiller can take, and the names that were dropped.
-    """
-    if state and all(name.startswith('module.') for name in state):
-        state = {name.removeprefix('module.'): value for name, value in state.items()}
-    kept, dropped = {}, []
-    for name, value in state.items():
-        if name.startswith(_DROPPED) or _STRAY.fullmatch(name):
-            dropped.append(name)
-        else:
-            kept[name.removeprefix('student.')] = value
-    return kept, dropped
 
 
 def save_plain_names(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:

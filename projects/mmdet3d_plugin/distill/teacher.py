@@ -10,6 +10,8 @@ import torch
 from mmcv import Config
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.checkpoint import load_weights
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
 from projects.mmdet3d_plugin.distill.hosts.adapter import Detections, adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
@@ -135,10 +137,6 @@ class FrozenTeacher:
 
 def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn.Module:
     """Build the detector of a config and load its weights, strictly but for what is allowed by name."""
-    # Imported late: the engine's modules import this room.
-    from projects.mmdet3d_plugin.engine.build import build_model
-    from projects.mmdet3d_plugin.engine.checkpoint import load_weights
-
     model = build_model(cfg.get('model') if checkpoint else without_pretrained(cfg.get('model')))
     if checkpoint is None:
         model.init_weights()

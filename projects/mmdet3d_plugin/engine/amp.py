@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from projects.mmdet3d_plugin.engine.logs import get_logger
+from projects.mmdet3d_plugin.common.logs import get_logger
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 

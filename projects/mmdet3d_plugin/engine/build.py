@@ -1,30 +1,15 @@
-"""Build models and datasets from configs."""
+"""Build datasets and their loaders from configs."""
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 from mmcv import Config
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from projects.mmdet3d_plugin.engine.config import innermost_datasets, require_files
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.config import innermost_datasets
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.builder import build_dataloader, require_files
 from projects.mmdet3d_plugin.engine.launch import Launch
-
-
-def build_model(cfg: dict[str, Any]) -> nn.Module:
-    """Build a detector from its config; hosts live in mmdet's registry, mmdet3d's own detectors in mmdet3d's."""
-    from mmdet.models.builder import DETECTORS
-    from mmdet3d.models.builder import DETECTORS as DETECTORS_3D
-
-    if cfg is None:
-        raise UserError('the config has no "model"')
-    for registry in (DETECTORS, DETECTORS_3D):
-        if registry.get(cfg['type']) is not None:
-            return registry.build(cfg)
-    known = ', '.join(sorted(DETECTORS.module_dict))
-    raise UserError(f'there is no detector {cfg["type"]}; detectors are: {known}')
 
 
 def build_split(cfg: Config, split: str, test_mode: bool) -> Dataset:
@@ -52,8 +37,6 @@ def build_loader(cfg: Config, dataset: Dataset, train: bool, launch: Launch, see
         launch: the place of this process.
         seed: of the order and of all augmentation.
     """
-    from projects.mmdet3d_plugin.datasets.builder import build_dataloader
-
     return build_dataloader(
         dataset,
         samples_per_gpu=cfg.data.get('samples_per_gpu', 1) if train else 1,

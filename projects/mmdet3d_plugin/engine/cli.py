@@ -6,9 +6,9 @@ from typing import Any
 
 from mmcv import DictAction
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import launch
 from projects.mmdet3d_plugin.engine.amp import DTYPES
-from projects.mmdet3d_plugin.engine.errors import UserError
 
 
 def make_parser(description: str, config_help: str) -> argparse.ArgumentParser:
@@ -40,11 +40,9 @@ def make_train_parser(description: str) -> argparse.ArgumentParser:
 
 def run(main: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> Any:
     """Run a parsed command, with one line instead of a traceback for errors that a person can mend."""
-    from projects.mmdet3d_plugin.distill.registry import DistillError
-
     try:
         return main(arguments)
-    except (UserError, DistillError, FileNotFoundError) as error:
+    except (UserError, FileNotFoundError) as error:
         raise SystemExit(f'error: {error}') from None
     finally:
         launch.stop()

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from mmcv import Config
 from torch import nn
 
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.distill.distiller import build_distiller
+from projects.mmdet3d_plugin.distill.views import apply_teacher_view
 from projects.mmdet3d_plugin.engine import cli
-from projects.mmdet3d_plugin.engine.config import load_config
-from projects.mmdet3d_plugin.engine.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
 from projects.mmdet3d_plugin.engine.train import TrainOptions, options_of, train
@@ -55,9 +57,6 @@ def make_distiller(cfg: Config) -> nn.Module:
 
     The training pipeline of the recipe learns to make the teacher's view too.
     """
-    from projects.mmdet3d_plugin.distill.distiller import build_distiller
-    from projects.mmdet3d_plugin.distill.views import apply_teacher_view
-
     distiller = build_distiller(cfg)
     distiller.init_weights()
     apply_teacher_view(cfg, distiller.teacher.cfg)

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.checkpoint import normalise_keys, read_checkpoint, write_checkpoint
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import cli
-from projects.mmdet3d_plugin.engine.checkpoint import normalise_keys, read_checkpoint, write_checkpoint
-from projects.mmdet3d_plugin.engine.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:

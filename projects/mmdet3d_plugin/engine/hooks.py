@@ -10,12 +10,12 @@ from mmcv.runner import HOOKS, Hook
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from projects.mmdet3d_plugin.engine.checkpoint import link_latest, read_checkpoint
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.checkpoint import link_latest, read_checkpoint
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.progress import Progress
+from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import broadcast_object
-from projects.mmdet3d_plugin.engine.progress import Progress
-from projects.mmdet3d_plugin.engine.rng import untouched_rng
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
 
 SMALLEST_SCALE = 1e-3

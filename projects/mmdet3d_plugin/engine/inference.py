@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from projects.mmdet3d_plugin.common.checkpoint import unwrap
+from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.checkpoint import unwrap
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
-from projects.mmdet3d_plugin.engine.progress import track
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 
 

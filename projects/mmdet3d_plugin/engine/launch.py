@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.errors import UserError
 
 
 @dataclass(frozen=True)

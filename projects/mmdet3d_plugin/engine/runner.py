@@ -10,17 +10,17 @@ import torch
 from mmcv.runner import RUNNERS, EpochBasedRunner
 from torch.utils.data import DataLoader
 
-from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.checkpoint import (
+from projects.mmdet3d_plugin.common.checkpoint import (
     load_weights,
     plain_state,
     read_checkpoint,
     unwrap,
     write_checkpoint,
 )
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.rng import capture_rng, restore_rng, untouched_rng
+from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
-from projects.mmdet3d_plugin.engine.rng import capture_rng, restore_rng, untouched_rng
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 
 

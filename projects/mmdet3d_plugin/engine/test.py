@@ -9,16 +9,17 @@ from typing import Any
 
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
+from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_model, build_split, classes_of
-from projects.mmdet3d_plugin.engine.checkpoint import load_weights, read_checkpoint
-from projects.mmdet3d_plugin.engine.config import load_config, work_dir_of
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
-from projects.mmdet3d_plugin.engine.logs import get_logger, start_logging
-from projects.mmdet3d_plugin.engine.tables import print_metrics
 
 
 def main(argv: Sequence[str] | None = None) -> None:

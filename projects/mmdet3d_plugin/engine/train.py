@@ -14,17 +14,18 @@ from mmcv.runner import build_optimizer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from projects.mmdet3d_plugin.common.checkpoint import find_latest, initialize_weights
+from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_model, build_split, classes_of
-from projects.mmdet3d_plugin.engine.checkpoint import find_latest, initialize_weights
-from projects.mmdet3d_plugin.engine.config import load_config, work_dir_of
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
-from projects.mmdet3d_plugin.engine.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
-from projects.mmdet3d_plugin.engine.rng import seed_everything
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
 
 

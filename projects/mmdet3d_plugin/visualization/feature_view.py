@@ -13,8 +13,8 @@ from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import GRID, name_camera
+from projects.mmdet3d_plugin.visualization.comparison import Comparison
 from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
-from projects.mmdet3d_plugin.visualization.lesson import Comparison
 from projects.mmdet3d_plugin.visualization.region_view import outline, tint
 from projects.mmdet3d_plugin.visualization.style import INK, add_colour_bar, new_figure, style_axes
 

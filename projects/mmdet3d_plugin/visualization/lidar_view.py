@@ -1,6 +1,7 @@
 """What is taught on point clouds: important voxels, and the heatmaps of two centre heads."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,11 +14,52 @@ from projects.mmdet3d_plugin.visualization.bev_view import UP, View, draw_bev_ax
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.feature_view import GAP_COLOURS, Panels, show_bev
 from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR
-from projects.mmdet3d_plugin.visualization.lidar_lesson import Importance, Pivots
 
 IMPORTANCE_COLOURS = 'plasma'
 HUBS = 3
 """Voxels whose edges are drawn: those of all would hide everything."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The voxels that a local distillation compares.
+
+    Attributes:
+        name: of the term.
+        centres: (N, 2) as x, y of the important voxels in metres, LiDAR frame.
+        weights: (N,) phi of the paper, mean 1.
+        neighbours: (N, K, 2), the same of the voxels that are nearest in the teacher's feature space, itself first.
+        size: (x, y) of a voxel in metres.
+        total: voxels of the sample.
+    """
+
+    name: str
+    centres: np.ndarray
+    weights: np.ndarray
+    neighbours: np.ndarray
+    size: tuple[float, float]
+    total: int
+
+
+@dataclass(frozen=True)
+class Pivots:
+    """Heatmaps of two centre heads, the largest of all tasks and classes, and how much each position counts.
+
+    Attributes:
+        name: of the term.
+        teacher: (H, W) probabilities, rows along y.
+        student: (h, w), the same; its grid may be coarser.
+        weight: (H, W), the largest of all tasks.
+        limits: x0, y0, z0, x1, y1, z1 in metres that the teacher's map and the weight cover.
+        own: the same of the student's map.
+    """
+
+    name: str
+    teacher: np.ndarray
+    student: np.ndarray
+    weight: np.ndarray
+    limits: Sequence[float]
+    own: Sequence[float]
 
 
 def draw_importance(

@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 
 from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.comparison import Positions
 from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
-from projects.mmdet3d_plugin.visualization.lesson import Positions
 from projects.mmdet3d_plugin.visualization.style import INK, new_figure, style_axes
 
 LARGEST = 90.0

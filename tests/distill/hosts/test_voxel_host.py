@@ -9,6 +9,7 @@ import torch
 from mmcv import Config
 from torch import nn
 
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.hosts.centerpoint import CenterPointAdapter
@@ -17,7 +18,6 @@ from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS
 from projects.mmdet3d_plugin.distill.hosts.voxelnet import VoxelNetAdapter
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, require_same_rows
-from projects.mmdet3d_plugin.engine.build import build_model
 from tests.lidar_factories import centerpoint_config, lidar_batch, mvx_config, pillar_config, total
 
 CLASSES = ['Pedestrian', 'Cyclist', 'Car']

@@ -3,7 +3,7 @@
 import torch
 from mmcv import Config
 
-from projects.mmdet3d_plugin.engine.build import build_model
+from projects.mmdet3d_plugin.common.models import build_model
 from tests.lidar_factories import centerpoint_config
 
 

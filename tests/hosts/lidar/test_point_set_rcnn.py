@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.hosts.pointrcnn import PointRCNNAdapter
 from projects.mmdet3d_plugin.distill.taps import Recorder
-from projects.mmdet3d_plugin.engine.build import build_model
-from projects.mmdet3d_plugin.engine.config import load_config
-from projects.mmdet3d_plugin.engine.errors import UserError
 
 # features per point and millions of parameters, PointDistiller's table
 STUDENTS = {'': (128, 4.1), '_2x': (91, 2.0), '_4x': (64, 1.0), '_8x': (45, 0.5), '_16x': (32, 0.3)}

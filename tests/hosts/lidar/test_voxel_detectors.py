@@ -8,7 +8,7 @@ import torch
 from mmcv import Config
 from torch import nn
 
-from projects.mmdet3d_plugin.engine.build import build_model
+from projects.mmdet3d_plugin.common.models import build_model
 from tests.lidar_factories import (
     centerpoint_config,
     lidar_batch,
@@ -91,7 +91,7 @@ def test_sparse_convolution_equals_a_dense_one() -> None:
 @sparse
 def test_weights_of_a_sparse_detector_come_back(tmp_path: Any) -> None:
     """spconv turns weights around unless a file says which layout it has; ours do, through our own engine too."""
-    from projects.mmdet3d_plugin.engine.checkpoint import load_weights, plain_state, write_checkpoint
+    from projects.mmdet3d_plugin.common.checkpoint import load_weights, plain_state, write_checkpoint
 
     model, other = build(second_config()), build(second_config())
     nn.init.normal_(model.middle_encoder.conv_input[0].weight)

@@ -4,7 +4,7 @@ from mmdet3d.models.builder import DETECTORS
 from mmdet3d.models.detectors.point_rcnn import PointRCNN
 from torch import Tensor
 
-from projects.mmdet3d_plugin.engine.errors import UserError
+from projects.mmdet3d_plugin.common.errors import UserError
 
 
 @DETECTORS.register_module()

@@ -1,0 +1,21 @@
+"""Build detectors from their configs."""
+
+from typing import Any
+
+from torch import nn
+
+from projects.mmdet3d_plugin.common.errors import UserError
+
+
+def build_model(cfg: dict[str, Any]) -> nn.Module:
+    """Build a detector from its config; hosts live in mmdet's registry, mmdet3d's own detectors in mmdet3d's."""
+    from mmdet.models.builder import DETECTORS
+    from mmdet3d.models.builder import DETECTORS as DETECTORS_3D
+
+    if cfg is None:
+        raise UserError('the config has no "model"')
+    for registry in (DETECTORS, DETECTORS_3D):
+        if registry.get(cfg['type']) is not None:
+            return registry.build(cfg)
+    known = ', '.join(sorted(DETECTORS.module_dict))
+    raise UserError(f'there is no detector {cfg["type"]}; detectors are: {known}')

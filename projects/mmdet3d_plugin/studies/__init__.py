@@ -1,0 +1,1 @@
+"""Programs that look at models or compare several: cost, speed, gain, pictures, the demo."""

@@ -1,0 +1,285 @@
+"""What can be compared: pairs of teacher and student, the recipes between them, and the worlds they live in.
+
+Another family is another entry of ``FAMILIES``; nothing else has to change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
+
+CONFIGS = 'projects/configs/synthetic'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of training.
+
+    Attributes:
+        name: how ``--rows`` calls it.
+        title: for people.
+        config: what is trained.
+        tool: script that trains it.
+        minutes: about how long that takes at ``--scale cpu`` with the epochs of a student; only ratios matter.
+        goal: what it should gain over the student alone, in points of the first metric.
+    """
+
+    name: str
+    title: str
+    config: str
+    tool: str = DISTIL
+    minutes: float = 9.0
+    goal: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher, a student, and the recipes between them.
+
+    Attributes:
+        teacher: trained once per world.
+        student: trained alone; what gains are counted over.
+        rows: recipes that train the same student.
+        inherit: the row that starts from the teacher's head and is taught nothing, if there is one.
+        rivals: (better, worse) rows: the first should gain more, with ranges over seeds apart.
+        least_gap: what the teacher should lead the student by, else the pair tells nothing.
+    """
+
+    teacher: Row
+    student: Row
+    rows: tuple[Row, ...]
+    inherit: str | None = None
+    rivals: tuple[tuple[str, str], ...] = ()
+    least_gap: float | None = None
+
+    @property
+    def known(self) -> tuple[Row, ...]:
+        """The student alone, and the recipes."""
+        return (self.student, *self.rows)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of an evaluation.
+
+    Attributes:
+        key: its name in ``metrics.json``.
+        title: for tables.
+        scale: what it is multiplied with.
+        digits: behind the point.
+    """
+
+    key: str
+    title: str
+    scale: float = 1.0
+    digits: int = 3
+
+    def format(self, value: float) -> str:
+        """A scaled value as tables show it."""
+        return f'{value:.{self.digits}f}'
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything.
+
+    Attributes:
+        scenes: of the world; the last fifth is for validation.
+        frames: per scene.
+        size: WIDTHxHEIGHT of the images.
+        epochs: of every student.
+        teacher_epochs: of the teacher.
+        seeds: of the students.
+        device: where to compute.
+        jobs: how many commands run at a time; as many as there are cores by default.
+        overrides: settings of all trainings, ``key=value``.
+    """
+
+    scenes: int
+    frames: int
+    size: str
+    epochs: int
+    teacher_epochs: int
+    seeds: tuple[int, ...] = (0, 1, 2)
+    device: str = 'cpu'
+    jobs: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """How a synthetic world is made; ``{world}``, ``{scenes}``, ``{frames}``, ``{size}`` and ``{seed}`` are filled in.
+
+    Attributes:
+        make: the command that makes it.
+        made: a file, relative to the world, that is there afterwards.
+        convert: the command that makes its info files.
+        infos: these files, relative to the world.
+        shown: what a world is, in words.
+    """
+
+    make: str
+    made: str
+    convert: str
+    infos: tuple[str, ...]
+    shown: str = '{scenes} scenes of {frames} frames of {size}, seed {seed}'
+
+
+@dataclass(frozen=True)
+class Family:
+    """Detectors that see the same data and are judged by the same metrics.
+
+    Attributes:
+        name: how ``--family`` calls it.
+        pairs: of teacher and student.
+        metrics: the first is what gains are counted in.
+        world: how its worlds are made.
+        scales: by name.
+        recipe: path of a recipe that ``--rows`` calls by a name which is no row of a pair.
+        pictures: kinds that ``tools/visualize.py`` draws for the report.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+    metrics: tuple[Metric, ...]
+    world: WorldRecipe
+    scales: Mapping[str, Scale]
+    recipe: str
+    pictures: tuple[str, ...] = ('overview',)
+
+    @property
+    def headline(self) -> Metric:
+        """What gains are counted in."""
+        return self.metrics[0]
+
+
+CAMERA = Family(
+    name='camera',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', TRAIN, 8.2),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevformer_student.py', TRAIN, 4.2),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/distill_inherit.py', minutes=4.5),
+                Row('heatmap', 'heatmap recipe', f'{CONFIGS}/distill_heatmap.py', goal=2.15),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_fd3d.py', minutes=10.0, goal=4.07),
+            ),
+            inherit='inherit',
+            rivals=(('fd3d', 'heatmap'),),
+            least_gap=8.0,
+        ),
+    ),
+    metrics=(
+        Metric('NDS', 'NDS', 100.0, 2),
+        Metric('mAP', 'mAP', 100.0, 2),
+        *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
+    ),
+    world=WorldRecipe(
+        make='tools/create_synthetic.py --out {world} --scenes {scenes} --seed {seed} --size {size} --frames {frames}',
+        made='v1.0-trainval/sample.json',
+        convert='tools/create_data.py nuscenes --root-path {world} --version v1.0-trainval',
+        infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
+    ),
+    scales={
+        'cpu': Scale(
+            scenes=300,
+            frames=5,
+            size='320x180',
+            epochs=2,
+            teacher_epochs=4,
+            overrides=('lr_config.by_epoch=False',),
+        ),
+        'gpu': Scale(
+            scenes=800,
+            frames=8,
+            size='320x180',
+            epochs=2,
+            teacher_epochs=4,
+            device='cuda',
+            jobs=8,
+            overrides=('data.samples_per_gpu=4', 'data.workers_per_gpu=1', 'lr_config.by_epoch=False'),
+        ),
+    },
+    recipe=f'{CONFIGS}/distill_{{}}.py',
+)
+
+LIDAR = Family(
+    name='lidar',
+    pairs=(
+        Pair(
+            teacher=Row(
+                'pointpillars', 'PointPillars', f'{CONFIGS}/kitti_pointpillars_teacher.py', TRAIN, 2.9
+            ),
+            student=Row(
+                'pointpillars_4x',
+                'PointPillars 4x alone',
+                f'{CONFIGS}/kitti_pointpillars_student_4x.py',
+                TRAIN,
+                1.5,
+            ),
+            rows=(
+                Row(
+                    'pointdistiller',
+                    'PointDistiller',
+                    f'{CONFIGS}/kitti_distill_pointdistiller.py',
+                    minutes=2.6,
+                    goal=3.4,
+                ),
+                Row(
+                    'pointdistiller_pillars',
+                    'PointDistiller on pillars',
+                    f'{CONFIGS}/kitti_distill_pointdistiller_pillars.py',
+                    minutes=2.6,
+                ),
+            ),
+            least_gap=8.0,
+        ),
+        Pair(
+            teacher=Row('centerpoint', 'CenterPoint', f'{CONFIGS}/kitti_centerpoint_teacher.py', TRAIN, 3.3),
+            student=Row(
+                'centerpoint_half',
+                'CenterPoint half alone',
+                f'{CONFIGS}/kitti_centerpoint_student.py',
+                TRAIN,
+                1.7,
+            ),
+            rows=(
+                Row('tgi', 'TGI alone', f'{CONFIGS}/kitti_distill_tgi.py', minutes=1.7),
+                Row('sparsekd', 'SparseKD logit', f'{CONFIGS}/kitti_distill_sparsekd.py', minutes=2.6),
+                Row(
+                    'sparsekd_label',
+                    'SparseKD logit + label',
+                    f'{CONFIGS}/kitti_distill_sparsekd_label.py',
+                    minutes=2.6,
+                ),
+                Row(
+                    'sparsekd_label_tgi',
+                    'SparseKD logit + label + TGI',
+                    f'{CONFIGS}/kitti_distill_sparsekd_label_tgi.py',
+                    minutes=2.6,
+                    goal=2.0,
+                ),
+            ),
+            least_gap=8.0,
+        ),
+    ),
+    metrics=(
+        Metric('mAP_3d_R40_moderate', '3D mAP R40 moderate', 100.0, 2),
+        *(Metric(f'AP_3d_R40_moderate/{name}', name, 100.0, 2) for name in ('Car', 'Pedestrian', 'Cyclist')),
+    ),
+    world=WorldRecipe(
+        make='tools/create_synthetic.py --format kitti --out {world} --scenes {scenes} --seed {seed}',
+        made='synthetic_world.json',
+        convert='tools/create_data.py kitti --root-path {world}',
+        infos=('kitti_infos_train.pkl', 'kitti_infos_val.pkl'),
+        shown='{scenes} frames, seed {seed}',
+    ),
+    scales={
+        'cpu': Scale(scenes=400, frames=1, size='', epochs=6, teacher_epochs=10),
+        'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=48, device='cuda', jobs=8),
+    },
+    recipe=f'{CONFIGS}/kitti_distill_{{}}.py',
+    pictures=(),
+)
+
+FAMILIES = {family.name: family for family in (CAMERA, LIDAR)}

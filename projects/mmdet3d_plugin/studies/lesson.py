@@ -1,0 +1,196 @@
+"""What a distillation step looks at, of one sample, as arrays to be drawn and counted."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.instances import InstanceSource, best_queries
+from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
+from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions
+from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+from projects.mmdet3d_plugin.distill.regions import pc_range_of
+from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.term import Term
+from projects.mmdet3d_plugin.engine.inference import evaluating
+from projects.mmdet3d_plugin.studies.lidar_lesson import (
+    Importance,
+    Pivots,
+    read_importance,
+    read_pivots,
+)
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.comparison import (
+    BEV,
+    CAMERAS,
+    ELSEWHERE,
+    Comparison,
+    Positions,
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Everything there is to draw of one distillation step.
+
+    Attributes:
+        comparisons: of the recipe's terms, in order.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres: what BEV maps cover.
+        filled: (width, height) share of the padded images that is image; features of cameras cover all of it.
+        queries: boxes that the distillation head found, with scores, None in a recipe without.
+        positions: where its queries sample, None in a recipe without.
+        importance: of the terms that compare neighbourhoods of voxels.
+        pivots: of the terms that compare heatmaps of centre heads.
+    """
+
+    comparisons: list[Comparison]
+    pc_range: list[float]
+    filled: tuple[float, float] = (1.0, 1.0)
+    queries: BoxSet | None = None
+    positions: Positions | None = None
+    importance: Sequence[Importance] = ()
+    pivots: Sequence[Pivots] = ()
+
+    def at(self, place: str) -> list[Comparison]:
+        """The comparisons of maps in one place."""
+        return [comparison for comparison in self.comparisons if comparison.place == place]
+
+
+@torch.no_grad()
+def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = True) -> Lesson:
+    """Run one distillation step without learning from it.
+
+    Host and connectors are in ``eval()``. Generators drop cells as in training, the same ones in every call.
+
+    Args:
+        distiller: with the weights of a checkpoint.
+        batch: of one sample, with the teacher's view and ground truth.
+        trained: whether connectors and generators are; if not, what goes through them is left out.
+    """
+    with evaluating(distiller), _whole_maps(distiller), torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, step = distiller.look(batch)
+        terms = {name: distiller.distill[name] for name in distiller.terms}
+        comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
+        importance, pivots = read_importance(terms, step), read_pivots(terms, step)
+    limits = pc_range_of(step.batch['img_metas'])
+    lesson = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
+    lesson |= dict(importance=importance, pivots=pivots)
+    if step.queries is not None:
+        lesson['queries'] = _boxes(step.queries, *_query_limits(distiller))
+        lesson['positions'] = _positions(step, _focal_loss(distiller), limits)
+    return Lesson(**lesson)
+
+
+@contextmanager
+def _whole_maps(distiller: Distiller) -> Iterator[None]:
+    """Let generators leave their whole maps behind, also where training generates only the cells that it compares."""
+    losses = [distiller.distill[name].loss for name in distiller.terms]
+    readers = {loss: loss.readers for loss in losses if loss.generates}
+    for loss in readers:
+        loss.readers += (DistillLoss(),)  # one that reads everything
+    try:
+        yield
+    finally:
+        for loss, before in readers.items():
+            loss.readers = before
+
+
+def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
+    """Compute one term and keep what it looked at."""
+    loss = term(step)
+    student, teacher = term.features(step)
+    of = term.loss.of
+    generated = step.generated.get(of or name)
+    believable = trained or not (list(term.parameters()) or of)
+    value = loss.item() if believable else None
+    if not isinstance(teacher, Tensor):
+        return Comparison(name, ELSEWHERE, None, loss=value)
+    return Comparison(
+        name=name,
+        place=_place(teacher, step),
+        teacher=_array(teacher),
+        student=_array(student) if believable and of is None and term.loss.takes_connector else None,
+        generated=_array(generated) if trained and generated is not None else None,
+        region=_region(term, step, teacher),
+        loss=value,
+    )
+
+
+def _region(term: Term, step: Step, teacher: Tensor) -> np.ndarray | None:
+    """Where a term looks, (N, H, W)."""
+    if isinstance(term.loss, FocalPositions):
+        limits = pc_range_of(step.batch['img_metas'])
+        return density(_positions(step, term.loss, limits), limits, teacher.shape[-2:])[None]
+    return None if term.region is None else _array(term.region(step, teacher)[:, 0])
+
+
+def density(positions: Positions, pc_range: Sequence[float], size: Sequence[int]) -> np.ndarray:
+    """Weights of positions, added up cell by cell: (H, W), the largest being 1."""
+    spans = [(pc_range[1], pc_range[4]), (pc_range[0], pc_range[3])]
+    x, y = positions.places.T
+    total, _, _ = np.histogram2d(y, x, bins=size, range=spans, weights=positions.weights)
+    return total / max(total.max(), 1e-12)
+
+
+def _place(feature: Tensor, step: Step) -> str:
+    """Where a feature of one sample lies, told by its shape."""
+    if feature.dim() == 4 and len(feature) == len(_meta(step).get('lidar2img', ())):
+        return CAMERAS
+    return BEV if feature.dim() == 4 and len(feature) == 1 else ELSEWHERE
+
+
+def _meta(step: Step) -> dict[str, Any]:
+    """The meta of the present frame of the only sample."""
+    meta = step.batch['img_metas'][0]
+    return meta[-1] if isinstance(meta, Sequence) else meta
+
+
+def _filled(meta: dict[str, Any]) -> tuple[float, float]:
+    """(width, height) share of the padded images that is image."""
+    if 'img_shape' not in meta:
+        return 1.0, 1.0
+    full = meta['img_shape'][0]
+    height, width = meta.get('valid_shape', meta['img_shape'])[0][:2]
+    return width / full[1], height / full[0]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _query_limits(distiller: Distiller) -> tuple[int, float]:
+    """How many queries, and of which least confidence, the recipe's regions are drawn for."""
+    regions = (distiller.distill[name].region for name in distiller.terms)
+    sources = [region.instances for region in regions if hasattr(region, 'instances')]
+    chosen = next((s for s in sources if s.source in ('queries', 'both')), InstanceSource())
+    return chosen.top_k, chosen.min_score
+
+
+def _focal_loss(distiller: Distiller) -> FocalPositions:
+    """The recipe's choice of positions; a recipe without has the default one."""
+    losses = (distiller.distill[name].loss for name in distiller.terms)
+    return next((loss for loss in losses if isinstance(loss, FocalPositions)), FocalPositions())
+
+
+def _boxes(reading: QueryReading, top_k: int, min_score: float) -> BoxSet:
+    """The best queries of the last layer."""
+    sample, query = best_queries(reading, top_k, min_score)
+    scores, labels = reading.scores[-1, sample, query].max(-1)
+    return BoxSet(_array(reading.boxes[-1, sample, query]), labels.cpu().numpy(), _array(scores))
+
+
+def _positions(step: Step, loss: FocalPositions, limits: Sequence[float]) -> Positions:
+    """Sampled positions of all layers, heads and points, those of weight 0 left out."""
+    locations, attention, confidence = loss.positions(step)
+    weights = (attention * confidence[..., None, None]).flatten(1)
+    low, high = (locations.new_tensor(limits[i : i + 2]) for i in (0, 3))
+    layers = torch.arange(len(weights), device=weights.device)[:, None].expand_as(weights)
+    kept = weights > 0
+    places = (low + locations.flatten(1, -2) * (high - low))[kept]
+    return Positions(_array(places), _array(weights[kept]), layers[kept].cpu().numpy())

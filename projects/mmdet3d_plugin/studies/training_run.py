@@ -1,0 +1,166 @@
+"""One training and what is done with its result, as stages: train, evaluate, draw."""
+
+import argparse
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmcv import Config, DictAction
+
+from projects.mmdet3d_plugin.common.config import find_config, load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.studies.stages import Stage
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAIN, DISTIL = 'tools/train.py', 'tools/distillation.py'
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A model that is trained once.
+
+    Attributes:
+        name: names its stages.
+        title: for people: 'Train the <title>'.
+        config: what it is trained with.
+        tool: script that trains it.
+        folder: where its logs and checkpoints go.
+        world: folder of the dataset.
+        seed: of the training.
+        overrides: settings of the config to override, ``key=value``.
+        flags: more arguments of the training, of the evaluation and of the pictures: where to compute.
+        training_flags: more arguments of the training.
+        after: names of the stages whose results the training uses.
+        inputs: texts or hashes of files that the training depends on beside the config.
+        minutes: about how long the training takes.
+        trained: a checkpoint from elsewhere that makes the training unnecessary.
+    """
+
+    name: str
+    title: str
+    config: str
+    tool: str
+    folder: Path
+    world: Path
+    seed: int
+    overrides: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    training_flags: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    minutes: float = 1.0
+    trained: Path | None = None
+
+    @property
+    def settings(self) -> Config:
+        """The config with the overrides, to be read only."""
+        return read_config(self.config, self.overrides)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that the finished training leaves."""
+        if self.trained is not None:
+            return self.trained
+        return self.folder / f'epoch_{self.settings.runner.max_epochs}.pth'
+
+    def train(self) -> Stage:
+        """The training."""
+        command = [self.tool, self.config, '--data-root', str(self.world)]
+        command += ['--work-dir', str(self.folder), '--seed', str(self.seed), '--resume', 'auto']
+        command += [*self.flags, *self.training_flags]
+        if self.overrides:
+            command += ['--cfg-options', *self.overrides]
+        return Stage(
+            self.name,
+            f'Train the {self.title}',
+            tuple(command),
+            (self.checkpoint,),
+            after=self.after,
+            inputs=(as_text(self.settings), *self.inputs),
+            folder=self.folder,
+            minutes=self.minutes,
+        )
+
+    def evaluate(self, target: Path, minutes: float = 0.2) -> Stage:
+        """The evaluation of the last checkpoint.
+
+        Args:
+            target: folder that gets ``metrics.json``.
+            minutes: about how long it takes.
+        """
+        command = ('tools/test.py', self.config, str(self.checkpoint), '--eval', 'bbox')
+        command += ('--data-root', str(self.world), '--out-dir', str(target), *self.flags)
+        return Stage(
+            f'evaluate_{self.name}',
+            f'Evaluate the {self.title}',
+            command,
+            (target / 'metrics.json',),
+            minutes=minutes,
+            **self._needs_checkpoint(),
+        )
+
+    def draw(self, target: Path, samples: int, kinds: Sequence[str], minutes: float = 0.15) -> Stage:
+        """Pictures of what the trained model sees.
+
+        Args:
+            target: their folder.
+            samples: how many samples of the validation split.
+            kinds: as ``tools/visualize.py`` takes them.
+            minutes: about how long it takes.
+        """
+        command = ('tools/visualize.py', self.config, str(self.checkpoint))
+        command += ('--data-root', str(self.world), '--out', str(target), '--samples', str(samples))
+        command += ('--kinds', *kinds, '--score-thr', '0.25', *self.flags)
+        return Stage(
+            f'pictures_{self.name}',
+            f'Draw what the {self.title} sees',
+            command,
+            (target,),
+            folder=target,
+            minutes=minutes,
+            **self._needs_checkpoint(),
+        )
+
+    def _needs_checkpoint(self) -> dict[str, tuple[str, ...]]:
+        """``after`` and ``inputs`` of a stage that reads the checkpoint."""
+        if self.trained is None:
+            return {'after': (self.name,)}
+        return {'after': self.after, 'inputs': (hash_of(self.trained), *self.inputs)}
+
+
+@functools.cache
+def read_config(config: str, options: tuple[str, ...] = ()) -> Config:
+    """A config with overrides, to be read only.
+
+    Args:
+        config: a path from the root of the project or from here, or a bare name.
+        options: ``key=value``.
+    """
+    path = ROOT / config
+    return load_config(path if path.is_file() else find_config(config), _as_dict(options))
+
+
+def as_text(config: Config) -> str:
+    """A config as one text, all its bases included."""
+    return json.dumps(config._cfg_dict.to_dict(), sort_keys=True)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not path.is_file():
+        raise UserError(f'there is no file {path}')
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _as_dict(options: Sequence[str]) -> dict:
+    """``key=value`` words to what ``merge_from_dict`` takes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--options', *options]).options

@@ -1,0 +1,230 @@
+"""Draw what a detector sees in samples of a dataset."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmcv import Config
+from mmcv.parallel import collate
+from torch import nn
+from torch.utils.data import Dataset
+
+from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
+from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.progress import track
+from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
+from projects.mmdet3d_plugin.datasets.transforms.image_view import project_matrices
+from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
+from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine.build import build_split, classes_of
+from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.parallel import unpack_batch
+from projects.mmdet3d_plugin.engine.test import check_classes
+from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras
+from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap
+from projects.mmdet3d_plugin.visualization.overview import draw_overview
+from projects.mmdet3d_plugin.visualization.style import save_figure
+
+KINDS = ('overview', 'cameras', 'bev', 'heatmap')
+# Frames before the drawn one that a temporal detector sees first.
+HISTORY = 3
+# How far a box of the heatmap may move and still overlap, as in the published recipe.
+MIN_OVERLAP, MIN_RADIUS = 0.1, 2
+
+
+@dataclass
+class Scene:
+    """Everything there is to draw of one moment.
+
+    Attributes:
+        cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)); empty for a dataset without the six of nuScenes.
+        points: (n, 4 or 5) LiDAR points, metres, or None where the dataset has none.
+        truth: true boxes within the range.
+        forward: where the ego car drives, radians counter-clockwise from x of the LiDAR frame.
+        predicted: detected boxes, None without a detector.
+        bev: (C, H, W) BEV feature of the detector, None without one.
+    """
+
+    cameras: dict[str, tuple[np.ndarray, np.ndarray]]
+    points: np.ndarray | None
+    truth: BoxSet
+    forward: float
+    predicted: BoxSet | None = None
+    bev: np.ndarray | None = None
+
+
+def read_scene(dataset: Dataset, index: int) -> Scene:
+    """Images, points and true boxes of a sample, at the resolution of the camera.
+
+    Raises:
+        UserError: an image is missing.
+    """
+    frame = dataset.get_frame(index)
+    cameras = _read_cameras(frame) if 'img_filename' in frame else {}
+    points = Path(frame['pts_filename'])
+    cloud = np.fromfile(points, np.float32).reshape(-1, dataset.POINT_DIM) if points.is_file() else None
+    return Scene(cameras, cloud, _true_boxes(frame, dataset.pc_range), dataset.FORWARD)
+
+
+def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    projections = project_matrices(frame['cam_intrinsic'], frame['cam2lidar'])
+    images = [_read_image(path) for path in frame['img_filename']]
+    return {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
+
+
+def _read_image(path: str) -> np.ndarray:
+    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f'cannot read the image {path}')
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _true_boxes(frame: dict[str, Any], pc_range: Sequence[float]) -> BoxSet:
+    """True boxes whose centre lies within the range, as in training and evaluation."""
+    if 'ann_info' not in frame:
+        return BoxSet(np.zeros((0, 9)), np.zeros(0, dtype=int))
+    boxes = _to_array(frame['ann_info']['gt_bboxes_3d'])
+    inside = ((boxes[:, :2] > pc_range[:2]) & (boxes[:, :2] < pc_range[3:5])).all(axis=1)
+    return BoxSet(boxes, np.asarray(frame['ann_info']['gt_labels_3d'])).select(inside)
+
+
+def _to_array(boxes: Any) -> np.ndarray:
+    """mmdet3d's boxes -> (n, 7 or 9) with gravity centres."""
+    return torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).cpu().numpy().astype(float)
+
+
+@torch.no_grad()
+def detect(
+    model: nn.Module, dataset: Dataset, index: int, launch: Launch
+) -> tuple[BoxSet, np.ndarray | None]:
+    """Detect in a sample after the frames of its scene before it.
+
+    Returns:
+        Boxes with scores, and the (C, H, W) BEV feature where the detector remembers one.
+    """
+    first = index
+    while first > max(0, index - HISTORY) and dataset.scene_tokens[first - 1] == dataset.scene_tokens[index]:
+        first -= 1
+    extra = {'memory': model.new_memory()} if hasattr(model, 'new_memory') else {}
+    for i in range(first, index + 1):
+        batch = unpack_batch(collate([dataset[i]], samples_per_gpu=1), launch)
+        result = model(return_loss=False, **batch, **extra)[0]
+    result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
+    boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
+    bev = getattr(extra.get('memory'), 'bev', None)
+    if bev is None:
+        return boxes, None
+    return boxes, bev[0].T.unflatten(1, model.pts_bbox_head.bev_shape).cpu().numpy()
+
+
+def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[float]) -> Figure:
+    """One picture of a scene.
+
+    Args:
+        kind: one of ``KINDS``.
+        scene: what to draw.
+        classes: names by label.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres.
+    """
+    if kind == 'bev':
+        view = View.of(pc_range, scene.forward)
+        return draw_bev(classes, scene.points, scene.predicted, scene.truth, view)
+    if kind in ('overview', 'cameras') and not scene.cameras:
+        raise UserError(
+            f'{kind} needs the six cameras of nuScenes, which this dataset has not: draw --kinds bev'
+        )
+    if kind == 'overview':
+        reach = float(max(abs(limit) for limit in (*pc_range[:2], *pc_range[3:5])))
+        return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, reach)
+    if kind == 'cameras':
+        return draw_cameras(scene.cameras, classes, scene.predicted, scene.truth)
+    if scene.bev is None:
+        raise UserError('a heatmap is drawn over a BEV feature: give a checkpoint of a detector that has one')
+    return draw_heatmap(
+        scene.bev, heatmap_of(scene.truth, scene.bev.shape[1:], pc_range), pc_range, scene.truth
+    )
+
+
+def kinds_of(scene: Scene) -> list[str]:
+    """The pictures that a scene has all parts of."""
+    missing = ('overview', 'cameras') * (not scene.cameras) + ('heatmap',) * (scene.bev is None)
+    return [kind for kind in KINDS if kind not in missing]
+
+
+def heatmap_of(truth: BoxSet, size: tuple[int, int], pc_range: Sequence[float]) -> np.ndarray:
+    """The region that the published recipe distils, (H, W) in [0, 1]."""
+    boxes, sample = join_boxes([torch.from_numpy(truth.boxes)], torch.device('cpu'))
+    heatmap = box_heatmap(boxes, sample, list(pc_range), tuple(size), 1, MIN_OVERLAP, MIN_RADIUS)
+    return heatmap[0, 0].numpy()
+
+
+def load_detector(cfg: Config, checkpoint: str, classes: list[str] | None, launch: Launch) -> nn.Module:
+    """Build the detector of a config with the weights of a checkpoint, ready to detect."""
+    content = read_checkpoint(checkpoint)
+    check_classes(content['meta'].get('CLASSES'), classes, checkpoint)
+    model = build_model(cfg.model)
+    load_weights(model, content)
+    return model.to(launch.device).eval()
+
+
+def choose_samples(dataset: Dataset, samples: int) -> list[int]:
+    """Indices spread evenly over a dataset; in the middle of their stretch, where a scene has a past."""
+    if len(dataset) == 0:
+        raise UserError(f'{dataset.ann_file} has no samples: try the other --split')
+    count = min(samples, len(dataset))
+    return [int((i + 0.5) * len(dataset) / count) for i in range(count)]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of tools/visualize.py."""
+    parser = cli.make_parser(
+        'Draw boxes on cameras and from above, and BEV features.', 'config of a detector'
+    )
+    parser.add_argument('checkpoint', nargs='?', help='its weights; without, only the true boxes are drawn')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder of the pictures')
+    parser.add_argument('--samples', type=int, default=4, help='how many, spread evenly')
+    parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box that is drawn')
+    parser.add_argument(
+        '--kinds', nargs='+', choices=KINDS, help='which pictures; all that there are by default'
+    )
+    cli.run(_draw_from, parser.parse_args(argv))
+
+
+def _draw_from(arguments: argparse.Namespace) -> None:
+    """Draw as parsed arguments say."""
+    launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
+    dataset = build_split(_seen_in_testing(cfg, arguments.split), 'test', test_mode=True)
+    classes = classes_of(dataset)
+    model = load_detector(cfg, arguments.checkpoint, classes, launch) if arguments.checkpoint else None
+    indices = arguments.index or choose_samples(dataset, arguments.samples)
+    count = 0
+    for index in track(indices, len(indices), 'drawing'):
+        scene = read_scene(dataset, index)
+        if model is not None:
+            boxes, scene.bev = detect(model, dataset, index, launch)
+            scene.predicted = boxes.above(arguments.score_thr)
+        for kind in arguments.kinds or kinds_of(scene):
+            figure = draw(kind, scene, classes, dataset.pc_range)
+            save_figure(figure, Path(arguments.out) / f'{index:05d}_{kind}.jpg')
+            count += 1
+    print(f'{count} pictures in {arguments.out}')
+
+
+def _seen_in_testing(cfg: Config, split: str) -> Config:
+    """A config whose test split has the frames of another one and its own pipeline."""
+    first = next(innermost_datasets(cfg.data[split]))
+    next(innermost_datasets(cfg.data.test))['ann_file'] = first['ann_file']
+    return cfg

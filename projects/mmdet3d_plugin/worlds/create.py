@@ -1,0 +1,241 @@
+"""Make a synthetic dataset, in the layout of nuScenes or KITTI."""
+
+import argparse
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from projects.mmdet3d_plugin.worlds.kitti_writer import IMAGE_SIZE, create_kitti_world
+from projects.mmdet3d_plugin.worlds.lidar import Lidar
+from projects.mmdet3d_plugin.worlds.nuscenes_writer import (
+    Rows,
+    SceneWriter,
+    common_rows,
+    write_tables,
+)
+from projects.mmdet3d_plugin.worlds.renderer import Renderer
+from projects.mmdet3d_plugin.worlds.scene import FRAME_INTERVAL, build_scene
+from projects.mmdet3d_plugin.worlds.worlds import STAMP, World, WorldError, build_world
+
+__all__ = ['STAMP', 'WorldError', 'create_world', 'main']
+
+GENERATION = 2  # raise it when the same arguments give other bytes
+TRAIN_SHARE = 0.8
+_SIZE = (400, 225)
+_SIZE_LIMITS = (64, 4096)
+_MAX_FRAMES = 40
+_MAX_SWEEPS = 9
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """Everything that decides the bytes of a world.
+
+    Attributes:
+        scenes: number of scenes.
+        seed: of the world.
+        width: of the images, pixels.
+        height: of the images, pixels.
+        frames: keyframes per scene, two a second.
+        sweeps: LiDAR sweeps between two keyframes.
+        version: name of the table folder.
+        generation: of this generator.
+    """
+
+    scenes: int
+    seed: int
+    width: int
+    height: int
+    frames: int = 10
+    sweeps: int = 0
+    version: str = 'v1.0-trainval'
+    generation: int = GENERATION
+
+
+def create_world(
+    out: str | Path,
+    scenes: int,
+    seed: int,
+    size: tuple[int, int],
+    frames: int = 10,
+    sweeps: int = 0,
+    version: str = 'v1.0-trainval',
+    progress: bool = True,
+    workers: int = 2,
+    force: bool = False,
+) -> bool:
+    """Make a world, or finish one that was interrupted; a finished one is left alone.
+
+    Args:
+        out: folder of the dataset.
+        scenes: how many; the first 80 % are named after official training scenes, the others after validation scenes.
+        seed: of the world.
+        size: (width, height) of the images, pixels.
+        frames: keyframes per scene, two a second.
+        sweeps: LiDAR sweeps between two keyframes (nuScenes has nine).
+        version: name of the table folder.
+        progress: show a progress bar.
+        workers: processes; the result does not depend on it.
+        force: replace a world that was made with other arguments, or make the same anew.
+
+    Returns:
+        Whether anything had to be done.
+
+    Raises:
+        WorldError: when it cannot be made as asked.
+    """
+    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version)
+    _check(spec, workers)
+    return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
+
+
+@dataclass(frozen=True)
+class NuScenesWorld(World):
+    """Scenes, joined by the tables of nuScenes."""
+
+    format: ClassVar[str] = 'nuscenes'
+    unit: ClassVar[str] = 'scene'
+    derived: ClassVar[tuple[str, ...]] = ('nuscenes_infos_*.pkl',)
+
+    def folders(self, spec: dict[str, Any]) -> tuple[str, ...]:
+        """Folders that a world of a spec fills."""
+        return ('samples', 'sweeps', 'maps', spec['version'])
+
+    def make(self, root: Path, name: str) -> Rows:
+        """Make one scene."""
+        return make_scene(root, self.spec, name)
+
+    def finish(self, root: Path, parts: list[Rows]) -> None:
+        """Join the rows of all scenes into tables."""
+        write_tables(root / self.spec.version, [common_rows(), *parts])
+
+
+def scene_names(count: int) -> list[str]:
+    """Official scene names: the first 80 % from ``train``, the others (at least one of several) from ``val``.
+
+    Raises:
+        WorldError: when the official splits do not hold as many.
+    """
+    from nuscenes.utils.splits import train, val
+
+    training = min(round(TRAIN_SHARE * count), count - 1) if count > 1 else count
+    if training > len(train) or count - training > len(val):
+        most = max(n for n in range(1, len(train) + len(val) + 1) if _fits_splits(n, len(train), len(val)))
+        raise WorldError(
+            f'{count} scenes are more than the official splits have names for: ask for at most {most}'
+        )
+    return train[:training] + val[: count - training]
+
+
+def _fits_splits(count: int, train: int, val: int) -> bool:
+    """Whether ``count`` scenes can be named."""
+    training = round(TRAIN_SHARE * count)
+    return training <= train and count - training <= val
+
+
+def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:
+    """Invent one scene, render it and write its files; returns its table rows."""
+    scene = build_scene(name, scene_seed(spec.seed, name), spec.frames, (spec.width, spec.height))
+    renderer, lidar = Renderer(scene), Lidar(scene)
+    writer = SceneWriter(root, scene, spec.seed)
+    # Two streams: keyframes are the same however many sweeps lie between them.
+    noise, sweep_noise = (np.random.default_rng(stream) for stream in scene.noise.spawn(2))
+    for frame, time in enumerate(scene.times):
+        for part in range(spec.sweeps if frame else 0):
+            between = float(time) - FRAME_INTERVAL * (1 - (part + 1) / (spec.sweeps + 1))
+            writer.add_sweep(frame, between, lidar.cast(between, sweep_noise))
+        pictures = {
+            camera.channel: renderer.render(camera, float(time) + camera.delay_us * 1e-6)
+            for camera in scene.rig.cameras
+        }
+        writer.add_frame(frame, pictures, lidar.cast(float(time), noise))
+    return writer.finish()
+
+
+def scene_seed(seed: int, name: str) -> np.random.SeedSequence:
+    """Seed of a scene: the same for one world seed and name, whatever else is in the world."""
+    return np.random.SeedSequence(seed, spawn_key=(int(name.split('-')[1]),))
+
+
+def _check(spec: WorldSpec, workers: int) -> None:
+    """Refuse what cannot be made."""
+    if spec.scenes < 1:
+        raise WorldError(f'--scenes is {spec.scenes}: ask for at least 1')
+    if not 1 <= spec.frames <= _MAX_FRAMES:
+        raise WorldError(f'--frames is {spec.frames}: ask for 1 to {_MAX_FRAMES}')
+    if not 0 <= spec.sweeps <= _MAX_SWEEPS:
+        raise WorldError(f'--sweeps is {spec.sweeps}: ask for 0 to {_MAX_SWEEPS}')
+    if spec.seed < 0:
+        raise WorldError(f'--seed is {spec.seed}: it must not be negative')
+    if workers < 1:
+        raise WorldError(f'--workers is {workers}: ask for at least 1')
+    low, high = _SIZE_LIMITS
+    if not (low <= spec.width <= high and low <= spec.height <= high):
+        raise WorldError(
+            f'images of {spec.width}x{spec.height} cannot be made: each side must be {low} to {high} pixels'
+        )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Parse WIDTHxHEIGHT, such as 400x225."""
+    match = re.fullmatch(r'(\d+)x(\d+)', text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r} is no image size: write WIDTHxHEIGHT, such as 400x225')
+    return int(match[1]), int(match[2])
+
+
+def _parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog='create_synthetic.py', description=__doc__)
+    add = parser.add_argument
+    add('--out', required=True, help='folder of the dataset')
+    add('--format', choices=('nuscenes', 'kitti'), default='nuscenes', help='its layout (default: nuscenes)')
+    add(
+        '--scenes',
+        type=int,
+        required=True,
+        help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
+    )
+    add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
+    add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
+    add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
+    add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
+    add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
+    add('--force', action='store_true', help='replace a world that is there already')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of tools/create_synthetic.py; returns the exit status."""
+    args = _parse_args(argv)
+    try:
+        made = _create(args)
+    except WorldError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted; the same command goes on where it stopped', file=sys.stderr)
+        return 130
+    print(f'{args.out}: {args.scenes} scenes' + ('' if made else ' (already there)'))
+    return 0
+
+
+def _create(args: argparse.Namespace) -> bool:
+    """Make what a command line asks for; returns whether anything had to be done."""
+    given = {
+        name: getattr(args, name) for name in ('size', 'frames', 'sweeps') if getattr(args, name) is not None
+    }
+    options = dict(workers=args.workers, force=args.force)
+    if args.format == 'kitti':
+        if given:
+            raise WorldError(
+                f'--{next(iter(given))} is for --format nuscenes: KITTI has single frames, and its evaluation counts '
+                f'pixels of {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images'
+            )
+        return create_kitti_world(args.out, args.scenes, args.seed, **options)
+    return create_world(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)

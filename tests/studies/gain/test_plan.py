@@ -1,0 +1,91 @@
+"""The stages of a comparison are commands that the tools accept, and build on one another."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
+from projects.mmdet3d_plugin.studies.gain.plan import make_plan
+from projects.mmdet3d_plugin.studies.stages import Stage
+from projects.mmdet3d_plugin.studies.training_run import ROOT
+from tests.engine.test_demo import accepted
+from tests.studies.gain.conftest import options_for
+
+
+def by_name(stages: list[Stage]) -> dict[str, Stage]:
+    return {stage.name: stage for stage in stages}
+
+
+def test_every_command_is_one_that_its_tool_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = make_plan(options_for(tmp_path)).stages()
+    known: set[str] = set()
+    for stage in stages:
+        script, *argv = stage.command
+        assert (ROOT / script).is_file()
+        assert accepted(script, argv, monkeypatch)
+        assert known.issuperset(stage.after)  # what is needed comes first
+        known.add(stage.name)
+    assert len(known) == len(stages) == 2 + 7 * 2 + 4
+
+
+def test_rows_of_a_seed_differ_in_the_recipe_only(tmp_path: Path) -> None:
+    stages = by_name(make_plan(options_for(tmp_path)).stages())
+    alone, taught = stages['none_seed_1'], stages['heatmap_seed_1']
+    for stage in (alone, taught):
+        assert '--seed 1' in stage.shown
+        assert 'runner.max_epochs=2' in stage.command
+    assert alone.after == ('infos',)
+    assert taught.after == ('infos', 'teacher')
+    assert f'distiller.teacher.checkpoint={stages["teacher"].outputs[0]}' in taught.command
+    assert '--seed 5' in stages['teacher'].shown
+    epochs = FAMILIES['camera'].scales['cpu'].teacher_epochs
+    assert f'runner.max_epochs={epochs}' in stages['teacher'].command
+
+
+def test_only_the_teacher_and_the_first_seed_are_drawn(tmp_path: Path) -> None:
+    names = by_name(make_plan(options_for(tmp_path)).stages())
+    drawn = {name for name in names if name.startswith('pictures_')}
+    assert drawn == {f'pictures_{n}' for n in ('teacher', 'none_seed_0', 'inherit_seed_0', 'heatmap_seed_0')}
+
+
+def test_world_and_teacher_from_elsewhere_are_used_and_watched(tmp_path: Path) -> None:
+    world, teacher = tmp_path / 'a world', tmp_path / 'expert.pth'
+    world.mkdir()
+    for part in ('train', 'val'):
+        (world / f'nuscenes_infos_temporal_{part}.pkl').write_bytes(b'infos')
+    teacher.write_bytes(b'weights')
+    options = options_for(tmp_path / 'out', world=world, teacher=teacher)
+    before = by_name(make_plan(options).stages())
+    assert not {'world', 'infos', 'teacher'} & before.keys()
+    taught = before['heatmap_seed_0']
+    assert taught.after == ()
+    assert f'distiller.teacher.checkpoint={teacher}' in taught.command
+    assert str(world) in taught.command
+    teacher.write_bytes(b'other weights')
+    after = by_name(make_plan(options).stages())
+    assert after['heatmap_seed_0'].inputs != taught.inputs
+    assert after['none_seed_0'] == before['none_seed_0']
+    (world / 'nuscenes_infos_temporal_val.pkl').write_bytes(b'other infos')
+    assert by_name(make_plan(options).stages())['none_seed_0'].inputs != before['none_seed_0'].inputs
+
+
+def test_unfinished_world_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r'is no finished world: there is no .*infos_temporal_train\.pkl and no'
+    ):
+        make_plan(options_for(tmp_path, world=tmp_path))
+
+
+def test_missing_teacher_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'there is no file .*lost\.pth'):
+        make_plan(options_for(tmp_path, teacher=tmp_path / 'lost.pth'))
+
+
+def test_one_teacher_cannot_be_that_of_two_pairs(tmp_path: Path) -> None:
+    (choice,) = options_for(tmp_path).choices
+    other = replace(choice, pair=replace(choice.pair, teacher=replace(choice.pair.teacher, title='other')))
+    options = options_for(tmp_path, choices=[choice, other], teacher=tmp_path / 'expert.pth')
+    with pytest.raises(UserError, match='one file, but the rows need teacher and other'):
+        make_plan(options)

@@ -1,0 +1,53 @@
+"""A training's stages fit together, whether it is trained here or came from elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.studies.training_run import TRAIN, TrainingRun, hash_of, read_config
+
+CONFIG = 'projects/configs/synthetic/bevformer_student.py'
+
+
+def run_of(folder: Path, **options: object) -> TrainingRun:
+    return TrainingRun('one', 'first one', CONFIG, TRAIN, folder / 'run', folder / 'world', 3, **options)
+
+
+def test_training_leaves_the_checkpoint_that_others_read(tmp_path: Path) -> None:
+    run = run_of(tmp_path, overrides=('runner.max_epochs=4',), after=('infos',), flags=('--device', 'cpu'))
+    train, evaluate = run.train(), run.evaluate(tmp_path / 'evaluation')
+    assert train.outputs == (tmp_path / 'run' / 'epoch_4.pth',)
+    assert train.after == ('infos',)
+    assert evaluate.after == ('one',)
+    assert str(train.outputs[0]) in evaluate.command
+    for stage in (train, evaluate, run.draw(tmp_path / 'pictures', 1, ('overview',))):
+        assert ' --device cpu' in stage.shown
+    assert '--seed 3' in train.shown
+
+
+def test_changed_setting_changes_the_training(tmp_path: Path) -> None:
+    one, other = (run_of(tmp_path, overrides=(f'optimizer.lr={lr}',)).train() for lr in (0.1, 0.2))
+    assert one.inputs != other.inputs
+
+
+def test_checkpoint_from_elsewhere_needs_no_training_but_counts_as_an_input(tmp_path: Path) -> None:
+    trained = tmp_path / 'expert.pth'
+    trained.write_bytes(b'weights')
+    run = run_of(tmp_path, trained=trained, after=('infos',))
+    evaluate = run.evaluate(tmp_path / 'evaluation')
+    assert run.checkpoint == trained
+    assert evaluate.after == ('infos',)
+    assert hash_of(trained) in evaluate.inputs
+    trained.write_bytes(b'others')
+    assert run.evaluate(tmp_path / 'evaluation').inputs != evaluate.inputs
+
+
+def test_missing_file_has_no_hash(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'there is no file .*nowhere'):
+        hash_of(tmp_path / 'nowhere')
+
+
+def test_config_is_found_from_the_root_or_by_its_name() -> None:
+    assert read_config(CONFIG) is read_config(CONFIG)
+    assert read_config('bevformer_student').model == read_config(CONFIG).model
