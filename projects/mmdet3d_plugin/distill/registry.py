@@ -19,7 +19,7 @@ HEADS = Registry('distillation head')
 ADAPTERS = Registry('host adapter')
 
 
-class DistillError(UserError, ValueError):
+class DistillError(UserError):
     """A recipe or a host that cannot work, told in one sentence with the mend."""
 
 
