@@ -19,6 +19,7 @@ from projects.mmdet3d_plugin.common.checkpoint import (
 )
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import capture_rng, restore_rng, untouched_rng
+from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.ops.pages import kept_pages
@@ -60,6 +61,7 @@ class TrainRunner(EpochBasedRunner):
             unwrap(self.model).set_epoch(self.epoch)
         self.call_hook('before_train_epoch')
         for number, batch in self._batches(data_loader):
+            interrupts.check()
             self._inner_iter = number
             self.data_batch = batch
             self.call_hook('before_train_iter')

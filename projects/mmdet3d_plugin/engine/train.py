@@ -20,7 +20,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
-from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
@@ -131,6 +131,7 @@ def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
     """Start logging into the run's folder and leave the full config there."""
     stamp = time.strftime('%Y%m%d_%H%M%S')
     logger = start_logging(launch.is_main, work_dir / f'{stamp}.log')
+    interrupts.remember(work_dir)
     if not launch.is_main:
         return
     (work_dir / 'config.py').write_text(cfg.pretty_text)
