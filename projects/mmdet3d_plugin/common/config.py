@@ -101,7 +101,9 @@ def find_config(path: str | os.PathLike) -> Path:
     if bare and found:
         names = ', '.join(_shown(file) for file in found)
         raise UserError(f'{path} is the name of several configs: say which of {names}')
-    near = found or [f for name in close_names(wanted, {f.name for f in known}, 2, 0.5) for f in known if f.name == name]
+    near = found or [
+        f for name in close_names(wanted, {f.name for f in known}, 2, 0.5) for f in known if f.name == name
+    ]
     hint = f'; did you mean {" or ".join(_shown(file) for file in near)}?' if near else ''
     raise UserError(f'there is no config {path}{hint}')
 

@@ -115,7 +115,8 @@ def number_of_classes(cfg: dict[str, Any]) -> tuple[str, int | None]:
 def data_ranges(cfg: dict[str, Any]) -> list[tuple[str, Any]]:
     """(place, range) of all datasets that say where they end, for :func:`require_equal`."""
     return [
-        (f'{place}.point_cloud_range', dataset.get('point_cloud_range')) for place, dataset in datasets_of(cfg)
+        (f'{place}.point_cloud_range', dataset.get('point_cloud_range'))
+        for place, dataset in datasets_of(cfg)
     ]
 
 
@@ -139,9 +140,7 @@ def transforms_of(pipeline: Any, place: str) -> Iterator[tuple[str, dict[str, An
             yield from transforms_of(transform.get('transforms'), f'{place}[{index}].transforms')
 
 
-def _check_transform_classes(
-    transform: dict[str, Any], where: str, wanted: tuple[str, list[str]]
-) -> None:
+def _check_transform_classes(transform: dict[str, Any], where: str, wanted: tuple[str, list[str]]) -> None:
     """A transform knows at least the classes of its dataset; one that labels objects itself knows the same."""
     for key in ('classes', 'class_names'):
         names = transform.get(key)
@@ -234,4 +233,3 @@ def _shown(value: Any) -> str:
     """A value as a config has it, shortened."""
     text = str(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 200 else f'{text[:200]}...'
-

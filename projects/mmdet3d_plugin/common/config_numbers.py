@@ -22,7 +22,10 @@ def is_whole(value: Any) -> bool:
 
 COUNT: Rule = ('a whole number of at least 1', lambda v: is_whole(v) and v >= 1)
 COUNT_OR_NONE: Rule = ('a whole number of at least 0', lambda v: is_whole(v) and v >= 0)
-COUNT_OR_ALL: Rule = ('a whole number of at least 1, or -1 for all', lambda v: is_whole(v) and (v >= 1 or v == -1))
+COUNT_OR_ALL: Rule = (
+    'a whole number of at least 1, or -1 for all',
+    lambda v: is_whole(v) and (v >= 1 or v == -1),
+)
 POSITIVE: Rule = ('a number above 0', lambda v: is_number(v) and v > 0)
 NOT_NEGATIVE: Rule = ('a number of at least 0', lambda v: is_number(v) and v >= 0)
 SHARE: Rule = ('a number from 0 to 1', lambda v: is_number(v) and 0 <= v <= 1)

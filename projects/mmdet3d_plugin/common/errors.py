@@ -92,9 +92,14 @@ def lost_connection(error: BaseException) -> bool:
 
 def _first_raised(error: BaseException) -> BaseException:
     """What mmcv's registries could not raise again: ``type(e)(message)`` fails for errors of several arguments."""
-    if isinstance(error, TypeError) and error.__context__ is not None and not error.__suppress_context__:
-        if re.search(r'missing \d+ required positional|takes exactly \d+ arguments', str(error)):
-            return error.__context__
+    cut = re.search(r'missing \d+ required positional|takes exactly \d+ arguments', str(error))
+    if (
+        isinstance(error, TypeError)
+        and cut
+        and error.__context__ is not None
+        and not error.__suppress_context__
+    ):
+        return error.__context__
     return error
 
 

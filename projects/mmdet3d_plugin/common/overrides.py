@@ -19,6 +19,7 @@ _KNOWN = {
     'runner': ('max_epochs',),
     'data': ('samples_per_gpu', 'workers_per_gpu', 'train', 'val', 'test'),
     'optimizer_config': ('grad_clip', 'cumulative_iters'),
+    'optimizer_config.grad_clip': ('max_norm', 'norm_type'),
     'checkpoint_config': ('interval', 'by_epoch', 'max_keep_ckpts', 'save_last'),
     'evaluation': ('interval', 'start', 'save_best'),
     'log_config': ('interval', 'hooks'),
@@ -58,9 +59,15 @@ def _require_place(cfg: Any, key: str) -> None:
     for number, part in enumerate(parts):
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
-                raise UserError(f'--cfg-options {key}: {".".join(done)} has {len(node)} entries, 0 to {len(node) - 1}')
+                raise UserError(
+                    f'--cfg-options {key}: {".".join(done)} has {len(node)} entries, 0 to {len(node) - 1}'
+                )
+            if number + 1 == len(parts) and not isinstance(node[int(part)], dict):
+                raise UserError(
+                    f'--cfg-options {key}: one entry of a list cannot be set, give all of {".".join(done)}'
+                )
             node = node[int(part)]
-        elif isinstance(node, dict) or isinstance(node, Config):
+        elif isinstance(node, (dict, Config)):
             if part not in node:
                 _require_argument(node, key, done, part)
                 return
@@ -70,8 +77,6 @@ def _require_place(cfg: Any, key: str) -> None:
         else:
             raise UserError(f'--cfg-options {key}: {".".join(done)} is {node!r}, which has no {part!r}')
         done.append(part)
-        if number + 1 == len(parts):
-            return
 
 
 def _require_argument(node: Any, key: str, done: list[str], part: str) -> None:
@@ -83,7 +88,9 @@ def _require_argument(node: Any, key: str, done: list[str], part: str) -> None:
     if done and done[-1] in FREE and not close_names(part, known, cutoff=ALIKE):
         return
     place = f'{".".join(done)} has' if done else 'the config has'
-    raise UserError(f'--cfg-options {key}: {place} no {part!r}; {nearest(part, known)} (+{key} adds it on purpose)')
+    raise UserError(
+        f'--cfg-options {key}: {place} no {part!r}; {nearest(part, known)} (+{key} adds it on purpose)'
+    )
 
 
 def _arguments_of(node: Any, done: list[str]) -> set[str] | None:
@@ -96,8 +103,8 @@ def _arguments_of(node: Any, done: list[str]) -> set[str] | None:
         policy = str(node.get('policy', ''))
         kind = (policy.title() if policy == policy.lower() else policy) + suffix
         return _arguments_of_kind(kind, {'policy'})
-    if len(done) == 1 and done[0] in _KNOWN:
-        return set(_KNOWN[done[0]])
+    if '.'.join(done) in _KNOWN:
+        return set(_KNOWN['.'.join(done)])
     if not isinstance(kind, str):
         return set()
     extra = {'type', 'constructor', 'paramwise_cfg', 'priority', 'requires_grad', 'init_cfg'}
@@ -106,8 +113,12 @@ def _arguments_of(node: Any, done: list[str]) -> set[str] | None:
 
 def _arguments_of_kind(name: str, extra: set[str]) -> set[str] | None:
     """Arguments of every class of a name in any registry; None when one of them takes any, or there is no such class."""
-    kinds = {kind for family in (*FAMILIES, 'model', 'part of a recipe') for kind, _ in find_kinds(name, family)}
-    accepted = [accepted_arguments(kind) for kind in kinds if inspect.isclass(kind) or inspect.isfunction(kind)]
+    kinds = {
+        kind for family in (*FAMILIES, 'model', 'part of a recipe') for kind, _ in find_kinds(name, family)
+    }
+    accepted = [
+        accepted_arguments(kind) for kind in kinds if inspect.isclass(kind) or inspect.isfunction(kind)
+    ]
     if not accepted or None in accepted:
         return None
     return extra.union(*accepted)

@@ -42,4 +42,6 @@ def close_names(name: str, known: Iterable[str], count: int = 3, cutoff: float =
         cutoff: least likeness, 0 to 1.
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, count, cutoff)]
+    return [
+        by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, count, cutoff)
+    ]

@@ -28,6 +28,9 @@ def make_parser(description: str, config_help: str) -> argparse.ArgumentParser:
         help='override settings: optimizer.lr=1e-4 total_epochs=12',
     )
     parser.add_argument('--amp', choices=tuple(DTYPES), help='mixed precision')
+    parser.add_argument(
+        '--threads', type=int, help="torch's threads on the CPU; chosen by what is free by default"
+    )
     launch.add_launch_arguments(parser)
     return parser
 

@@ -19,8 +19,21 @@ SETTINGS = (
     *SECTIONS, 'seed', 'load_from', 'work_dir', 'amp', 'find_unused_parameters', 'cudnn_benchmark', 'total_epochs',
     'custom_imports', 'data_root', 'class_names',
 )  # fmt: skip
-_OF_UPSTREAM = {'type', 'metric', 'pipeline', 'by_epoch'}  # what upstream's configs say beside our hooks' arguments
-_LOADERS = ('samples_per_gpu', 'workers_per_gpu', 'train', 'val', 'test', 'shuffler_sampler', 'nonshuffler_sampler')
+_OF_UPSTREAM = {
+    'type',
+    'metric',
+    'pipeline',
+    'by_epoch',
+}  # what upstream's configs say beside our hooks' arguments
+_LOADERS = (
+    'samples_per_gpu',
+    'workers_per_gpu',
+    'train',
+    'val',
+    'test',
+    'shuffler_sampler',
+    'nonshuffler_sampler',
+)
 
 
 def check_test_config(cfg: Config) -> None:
@@ -88,7 +101,9 @@ def _check_policy(settings: dict[str, Any] | None, place: str, suffix: str) -> N
     policy = str(settings['policy'])
     name = (policy.title() if policy == policy.lower() else policy) + suffix
     if not find_kinds(name, 'hook'):
-        known = [kind.removesuffix(suffix) for kind in _hook_names() if kind.endswith(suffix) and kind != suffix]
+        known = [
+            kind.removesuffix(suffix) for kind in _hook_names() if kind.endswith(suffix) and kind != suffix
+        ]
         raise UserError(f'{place}.policy: there is no {policy!r}; {nearest(policy, known)}')
     arguments = {key: value for key, value in settings.items() if key != 'policy'}
     require_arguments({'type': name, **arguments}, place, 'hook')

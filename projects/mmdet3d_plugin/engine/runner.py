@@ -200,8 +200,17 @@ class TrainRunner(EpochBasedRunner):
         """Stop before a NaN reaches the weights."""
         bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
         if bad:
-            raise FloatingPointError(
-                f'{", ".join(bad)} is not finite at epoch {self.epoch + 1}, step {self.inner_iter + 1}: '
-                'the weights of the last checkpoint are still good; a lower learning rate, bf16 instead of '
-                'fp16, or a look at that batch may help'
-            )
+            self.stop_at(', '.join(bad))
+
+    def stop_at(self, what: str) -> None:
+        """End the run because of a number that is not finite.
+
+        Raises:
+            FloatingPointError: always; it says where, and whether a checkpoint is left.
+        """
+        saved = [f for kind in ('epoch', 'iter') for f in Path(self.work_dir).glob(f'{kind}_[0-9]*.pth')]
+        raise FloatingPointError(
+            f'{what} is not finite at epoch {self.epoch + 1}, step {self.inner_iter + 1}:'
+            f'{" the weights of the last checkpoint are still good;" if saved else ""} a lower learning rate, bf16 '
+            f'instead of fp16, or a look at that batch{"" if saved else " and at the initial weights"} may help'
+        )

@@ -45,7 +45,9 @@ def _check_attention(at: Any) -> None:
     for part in ('encoder', 'decoder'):
         where, heads = at(f'{_TRANSFORMER}.{part}.num_heads')
         if dims % (heads or _HEADS_BY_DEFAULT):
-            raise UserError(f'{where} is {heads or _HEADS_BY_DEFAULT}: {place}={dims} must be a multiple of it')
+            raise UserError(
+                f'{where} is {heads or _HEADS_BY_DEFAULT}: {place}={dims} must be a multiple of it'
+            )
     if dims % 2:
         raise UserError(f'{place} is {dims}: it must be even')
 
@@ -55,7 +57,9 @@ def _check_backbone(at: Any) -> None:
     outs, ins = at('model.img_backbone.out_indices'), at('model.img_neck.in_channels')
     if outs[1] is None or not isinstance(ins[1], (list, tuple)):
         return
-    require_equal('levels', (f'the number of {outs[0]}', len(outs[1])), (f'the number of {ins[0]}', len(ins[1])))
+    require_equal(
+        'levels', (f'the number of {outs[0]}', len(outs[1])), (f'the number of {ins[0]}', len(ins[1]))
+    )
     if at('model.img_backbone.type')[1] == 'ResNet':
         width = (at('model.img_backbone.base_channels')[1] or 64) * (
             4 if at('model.img_backbone.depth')[1] >= 50 else 1

@@ -103,12 +103,14 @@ def _check_grid(cfg: dict[str, Any], at: At) -> None:
     _check_filters(cfg, *extent)
     require_equal('voxel size', size, at('voxel_encoder.voxel_size'))
     cells = (np.array(extent[1][3:]) - extent[1][:3]) / size[1]
-    x, y, z = (int(round(count)) for count in cells)
+    x, y, z = (round(count) for count in cells)
     shown = ('the range over the voxel size', [y, x])
     require_equal('cells (y, x)', shown, at('middle_encoder.output_shape'))
     where, sparse = at('middle_encoder.sparse_shape')
     if sparse is not None:
-        require_equal('cells (z + 1, y, x)', ('the range over the voxel size', [z + 1, y, x]), (where, sparse))
+        require_equal(
+            'cells (z + 1, y, x)', ('the range over the voxel size', [z + 1, y, x]), (where, sparse)
+        )
 
 
 def _check_filters(cfg: dict[str, Any], where: str, extent: list[float]) -> None:
@@ -145,7 +147,9 @@ def _check_channels(cfg: dict[str, Any], at: At, head: str) -> None:
     require_equal('channels', at('backbone.out_channels'), at('neck.in_channels'))
     given = at('neck.out_channels')
     if isinstance(given[1], (list, tuple)):
-        require_equal('levels', _count(given), _count(at('neck.upsample_strides')), _count(at('neck.in_channels')))
+        require_equal(
+            'levels', _count(given), _count(at('neck.upsample_strides')), _count(at('neck.in_channels'))
+        )
         given = f'the sum of {given[0]}', sum(given[1])
     require_equal('channels', given, at(f'{head}.in_channels'))
 
@@ -193,9 +197,11 @@ def _check_cells(cfg: dict[str, Any], at: At) -> None:
         if value is not None and size[1] is not None:
             require_equal('voxel size', (size[0], size[1][: len(value)]), (place, value))
     stride = _heatmap_stride(at)
-    require_equal('out_size_factor', stride, coder('out_size_factor'), train('out_size_factor'), test('out_size_factor'))
+    require_equal(
+        'out_size_factor', stride, coder('out_size_factor'), train('out_size_factor'), test('out_size_factor')
+    )
     if extent[1] is not None and size[1] is not None and train('grid_size')[1] is not None:
-        cells = [int(round((extent[1][i + 3] - extent[1][i]) / size[1][i])) for i in range(3)]
+        cells = [round((extent[1][i + 3] - extent[1][i]) / size[1][i]) for i in range(3)]
         require_equal('cells', ('the range over the voxel size', cells), train('grid_size'))
     heads = at('bbox_head.common_heads')[1]
     if heads is not None:
