@@ -14,6 +14,7 @@ from mmcv.ops import points_in_boxes_cpu
 from mmdet3d.core.bbox import Box3DMode
 from tqdm import tqdm
 
+from projects.mmdet3d_plugin.common.geometry import transform_points
 from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     frame_file,
     read_calibration,
@@ -128,7 +129,7 @@ def in_image(points: np.ndarray, info: Info) -> np.ndarray:
     """
     calib = info['calib']
     lidar2img = calib['P2'] @ calib['R0_rect'] @ calib['Tr_velo_to_cam']
-    u, v, depth = (points @ lidar2img[:3, :3].T + lidar2img[:3, 3]).T
+    u, v, depth = transform_points(points, lidar2img).T
     height, width = info['image']['image_shape']
     return (depth > 0) & (u >= 0) & (u < width * depth) & (v >= 0) & (v < height * depth)
 
