@@ -14,6 +14,7 @@ from mmcv.ops import points_in_boxes_cpu
 from mmdet3d.core.bbox import Box3DMode
 from tqdm import tqdm
 
+from projects.mmdet3d_plugin.common.files import write_bytes
 from projects.mmdet3d_plugin.common.geometry import transform_points
 from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     frame_file,
@@ -23,7 +24,7 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     read_labels,
     read_points,
 )
-from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos, write_whole
+from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos
 
 SPLITS = {'train': 'training', 'val': 'training', 'trainval': 'training', 'test': 'testing'}
 REDUCED = 'velodyne_reduced'
@@ -104,7 +105,7 @@ def frame_info(root: Path, out: Path, part: str, index: int) -> Info:
     )
     points = read_points(scan)
     points = points[in_image(points[:, :3], info)]
-    write_whole(reduced_path(out, part, index), points.tobytes())
+    write_bytes(reduced_path(out, part, index), points.tobytes(), sync=False)
     if part == 'training':
         info['annos'] = read_labels(frame_file(root, part, 'label_2', index))
         inside = points_in_boxes(points[:, :3], lidar_boxes(info))
@@ -170,7 +171,7 @@ def cut_objects(out: Path, info: Info) -> list[Info]:
         path = f'{DATABASE}/{index}_{name}_{i}.bin'
         own = points[inside]
         own[:, :3] -= boxes[i, :3]
-        write_whole(out / path, own.tobytes())
+        write_bytes(out / path, own.tobytes(), sync=False)
         described.append(
             dict(
                 name=name,
