@@ -1,5 +1,7 @@
 """Reading, writing and fitting checkpoints."""
 
+import errno
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -43,10 +45,12 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
 
     def half(content: Any, file: Any) -> None:
         file.write(b'half')
-        raise OSError('disk full')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, 'save', half)
-    with pytest.raises(OSError, match='disk full'):
+    with pytest.raises(
+        UserError, match=r'epoch_1\.pth cannot be written \(No space left on device\): make room'
+    ):
         write_checkpoint(path, dict(state_dict={}, meta=dict(epoch=2)))
     assert read_checkpoint(path)['meta']['epoch'] == 1
     assert [file.name for file in tmp_path.iterdir()] == ['epoch_1.pth']

@@ -11,10 +11,10 @@ from projects.mmdet3d_plugin.common.config import (
     find_config,
     load_config,
     move_data_root,
-    require_files,
     work_dir_of,
 )
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.builder import require_files
 from projects.mmdet3d_plugin.registry import register_all
 
 

@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path, monkeypatch: 
 
 
 def test_frozen_parts_stay_frozen_through_evaluation(tmp_path: Path) -> None:
-    from projects.mmdet3d_plugin.engine.inference import evaluating
+    from projects.mmdet3d_plugin.common.models import evaluating
 
     model = ToyDetector().train()
     model.drop.eval()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.datasets.converters import create_data
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.studies.demo import (
@@ -20,7 +21,7 @@ from projects.mmdet3d_plugin.studies.demo import (
     read_outcomes,
     write_report,
 )
-from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner, write_json
+from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.studies.training_run import ROOT
 from projects.mmdet3d_plugin.worlds import create
 

@@ -8,15 +8,8 @@ import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.studies.lesson import (
-    BEV,
-    CAMERAS,
-    Comparison,
-    Positions,
-    density,
-    measure_gap,
-    read_lesson,
-)
+from projects.mmdet3d_plugin.studies.lesson import density, read_lesson
+from projects.mmdet3d_plugin.visualization.comparison import BEV, CAMERAS, Comparison, Positions, measure_gap
 from tests.distill.bevformer_pair import build_pair, paired_batch
 
 TERMS = [

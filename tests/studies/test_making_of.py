@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.studies.making_of import add_making_of, machine
-from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner, write_json
+from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.visualization.report import Report
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.studies.training_run import TRAIN, TrainingRun, hash_of, read_config
+from projects.mmdet3d_plugin.common.files import hash_file
+from projects.mmdet3d_plugin.studies.training_run import TRAIN, TrainingRun, read_config
 
 CONFIG = 'projects/configs/synthetic/bevformer_student.py'
 
@@ -38,14 +39,14 @@ def test_checkpoint_from_elsewhere_needs_no_training_but_counts_as_an_input(tmp_
     evaluate = run.evaluate(tmp_path / 'evaluation')
     assert run.checkpoint == trained
     assert evaluate.after == ('infos',)
-    assert hash_of(trained) in evaluate.inputs
+    assert hash_file(trained) in evaluate.inputs
     trained.write_bytes(b'others')
     assert run.evaluate(tmp_path / 'evaluation').inputs != evaluate.inputs
 
 
 def test_missing_file_has_no_hash(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'there is no file .*nowhere'):
-        hash_of(tmp_path / 'nowhere')
+        hash_file(tmp_path / 'nowhere')
 
 
 def test_config_is_found_from_the_root_or_by_its_name() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
@@ -31,7 +32,7 @@ from projects.mmdet3d_plugin.distill.term import HEAD
 from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_views
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.op_counter import OpCounter
-from tools.benchmark.timing import Case, interleaved, machine, memory, write_json
+from tools.benchmark.timing import Case, interleaved, machine, memory
 
 RECIPE = 'projects/configs/distiller/base_distill_small_fd3d.py'
 GOAL = 1.10
@@ -70,7 +71,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if not args.per_term:
         report |= measure_step(distiller, batch, args.rounds, args.device)
         print_step(report)
-    write_json(args.json, report)
+    if args.json:
+        write_json(args.json, report, indent=2)
     return report
 
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
 from projects.mmdet3d_plugin.studies.gain.compare import compare
 from projects.mmdet3d_plugin.studies.gain.families import FAMILIES, Family, Scale
 from projects.mmdet3d_plugin.studies.gain.plan import GainOptions
 from projects.mmdet3d_plugin.studies.training_run import ROOT
-from tools.benchmark.timing import machine, write_json
+from tools.benchmark.timing import machine
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -121,7 +122,8 @@ def _run(arguments: argparse.Namespace) -> None:
         results, problem = compare(options, jobs, arguments.max_minutes)
     except KeyboardInterrupt:
         raise SystemExit('\ninterrupted; run again to continue') from None
-    write_json(arguments.json, {'machine': machine(device), **results})
+    if arguments.json:
+        write_json(arguments.json, {'machine': machine(device), **results}, indent=2)
     if problem is not None:
         raise problem
 

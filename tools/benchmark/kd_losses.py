@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.distill.losses.channel_wise import ChannelWiseDivergence
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
-from tools.benchmark.timing import interleaved, machine, memory, write_json
+from tools.benchmark.timing import interleaved, machine, memory
 
 TAU = 2.0
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -73,7 +74,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             f'ours {row["ours_ms"]:7.1f} ms {row["ours_mb"]:6.0f} MB   {row["speedup"]:5.2f}x'
         )
     print(f'{"copy of a feature":<20} {report["copy_ms"]:13.1f} ms')
-    write_json(args.json, report)
+    if args.json:
+        write_json(args.json, report, indent=2)
     return report
 
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.ops.linear import linear
-from tools.benchmark.timing import interleaved, machine, write_json
+from tools.benchmark.timing import interleaved, machine
 
 # rows, inputs, outputs
 SHAPES = {
@@ -49,7 +50,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 f'{row["ratio"]:.2f}x, {row["gflops"]:.0f} GFLOP/s',
                 flush=True,
             )
-    write_json(args.json, report)
+    if args.json:
+        write_json(args.json, report, indent=2)
     return report
 
 

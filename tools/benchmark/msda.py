@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.ops import library
 from projects.mmdet3d_plugin.ops.ms_deform_attn import (
     ms_deform_attn,
@@ -19,7 +20,7 @@ from projects.mmdet3d_plugin.ops.ms_deform_attn import (
     ms_deform_attn_packed,
 )
 from tools.benchmark.msda_calls import CALLS, MODELS, Inputs, make_inputs
-from tools.benchmark.timing import interleaved, machine, memory, write_json
+from tools.benchmark.timing import interleaved, machine, memory
 
 # (model, call) -> mode -> (gate, moonshot), as multiples of the plain torch path on one CPU thread
 GATES = {
@@ -56,7 +57,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 row = measure(model, call, mode, inputs, args)
                 report['calls'].append(row)
                 print(_line(row), flush=True)
-    write_json(args.json, report)
+    if args.json:
+        write_json(args.json, report, indent=2)
     return report
 
 

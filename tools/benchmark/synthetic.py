@@ -2,7 +2,6 @@
 """Time the stages of making synthetic scenes, one process: CPU and wall milliseconds per image and per sweep."""
 
 import argparse
-import json
 import platform
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.worlds.create import WorldSpec, parse_size, scene_names, scene_seed
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
 from projects.mmdet3d_plugin.worlds.nuscenes_writer import SceneWriter
@@ -107,7 +107,7 @@ def main() -> None:
     for name, stage in [*result['stages'].items(), ('total', result['total'])]:
         print(f'{name:16}{stage["cpu_ms_per_image"]:14.2f}{stage["wall_ms_per_image"]:15.2f}')
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
+        write_json(args.json, result, indent=2)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """Timing, memory and reports that all benchmarks share."""
 
-import json
 import os
 import platform
 import statistics
@@ -115,10 +114,3 @@ def _processor() -> str:
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in lines)}
     name = fields.get('model name', platform.processor())
     return f'{name}, family {fields.get("cpu family")}, model {fields.get("model")}'
-
-
-def write_json(path: str | None, report: dict[str, Any]) -> None:
-    """Write a report if a path was given."""
-    if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(report, indent=2) + '\n')

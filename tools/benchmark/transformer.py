@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.ops import library
 from tools.benchmark.msda_calls import MODELS
 from tools.benchmark.rig import lidar_to_image
-from tools.benchmark.timing import interleaved, machine, write_json
+from tools.benchmark.timing import interleaved, machine
 
 CONFIGS = {
     'base': 'bevformer_base.py',
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             f'{row["ratio"]:.2f}x (gate {row["gate"]}), largest difference {row["difference"]:.1e}',
             flush=True,
         )
-    write_json(args.json, report)
+    if args.json:
+        write_json(args.json, report, indent=2)
     return report
 
 

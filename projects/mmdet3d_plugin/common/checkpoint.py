@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_file
 from projects.mmdet3d_plugin.common.logs import get_logger
 
 TRAINING_ONLY = 'distill.'
@@ -102,26 +103,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
-    """Write a checkpoint so that a crash never leaves half a file under its name."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def link_latest(path: Path) -> None:
-    """Let ``latest.pth`` beside a checkpoint point to it; at no moment is there none."""
-    temporary = path.with_name(f'.latest.{os.getpid()}.tmp')
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(path.name)
-    os.replace(temporary, path.with_name('latest.pth'))
+    """Write a checkpoint, whole or not at all: a crash or a full disk never leaves half a file under its name."""
+    write_file(path, lambda file: torch.save(content, file))
 
 
 def plain_state(model: nn.Module) -> 'OrderedDict[str, torch.Tensor]':

@@ -1,5 +1,7 @@
-"""Build detectors from their configs."""
+"""Build detectors from their configs, and let them evaluate for a while."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -19,3 +21,15 @@ def build_model(cfg: dict[str, Any]) -> nn.Module:
             return registry.build(cfg)
     known = ', '.join(sorted(DETECTORS.module_dict))
     raise UserError(f'there is no detector {cfg["type"]}; detectors are: {known}')
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a block, and afterwards every module back into the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

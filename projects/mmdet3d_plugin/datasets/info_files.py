@@ -1,14 +1,13 @@
 """Info files: where they lie, how they are written, read and checked."""
 
-import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, check_convention, check_heading, convert_boxes
+from projects.mmdet3d_plugin.common.files import write_pickle
 
 CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_FRONT_LEFT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_BACK_RIGHT')
 Info = dict[str, Any]
@@ -20,23 +19,9 @@ def info_file_name(part: str) -> str:
     return f'nuscenes_infos_temporal_{part}.pkl'
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that readers see either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner reads
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def save_infos(content: InfoFile | list[Info] | dict[str, list[Info]], path: Path) -> None:
     """Write an info file, whole or not at all."""
-    write_whole(path, pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL))
+    write_pickle(path, content)
 
 
 def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:

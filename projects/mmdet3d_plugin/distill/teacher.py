@@ -1,6 +1,5 @@
 """Where knowledge comes from: a frozen detector that no checkpoint, optimizer or ``train()`` ever sees."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.checkpoint import load_weights
+from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
 from projects.mmdet3d_plugin.distill.hosts.adapter import Detections, adapter_for
@@ -51,6 +51,10 @@ class FrozenTeacher:
             raise DistillError(f"the teacher's view must be one of {VIEWS}, got {view!r}")
         if (checkpoint is None) != random_weights:
             raise DistillError("a teacher needs either a 'checkpoint' or random_weights=True")
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise DistillError(
+                f"the teacher's checkpoint {str(checkpoint)!r} does not exist; train it or download it first"
+            )
         self.cfg = read_config(config)
         self.view = view
         self.checkpoint = checkpoint
@@ -158,14 +162,6 @@ def without_pretrained(model: Any) -> Any:
 
 def _is_pretrained(key: str, value: Any) -> bool:
     return key == 'init_cfg' and isinstance(value, Mapping) and value.get('type') == 'Pretrained'
-
-
-def hash_file(path: str) -> str:
-    """SHA-256 of a file; a missing one is a clear error."""
-    if not Path(path).is_file():
-        raise DistillError(f"the teacher's checkpoint {path!r} does not exist; train it or download it first")
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor | tuple[int, int]]:

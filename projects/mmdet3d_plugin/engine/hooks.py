@@ -10,8 +10,9 @@ from mmcv.runner import HOOKS, Hook
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from projects.mmdet3d_plugin.common.checkpoint import link_latest, read_checkpoint
+from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_link
 from projects.mmdet3d_plugin.common.progress import Progress
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.engine.inference import run_inference
@@ -138,7 +139,7 @@ class SaveHook(Hook):
         runner.save_checkpoint(work_dir / name, mid_epoch=mid_epoch)
         if not runner.launch.is_main:
             return
-        link_latest(work_dir / name)
+        write_link(work_dir / 'latest.pth', name)
         runner.logger.info('saved %s', work_dir / name)
         if self.max_keep_ckpts > 0:
             kind = name.split('_')[0]

@@ -1,7 +1,5 @@
 """Run a detector over a data loader and bring the results of every process together in order."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from projects.mmdet3d_plugin.common.checkpoint import unwrap
+from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
@@ -49,18 +48,6 @@ def run_inference(
     return gather_results(
         list(zip(sample_indices(data_loader), results, strict=True)), len(data_loader.dataset)
     )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a block, and afterwards every module back into the mode it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def sample_indices(data_loader: DataLoader) -> list[int]:

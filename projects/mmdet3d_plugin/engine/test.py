@@ -1,17 +1,15 @@
 """Evaluate a checkpoint."""
 
 import argparse
-import json
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_json, write_pickle
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
@@ -93,13 +91,14 @@ def evaluate_checkpoint(
     if results is None:
         return {}
     if out:
-        _write_results(Path(out), results)
+        write_pickle(out, results)
+        get_logger().info('wrote %s', out)
     if not evaluate:
         return {}
     folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
-    (folder / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
+    write_json(folder / 'metrics.json', metrics, indent=2)
     if not quiet:
         print_metrics(metrics, Path(checkpoint).name)
         get_logger().info('%d samples; wrote %s', len(results), folder / 'metrics.json')
@@ -117,11 +116,3 @@ def check_classes(trained: list[str] | None, wanted: list[str] | None, source: s
     if trained is None or wanted is None or list(trained) == list(wanted):
         return
     raise UserError(f'{source} was trained for classes {list(trained)}, the dataset has {list(wanted)}')
-
-
-def _write_results(path: Path, results: list[dict[str, Any]]) -> None:
-    """Pickle raw results."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'wb') as file:
-        pickle.dump(results, file)
-    get_logger().info('wrote %s', path)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from projects.mmdet3d_plugin.common.checkpoint import find_latest, initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
@@ -133,7 +134,7 @@ def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
     logger = start_logging(launch.is_main, work_dir / f'{stamp}.log')
     if not launch.is_main:
         return
-    (work_dir / 'config.py').write_text(cfg.pretty_text)
+    write_text(work_dir / 'config.py', cfg.pretty_text)
     place = 'one process' if launch.world_size == 1 else f'{launch.world_size} processes'
     logger.info('%s on %s, config %s', place, launch.device.type, cfg.filename)
     logger.info('versions: %s', ', '.join(f'{name} {number}' for name, number in versions().items()))

@@ -8,6 +8,7 @@ import numpy as np
 from mmdet3d.core.bbox import Box3DMode
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_text
 from projects.mmdet3d_plugin.evaluation.kitti_metric import Annotations
 
 Info = dict[str, Any]  # one frame of an info file
@@ -153,5 +154,5 @@ def write_results(
             for name, row in zip(frame['name'], numbers, strict=True)
         ]
         paths.append(folder / f'{info["image"]["image_idx"]:06d}.txt')
-        paths[-1].write_text(''.join(row + '\n' for row in rows))
+        write_text(paths[-1], ''.join(row + '\n' for row in rows), sync=False)
     return paths

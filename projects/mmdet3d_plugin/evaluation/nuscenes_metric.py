@@ -23,6 +23,8 @@ from nuscenes.eval.detection.evaluate import DetectionEval
 from nuscenes.utils.splits import create_splits_scenes
 from pyquaternion import Quaternion
 
+from projects.mmdet3d_plugin.common.files import write_json
+
 Info = dict[str, Any]  # one sample of an info file
 
 ERROR_NAMES = {
@@ -76,9 +78,7 @@ def format_results(
     boxes = {i['token']: sample_boxes(r, i, classes) for r, i in zip(results, infos, strict=True)}
     meta = {f'use_{name}': name == sensor for name in ('camera', 'lidar', 'radar', 'map', 'external')}
     path = Path(out_dir) / 'results_nusc.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(meta=meta, results=boxes)))
-    return path
+    return write_json(path, dict(meta=meta, results=boxes))
 
 
 def sample_boxes(result: dict[str, Any], info: Info, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def evaluate_nuscenes(
     with _quiet():
         evaluation = _TokenEval(nusc, _detection_config(), result_path, split, out_dir, tokens)
         metrics, _ = evaluation.evaluate()
-    (Path(out_dir) / 'metrics_summary.json').write_text(json.dumps(metrics.serialize(), indent=2))
+    write_json(Path(out_dir) / 'metrics_summary.json', metrics.serialize(), indent=2)
     _warn_about_convention(metrics)
     return _summary(metrics)
 

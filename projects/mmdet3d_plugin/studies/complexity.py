@@ -15,7 +15,6 @@ published
 """
 
 import argparse
-import json
 import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -36,6 +35,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import to_json, write_json
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
@@ -329,10 +329,9 @@ def print_json(content: dict[str, Any], target: str | None) -> bool:
         Whether it went to the terminal, so that nothing else should.
     """
     if target == '-':
-        print(json.dumps(content, indent=1))
+        print(to_json(content, indent=1))
     elif target:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text(json.dumps(content, indent=1) + '\n')
+        write_json(target, content, indent=1)
     return target == '-'
 
 

@@ -1,7 +1,6 @@
 """Milliseconds per frame of several models, measured side by side under one protocol."""
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -14,6 +13,7 @@ from rich.table import Table
 from torch import nn
 
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.logs import versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
@@ -144,5 +144,4 @@ def _report_from(arguments: argparse.Namespace) -> None:
         content = dict(
             models=models, protocol=PROTOCOL, device=name, machine=platform.processor(), versions=versions()
         )
-        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(arguments.json).write_text(json.dumps(content, indent=1) + '\n')
+        write_json(arguments.json, content, indent=1)

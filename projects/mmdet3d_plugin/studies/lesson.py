@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.instances import InstanceSource, best_queries
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
@@ -17,7 +18,6 @@ from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.regions import pc_range_of
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.term import Term
-from projects.mmdet3d_plugin.engine.inference import evaluating
 from projects.mmdet3d_plugin.studies.lidar_lesson import (
     Importance,
     Pivots,

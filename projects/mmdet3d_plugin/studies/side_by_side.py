@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.studies.stages import (
     Stage,
     StageFailedError,
@@ -22,7 +23,6 @@ from projects.mmdet3d_plugin.studies.stages import (
     failure,
     last_lines,
     sigterm_exits,
-    write_json,
 )
 
 

@@ -23,6 +23,7 @@ from typing import IO
 from rich.console import Console
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_json
 
 TAIL_LINES = 20
 
@@ -203,14 +204,6 @@ class StageRunner:
 def clock(seconds: float) -> str:
     """A duration as h:mm:ss."""
     return str(datetime.timedelta(seconds=round(seconds)))
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a small file so that it is either the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
 
 
 def failure(stage: Stage, status: int) -> str | None:

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from mmcv import Config, DictAction
 
 from projects.mmdet3d_plugin.common.config import find_config, load_config
-from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.studies.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,7 +127,7 @@ class TrainingRun:
         """``after`` and ``inputs`` of a stage that reads the checkpoint."""
         if self.trained is None:
             return {'after': (self.name,)}
-        return {'after': self.after, 'inputs': (hash_of(self.trained), *self.inputs)}
+        return {'after': self.after, 'inputs': (hash_file(self.trained), *self.inputs)}
 
 
 @functools.cache
@@ -146,17 +145,6 @@ def read_config(config: str, options: tuple[str, ...] = ()) -> Config:
 def as_text(config: Config) -> str:
     """A config as one text, all its bases included."""
     return json.dumps(config._cfg_dict.to_dict(), sort_keys=True)
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        UserError: it is not there.
-    """
-    if not path.is_file():
-        raise UserError(f'there is no file {path}')
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _as_dict(options: Sequence[str]) -> dict:

@@ -6,6 +6,8 @@ import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.files import write_text
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --faint: #59636e; --page: #ffffff; --card: #f6f8fa;
         --line: #d1d9e0; --accent: #0969da; --good: #1a7f37; }
@@ -138,9 +140,7 @@ class Report:
 
     def write(self, path: Path) -> Path:
         """Write the page and return its path."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.html(), encoding='utf-8')
-        return path
+        return write_text(path, self.html())
 
 
 def _figure(content: str, caption: str) -> str:

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from projects.mmdet3d_plugin.common.files import write_file
+
 CANVAS = '#0e1117'
 PANEL = '#161b22'
 INK = '#e6edf3'
@@ -104,7 +106,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         The path that was written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     options = {'pil_kwargs': {'quality': 90}} if path.suffix in ('.jpg', '.jpeg') else {}
-    figure.savefig(path, facecolor=figure.get_facecolor(), **options)
-    return path
+    options |= {'format': path.suffix.removeprefix('.'), 'facecolor': figure.get_facecolor()}
+    return write_file(path, lambda file: figure.savefig(file, **options), sync=False)

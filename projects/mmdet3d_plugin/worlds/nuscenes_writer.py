@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 from pyquaternion import Quaternion
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.worlds.catalog import OBJECT_CLASSES
 from projects.mmdet3d_plugin.worlds.lidar import Sweep
 from projects.mmdet3d_plugin.worlds.motion import pose_matrix
 from projects.mmdet3d_plugin.worlds.renderer import Picture
 from projects.mmdet3d_plugin.worlds.rig import CAMERA_CHANNELS, LIDAR_CHANNEL, Camera
 from projects.mmdet3d_plugin.worlds.scene import Scene, Thing
-from projects.mmdet3d_plugin.worlds.worlds import check_written, write_json
+from projects.mmdet3d_plugin.worlds.worlds import check_written
 
 TABLES = (
     'attribute',

@@ -1,6 +1,5 @@
 """Make a synthetic world part by part: in parallel, interruptible, the same bytes every time."""
 
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,9 @@ from typing import Any, ClassVar
 
 import cv2
 from tqdm import tqdm
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import read_json, write_json
 
 STAMP = 'synthetic_world.json'
 _UNFINISHED = 'synthetic_world.unfinished.json'
@@ -73,7 +75,7 @@ def build_world(root: Path, world: World, workers: int, progress: bool = True, f
     """
     if not _prepare(root, world, force):
         return False
-    todo = [name for name in world.names if not _part_path(root, name).exists()]
+    todo = [name for name in world.names if not _is_whole(_part_path(root, name))]
     bar = tqdm(
         total=len(world.names), initial=len(world.names) - len(todo), unit=world.unit, disable=not progress
     )
@@ -87,13 +89,6 @@ def build_world(root: Path, world: World, workers: int, progress: bool = True, f
     except BrokenProcessPool as error:
         raise WorldError('a worker process was killed (out of memory?): try --workers 1') from error
     return True
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file atomically."""
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(json.dumps(content, separators=(',', ':')) + '\n', encoding='utf-8')
-    os.replace(temporary, path)
 
 
 def check_written(written: bool, path: Path) -> None:
@@ -142,8 +137,21 @@ def _clear(root: Path, world: World, found: dict) -> None:
 
 
 def _read(path: Path) -> dict | None:
-    """Content of a JSON file, None when there is none."""
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+    """Content of a stamp, None when there is none."""
+    if not path.exists():
+        return None
+    content = read_json(path, 'delete that folder, or give another --out')
+    if not isinstance(content, dict):
+        raise WorldError(f'{path} is damaged: delete that folder, or give another --out')
+    return content
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a part was finished; one that a crash of the machine damaged is made again."""
+    try:
+        return _read(path) is not None
+    except UserError:
+        return False
 
 
 def _part_path(root: Path, name: str) -> Path:

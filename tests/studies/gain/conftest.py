@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.studies.gain.choice import Choice
 from projects.mmdet3d_plugin.studies.gain.families import CAMERA
 from projects.mmdet3d_plugin.studies.gain.plan import GainOptions, Plan, make_plan
 from projects.mmdet3d_plugin.studies.side_by_side import SideBySideRunner
-from projects.mmdet3d_plugin.studies.stages import write_json
 from projects.mmdet3d_plugin.studies.training_run import ROOT, TrainingRun
 
 PAIR = CAMERA.pairs[0]

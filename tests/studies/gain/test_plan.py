@@ -10,8 +10,8 @@ from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
 from projects.mmdet3d_plugin.studies.gain.plan import make_plan
 from projects.mmdet3d_plugin.studies.stages import Stage
 from projects.mmdet3d_plugin.studies.training_run import ROOT
-from tests.engine.test_demo import accepted
 from tests.studies.gain.conftest import options_for
+from tests.studies.test_demo import accepted
 
 
 def by_name(stages: list[Stage]) -> dict[str, Stage]:

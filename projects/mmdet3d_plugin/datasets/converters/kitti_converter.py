@@ -15,6 +15,7 @@ from mmdet3d.core.bbox import Box3DMode
 from tqdm import tqdm
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_bytes
 from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     FOLDERS,
     frame_file,
@@ -23,7 +24,7 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     read_image_shape,
     read_labels,
 )
-from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos, write_whole
+from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos
 from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points
 
 SPLITS = {'train': 'training', 'val': 'training', 'trainval': 'training', 'test': 'testing'}
@@ -173,7 +174,7 @@ def frame_info(root: Path, out: Path, part: str, index: int, camera: bool = True
     cloud |= dict(
         num_points=len(kept), num_outside=len(finite) - len(kept), num_dropped=len(points) - len(finite)
     )
-    write_whole(reduced_path(out, part, index), kept.tobytes())
+    write_bytes(reduced_path(out, part, index), kept.tobytes(), sync=False)
     if part == 'training':
         info['annos'] = read_labels(frame_file(root, part, 'label_2', index), camera)
         inside = points_in_boxes(kept[:, :3], lidar_boxes(info))
@@ -239,7 +240,7 @@ def cut_objects(out: Path, info: Info) -> list[Info]:
         path = f'{DATABASE}/{index}_{name}_{i}.bin'
         own = points[inside]
         own[:, :3] -= boxes[i, :3]
-        write_whole(out / path, own.tobytes())
+        write_bytes(out / path, own.tobytes(), sync=False)
         described.append(
             dict(
                 name=name,

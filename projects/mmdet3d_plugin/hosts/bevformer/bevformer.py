@@ -1,14 +1,13 @@
 """BEVFormer: Learning Bird's-Eye-View Representation from Multi-Camera Images (ECCV 2022)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmdet.models import DETECTORS, build_backbone, build_head, build_neck
 from mmdet3d.models.detectors.base import Base3DDetector
-from torch import Tensor, nn
+from torch import Tensor
 
+from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
 from projects.mmdet3d_plugin.hosts.bevformer.grid_mask import GridMask
 
@@ -72,7 +71,7 @@ class BEVFormer(Base3DDetector):
         """
         if img.shape[1] == 0:
             return None
-        with _eval_mode(self):
+        with evaluating(self):
             feats = self.extract_feat(img.flatten(0, 1))
             feats = [feat.unflatten(0, img.shape[:2]) for feat in feats]
             bev = None
@@ -151,18 +150,6 @@ class BEVFormer(Base3DDetector):
         raise NotImplementedError(
             'BEVFormer has no test-time augmentation: use a test pipeline with one view.'
         )
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put every sub-module in ``eval()`` for a while, then give each one back its own mode."""
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training
 
 
 def _to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.studies.gain.choice import Choice
 from projects.mmdet3d_plugin.studies.gain.families import Family, Row, Scale
 from projects.mmdet3d_plugin.studies.stages import Stage
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text, hash_of
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _plan_student(row: Row, seed: int, teacher: TrainingRun, options: GainOption
         if teacher.trained is None:
             after += (teacher.name,)
         else:
-            inputs += (hash_of(teacher.trained),)
+            inputs += (hash_file(teacher.trained),)
     return TrainingRun(
         f'{row.name}_seed_{seed}',
         f'{row.title}, seed {seed}',
@@ -236,4 +237,4 @@ def _world_inputs(options: GainOptions) -> tuple[str, ...]:
             f'--world {options.world} is no finished world: there is no {" and no ".join(absent)} '
             '(tools/create_data.py makes them)'
         )
-    return tuple(hash_of(file) for file in files)
+    return tuple(hash_file(file) for file in files)
