@@ -29,6 +29,7 @@ _ALLOWED = {
     ('numpy', 'dtype'): np.dtype,
     ('_codecs', 'encode'): _encode,
     ('collections', 'OrderedDict'): OrderedDict,
+    ('__builtin__', 'xrange'): range,
     **{
         (f'numpy.{core}.{module.__name__.rpartition(".")[2]}', name): getattr(module, name)
         for core in ('core', '_core')  # numpy 2 calls it _core
