@@ -43,11 +43,14 @@ TERMS = {
     ),
     'TGI': dict(terms=[dict(type='FeatureL2', on='bev')], initialize=[dict(type='TeacherGuidedInit')]),
 }
+# Voxel encoders of sparse hosts take means and have nothing to learn; only centre heads have heatmaps.
+SPARSE, CENTRES = ('SECOND', 'CenterPoint-voxel'), ('CenterPoint-pillar', 'CenterPoint-voxel')
 CASES = [
     (host, term)
     for host in HOSTS
     for term in TERMS
-    if term not in ('PivotalLogit', 'CenterRegression') or host.startswith('CenterPoint')
+    if not (term == 'LocalGraph on voxels' and host in SPARSE)
+    and not (term in ('PivotalLogit', 'CenterRegression') and host not in CENTRES)
 ]
 
 
@@ -75,7 +78,7 @@ def distiller(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 
 @pytest.mark.parametrize(('host', 'term'), CASES)
 def test_every_batch_trains(host: str, term: str, distiller: Callable[[str, str], Distiller]) -> None:
-    if not HAS_SPCONV and host in ('SECOND', 'CenterPoint-voxel'):
+    if not HAS_SPCONV and host in SPARSE:
         pytest.skip('needs spconv (requirements/runtime.txt): run make setup')
     model = distiller(host, term)
     for size, empty in BATCHES.values():
@@ -86,7 +89,7 @@ def test_every_batch_trains(host: str, term: str, distiller: Callable[[str, str]
         outputs = model.train_step(batch)
         outputs['loss'].backward()
         distilled = [value for name, value in outputs['log_vars'].items() if name.startswith('loss_kd')]
-        assert len(distilled) == 1
+        assert len(distilled) > 0
         assert torch.tensor(distilled).isfinite().all()
         trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         assert [name for name, weight in trained if weight.grad is None] == []
