@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. Both begin with `make setup`, which is a no-op when done.
+# Two commands do everything: `make demo` and `make test`. All begin with `make setup`, which is a no-op when done.
 
 # The first Python that fits; PYTHON=python3.12 make setup overrides.
 FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
@@ -8,11 +8,12 @@ PYTHON := $(shell for python in .venv/bin/python python3 python3.11 python3.12; 
 endif
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: help setup test demo lint format clean
+.PHONY: help setup test demo docs lint format clean
 
 help:
 	@echo 'make demo    set up, train and distil on a synthetic world, print the table and the report'
 	@echo 'make test    set up and run the test suite'
+	@echo 'make docs    set up and build the documentation; open build/docs/index.html'
 	@echo 'make setup   build .venv (a no-op when it is up to date)'
 	@echo 'make lint    ruff, as the test suite runs it;  make format  mend what ruff can mend'
 	@echo 'make clean   remove .venv, compiled operators and caches; data, ckpts and work_dirs stay'
@@ -29,6 +30,11 @@ test: setup
 
 demo: setup
 	@$(VENV_PYTHON) tools/demo.py
+
+docs: setup
+	@$(VENV_PYTHON) -m tools.docs.write
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs --quiet build
+	@echo 'documentation: build/docs/index.html (to search in it: python -m http.server --directory build/docs)'
 
 lint: setup
 	@$(VENV_PYTHON) -m ruff check

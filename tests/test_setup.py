@@ -23,8 +23,8 @@ from tools.setup.mmcv_wheel import MmcvWheel, cache_dir, compile_env, wheel_key
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / 'requirements' / 'constraints.txt'
-# what mmdet3d 1.0.0rc6, lyft-dataset-sdk and ccimport ask for and nobody imports (constraints.txt says why)
-IDLE = {'plyfile', 'scikit-image', 'black', 'flake8', 'plotly', 'opencv-python', 'requests'}
+# what mmdet3d 1.0.0rc6 and lyft-dataset-sdk ask for and nobody imports (constraints.txt says why)
+IDLE = {'plyfile', 'scikit-image', 'black', 'flake8', 'plotly', 'opencv-python'}
 TOO_OLD = {('mmdet3d', 'numba'), ('mmdet3d', 'networkx'), ('mmdet3d', 'trimesh')}
 
 
@@ -72,7 +72,7 @@ def test_the_lock_is_complete_and_consistent(lock: dict[str, str]) -> None:
 
 
 def test_nothing_in_the_lock_is_idle(lock: dict[str, str]) -> None:
-    files = ('build.txt', 'runtime.txt', 'tests.txt')
+    files = ('build.txt', 'runtime.txt', 'tests.txt', 'docs.txt')
     waiting = [canonicalize_name(item.name) for file in files for item in requirements(file)]
     reached: set[str] = set()
     while waiting:
@@ -103,7 +103,7 @@ def extras_of(requirement: Requirement) -> list[str]:
 
 
 def test_requirement_files_leave_versions_to_the_lock() -> None:
-    for file in ('build.txt', 'runtime.txt', 'tests.txt'):
+    for file in ('build.txt', 'runtime.txt', 'tests.txt', 'docs.txt'):
         assert [str(item) for item in requirements(file) if item.specifier] == []
     assert all(re.fullmatch(r'==[^,*]+', str(item.specifier)) for item in requirements('constraints.txt'))
 

@@ -1,6 +1,7 @@
 """The tree is clean by the rules in pyproject.toml."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -116,6 +117,17 @@ def test_imports_only_go_down() -> None:
             if floor_of(module) > floor_of(own)
         ]
     assert not upward, '\n'.join(upward)
+
+
+def test_the_picture_of_the_floors_is_right() -> None:
+    """CONTRIBUTING.md draws the same floors, the ground last."""
+    page = (ROOT / 'CONTRIBUTING.md').read_text()
+    picture = re.search(r'^## The floors$.*?^```\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)[1]
+    names = {name for floor in FLOORS for name in floor}
+    drawn = [tuple(re.split(r' {2,}', line)[0].split()) for line in picture.splitlines()]
+    assert tuple(reversed(drawn)) == FLOORS
+    folders = {path.name for path in PLUGIN.iterdir() if path.is_dir() and any(path.glob('*.py'))}
+    assert names == folders | {path.stem for path in PLUGIN.glob('*.py') if path.name != '__init__.py'}
 
 
 def test_modules_do_not_import_in_a_circle() -> None:

@@ -9,15 +9,22 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json, write_pickle
+from projects.mmdet3d_plugin.common.files import (
+    require_writable,
+    require_writable_file,
+    write_json,
+    write_pickle,
+)
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,6 +61,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         format_only=arguments.format_only,
         amp=arguments.amp,
         launch=launch,
+        threads=arguments.threads,
     )
 
 
@@ -68,13 +76,15 @@ def evaluate_checkpoint(
     launch: Launch | None = None,
     quiet: bool = False,
     format_only: bool = False,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
 
     Args:
         cfg: as :func:`load_config` returns it.
         checkpoint: weights; they must fit the model exactly.
-        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's.
+        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's. It and the folder
+            of ``out`` are tried before anything is computed.
         out: gets the raw results as a pickle.
         evaluate: whether to compute metrics.
         split: which of ``cfg.data`` to evaluate on.
@@ -83,11 +93,19 @@ def evaluate_checkpoint(
         quiet: do not print the table.
         format_only: let the dataset write ``out_dir`` for its server, and do not evaluate. So it is, with a warning,
             where samples have no labels.
+        threads: torch's threads on the CPU; as many as there are cores by default.
 
     Returns:
         the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
     """
     launch = launch or start('none')
+    check_test_config(cfg)
+    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
+    if launch.is_main and out:
+        require_writable_file(out)
+    if launch.is_main and (evaluate or format_only):
+        require_writable(folder)
+    choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
     if evaluate and not getattr(dataset, 'has_labels', True):
@@ -99,9 +117,11 @@ def evaluate_checkpoint(
         raise UserError(
             f'{type(dataset).__name__} has no format for a server: say --eval bbox or --out FILE.pkl'
         )
+    if evaluate:
+        require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
-    report = load_weights(model, content)
+    report = load_weights(model, content, source=checkpoint)
     get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)
     loader = build_loader(cfg, dataset, False, launch)
@@ -111,12 +131,10 @@ def evaluate_checkpoint(
     if out:
         write_pickle(out, results)
         get_logger().info('wrote %s', out)
-    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
     if format_only:
         get_logger().info('%d samples; wrote %s', len(results), dataset.format_results(results, str(folder)))
     if format_only or not evaluate:
         return {}
-    folder.mkdir(parents=True, exist_ok=True)
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
     write_json(folder / 'metrics.json', metrics, indent=2)
     if not quiet:

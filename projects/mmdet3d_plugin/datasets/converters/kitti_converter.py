@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_bytes
+from projects.mmdet3d_plugin.common.geometry import transform_points
 from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     FOLDERS,
     frame_file,
@@ -199,7 +200,7 @@ def in_image(points: np.ndarray, info: Info) -> np.ndarray:
     """
     calib = info['calib']
     lidar2img = calib['P2'] @ calib['R0_rect'] @ calib['Tr_velo_to_cam']
-    u, v, depth = (points @ lidar2img[:3, :3].T + lidar2img[:3, 3]).T
+    u, v, depth = transform_points(points, lidar2img).T
     height, width = info['image']['image_shape']
     return (depth > 0) & (u >= 0) & (u < width * depth) & (v >= 0) & (v < height * depth)
 

@@ -1,0 +1,1 @@
+"""What writes and builds the documentation: tables from benchmarks/, lists of modules, the site."""

@@ -1,0 +1,394 @@
+"""Every figure of the documentation, as Markdown made of ``benchmarks/*.json``."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
+BLOCKS: dict[str, Callable[[], str]] = {}
+"""What a page may ask for by name, between ``<!-- written: NAME -->`` and ``<!-- end -->``."""
+
+Record = dict[str, Any]
+
+
+def block(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Offer a function's Markdown under a name."""
+
+    def keep(function: Callable[[], str]) -> Callable[[], str]:
+        BLOCKS[name] = function
+        return function
+
+    return keep
+
+
+def record(name: str) -> Record:
+    """Contents of ``benchmarks/NAME.json``."""
+    return json.loads((BENCHMARKS / f'{name}.json').read_text())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    Example:
+        >>> print(table(['model', 'NDS'], [['teacher', '18.39']]))
+        | model | NDS |
+        |---|---|
+        | teacher | 18.39 |
+    """
+    head, *body = ['| ' + ' | '.join(line) + ' |' for line in (columns, *rows)]
+    return '\n'.join([head, '|' + '---|' * len(columns), *body])
+
+
+def origin(name: str) -> str:
+    """What a record was measured on and with, and where it lies."""
+    content = record(name)
+    machine = content['machine']
+    day = f' on {content["measured"]}' if 'measured' in content else ''
+    threads = f', {machine["threads"]} thread{"s" * (machine["threads"] > 1)}' if 'threads' in machine else ''
+    command = f': `{machine["command"]}`' if 'command' in machine else ''
+    return (
+        f'Measured{day} on an {machine["device"].partition(",")[0]}{threads}, torch '
+        f'{machine["torch"].partition("+")[0]}, Python {machine["python"]}{command} (`benchmarks/{name}.json`).'
+    )
+
+
+# -- the demo and the set-up -------------------------------------------------------------------------------------
+
+
+@block('demo')
+def demo() -> str:
+    """The table that ``make demo`` ends with."""
+    errors = ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')
+    rows = [
+        [
+            row['model'],
+            *(f'{row[key]:.2f}' for key in ('NDS', 'mAP')),
+            *(f'{row[key]:.3f}' for key in errors),
+            f'{row["parameters_m"]:.2f} M',
+            f'{row["gflops"]:.2f}',
+            f'{row["ms_per_frame"]:.1f}',
+        ]
+        for row in record('demo_cpu')['models']
+    ]
+    return table(['model', 'NDS', 'mAP', *errors, 'params', 'GFLOPs', 'ms/frame'], rows)
+
+
+@block('demo, short')
+def demo_short() -> str:
+    """The README's share of that table."""
+    rows = [
+        [row['model'], *(f'{row[key]:.2f}' for key in ('NDS', 'mAP', 'gflops')), f'{row["ms_per_frame"]:.1f}']
+        for row in record('demo_cpu')['models']
+    ]
+    return table(['model', 'NDS', 'mAP', 'GFLOPs', 'ms/frame'], rows)
+
+
+@block('demo, how')
+def demo_how() -> str:
+    """How long the demo takes, and on what."""
+    content = record('demo_cpu')
+    world = content['world']
+    return (
+        f'`make demo` takes about {content["minutes"]} minutes after set-up on two CPU cores. '
+        f'{world["training_scenes"]} training scenes and {world["validation_scenes"]} validation scenes, seed '
+        f'{world["seed"]}. {origin("demo_cpu")}'
+    )
+
+
+@block('set-up time')
+def set_up_time() -> str:
+    """What set-up costs."""
+    content = record('setup_cpu')
+    return (
+        f'From nothing it took {content["from_nothing"]} minutes on two cores that were busy with other work, most '
+        f'of it for compiling mmcv-full ({content["compiling_mmcv_full_when_quiet"]} on the same cores when quiet), '
+        f'and about {content["disk_while_it_works_gib"]} GiB of disk while it works (`.venv` keeps '
+        f'{content["venv_gib"]} GiB, nearly all of it torch and its CUDA libraries). Compiling for CUDA takes about '
+        f'{content["cuda_compile_minutes_per_architecture"]} minutes per GPU architecture on two cores and scales '
+        f'with the cores (`MAX_JOBS` limits them). {origin("setup_cpu")}'
+    )
+
+
+# -- what distillation gains -------------------------------------------------------------------------------------
+
+
+def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
+    """Rows of a comparison over seeds: the score, its spread, the gain over the student alone."""
+    title = pair['teacher']['title']
+    title = title if 'teacher' in title else f'{title} teacher'
+    rows = [[title, f'{scale * pair["teacher"]["metrics"][headline]:.2f}', '', '', '']]
+    for row in pair['rows'].values():
+        spread, gain, beyond = row['spreads'][headline], row['gain'], row['beyond_head']
+        interval = ''
+        if gain:
+            low, high = gain['mean'] - gain['half_width'], gain['mean'] + gain['half_width']
+            interval = f'{gain["mean"]:+.2f} ({low:+.2f} to {high:+.2f})'
+        rows.append(
+            [
+                row['title'],
+                f'{spread["mean"]:.2f} ± {spread["deviation"]:.2f}',
+                interval,
+                f'{beyond["mean"]:+.2f}' if beyond else '',
+                f'{spread["low"]:.2f} to {spread["high"]:.2f}',
+            ]
+        )
+    return rows
+
+
+@block('camera gain')
+def camera_gain() -> str:
+    """What the camera recipes gain over seeds."""
+    pair = record('kd_gain_camera_cpu')['pairs']['teacher']
+    rows = gain_rows(pair, 'NDS', 100)
+    means = [row['spreads']['mAP']['mean'] for row in pair['rows'].values()]
+    maps = [100 * pair['teacher']['metrics']['mAP'], *means]
+    columns = ['row', 'NDS', 'mAP', 'NDS over the student alone, 95 % interval', 'beyond the inherited head']
+    wide = [[*row[:2], f'{value:.2f}', *row[2:]] for row, value in zip(rows, maps, strict=True)]
+    return table([*columns, 'range of NDS'], wide)
+
+
+@block('camera gain, how')
+def camera_gain_how() -> str:
+    """What that comparison ran, and what a student takes."""
+    content = record('kd_gain_camera_cpu')
+    rows = content['pairs']['teacher']['rows']
+    minutes = ', '.join(f'{row["title"]} {_minutes(row):.0f}' for row in rows.values())
+    return (
+        f'World: {content["world"]}; seeds {_listed(content["seeds"])}; teacher {content["teacher_epochs"]} epochs, '
+        f'students {content["epochs"]}. CPU minutes of one training: {minutes}. {origin("kd_gain_camera_cpu")}'
+    )
+
+
+@block('lidar gain')
+def lidar_gain() -> str:
+    """What the LiDAR recipes gain over seeds."""
+    pairs = record('kd_gain_lidar_cpu')['pairs'].values()
+    rows = [row for pair in pairs for row in gain_rows(pair, 'mAP_3d_R40_moderate', 100)]
+    return table(
+        ['row', 'mAP', 'over the student alone, 95 % interval', 'range'],
+        [[*row[:3], row[4]] for row in rows],
+    )
+
+
+@block('lidar gain, how')
+def lidar_gain_how() -> str:
+    """What that comparison ran."""
+    content, wall = record('kd_gain_lidar_cpu'), record('observations')['kd_gain_lidar_wall']
+    goals = [
+        f'{row["title"]} {row["gain"]["mean"]:+.1f}, goal {row["goal"]:+.1f}'
+        for pair in content['pairs'].values()
+        for row in pair['rows'].values()
+        if row['goal']
+    ]
+    return (
+        f'World: {content["world"]}; seeds {_listed(content["seeds"])}; teachers {content["teacher_epochs"]} epochs, '
+        f'students {content["epochs"]}; {wall["cpu_minutes"]} CPU minutes, {wall["minutes"]} minutes beside other '
+        f'work on two cores. Against the goals: {"; ".join(goals)}. {origin("kd_gain_lidar_cpu")}'
+    )
+
+
+def _minutes(row: Record) -> float:
+    costs = [run['cost']['cpu_seconds'] / 60 for run in row['runs'].values()]
+    return sum(costs) / len(costs)
+
+
+def _listed(items: Sequence[object]) -> str:
+    return ', '.join(map(str, items))
+
+
+# -- what others published, and what models cost -----------------------------------------------------------------
+
+
+@block('published')
+def published() -> str:
+    """NDS and mAP on nuScenes val as their authors give them, with the command that runs ours."""
+    rows = []
+    for row in record('published')['nuscenes_val']:
+        score = f'{row["NDS"]:.2f} / {row["mAP"]:.2f}'
+        if 'from' in row:
+            score += f' (from {row["from"]["NDS"]:.2f} / {row["from"]["mAP"]:.2f})'
+        score += f' ({row["remark"]})' if 'remark' in row else ''
+        role = '' if row['role'] == 'recipe' else f' ({row["role"]})'
+        student = row['student'] or '-'
+        student = f'`{student}`' if student.endswith('.py') else student
+        rows.append([f'`{row["config"]}`{role}', student, score, row['source'], f'`{_command(row)}`'])
+    return table(['recipe', 'student', 'published NDS / mAP', 'source', 'not run here: the command'], rows)
+
+
+def _command(row: Record) -> str:
+    if row['role'] == 'teacher':
+        return f'tools/dist_test.sh {row["config"]} ckpts/bevformer_r101_dcn_24ep.pth 8'
+    tool = 'dist_distill' if row['role'] == 'recipe' else 'dist_train'
+    return f'tools/{tool}.sh {row["config"]} 8'
+
+
+@block('models')
+def models() -> str:
+    """Size and cost of the camera detectors."""
+    others = record('published')['gflops']
+    rows = [
+        [
+            f'`{row["config"]}`',
+            row['images'],
+            row['bev'],
+            f'{row["parameters"] / 1e6:.2f} M',
+            f'{row["published_rule"] / 1e9:.1f}',
+            f'{others[row["config"]]:.2f}' if row['config'] in others else '',
+            f'{row["computed"] / 1e9:.1f}',
+            row['weights'],
+        ]
+        for row in record('camera_costs')['rows']
+    ]
+    columns = ['config', 'images', 'BEV', 'parameters', 'GFLOPs, published rule', 'published', 'all counted']
+    return table([*columns, 'published weights'], rows)
+
+
+@block('lidar costs')
+def lidar_costs() -> str:
+    """Parameters and GFLOPs of the LiDAR students beside their papers'."""
+    rows = []
+    for row in record('lidar_costs')['rows']:
+        paper = row['paper'] or {}
+        rule = 'sparsekd_rule_gflops' if 'centerpoint' in row['config'] else 'mmcv_rule_gflops'
+        gflops = row[rule]
+        rows.append(
+            [
+                f'`{row["config"]}`',
+                f'{row["parameters_m"]:.2f} M',
+                f'{paper["parameters_m"]:.1f} M' if paper.get('parameters_m') else '',
+                f'{gflops:.1f}' if gflops else '',
+                f'{paper["gflops"]:.1f}' if paper.get('gflops') else '',
+                f'{100 * (gflops / paper["gflops"] - 1):+.0f} %' if gflops and paper.get('gflops') else '',
+            ]
+        )
+    return table(['config', 'parameters', "paper's", 'GFLOPs', "paper's", 'difference'], rows)
+
+
+# -- what a step and its parts take ------------------------------------------------------------------------------
+
+
+@block('distillation step')
+def distillation_step() -> str:
+    """A whole step at base -> small shapes beside its teacher and student alone."""
+    content = record('distill_step_cpu')
+    seconds = {name: value / 1e3 for name, value in content['ms'].items()}
+    terms = _terms_seconds(content)
+    old = _terms_seconds(record('distill_step_background_cpu'))
+    both = seconds['teacher forward'] + seconds['student step']
+    return (
+        f'At base -> small shapes, one frame, a whole step of FD3D takes {seconds["distillation step"]:.0f} s beside '
+        f"{seconds['teacher forward']:.0f} s of the teacher's forward pass and {seconds['student step']:.0f} s of the "
+        f"student's step, peak {content['peak_mb']['distillation step'] / 1e3:.1f} GB against the student's "
+        f'{content["peak_mb"]["student step"] / 1e3:.1f}: {content["ratio"]:.2f} of the two, goal {content["goal"]:.2f}. '
+        f'Rounds scatter by a few percent; measured by themselves the terms take {terms:.1f} s, '
+        f'{100 * terms / both:.1f} % of the two. With `background=0.3` on the image features they took {old:.1f} s, '
+        'before large CPU tensors kept their pages (`benchmarks/distill_step_background_cpu.json`). '
+        f'{origin("distill_step_cpu")}'
+    )
+
+
+def _terms_seconds(content: Record) -> float:
+    return sum(term['forward_ms'] + term['backward_ms'] for term in content['terms'].values()) / 1e3
+
+
+@block('losses')
+def losses() -> str:
+    """Our distillation losses beside plain torch."""
+    content = record('kd_losses_cpu')
+    rows = [
+        [
+            f'`{name}`',
+            f'{row["plain_ms"]:.0f}',
+            f'{row["ours_ms"]:.1f}',
+            f'{row["speedup"]:.1f}x',
+            f'{row["plain_mb"]:.0f}',
+            f'{row["ours_mb"]:.2f}',
+        ]
+        for name, row in content['losses'].items()
+    ]
+    shape = ' x '.join(map(str, content['shape']))
+    columns = [f'loss on {shape}', 'torch, ms', 'ours, ms', 'faster', 'torch, MB', 'ours, MB']
+    return table(columns, rows)
+
+
+@block('attention')
+def attention() -> str:
+    """Deformable attention, forward and backward, beside plain torch."""
+    rows = [
+        [
+            row['model'],
+            row['call'],
+            row['mode'],
+            f'{row["ms"]["torch"]:.0f}',
+            f'{row["ms"]["ours"]:.0f}',
+            f'{row["ratio"]["torch"]:.1f}x',
+            f'{row["floor"]:.1f}',
+        ]
+        for row in record('msda_cpu')['calls']
+        if row['mode'] in ('fused forward', 'fused both')
+    ]
+    columns = ['model', 'call', 'mode', 'torch, ms', 'ours, ms', 'faster', 'multiple of a plain copy']
+    return table(columns, rows)
+
+
+@block('transformer')
+def transformer() -> str:
+    """BEVFormer's whole transformer beside plain torch."""
+    rows = [
+        [
+            row['model'],
+            f'{row["ms"]["torch"] / 1e3:.1f}',
+            f'{row["ms"]["ours"] / 1e3:.1f}',
+            f'{row["ratio"]:.1f}x',
+        ]
+        for row in record('transformer_cpu')['models']
+    ]
+    return table(['model', 'torch, s', 'ours, s', 'faster'], rows)
+
+
+@block('linear')
+def linear() -> str:
+    """Linear layers beside torch's."""
+    rows = [
+        [
+            row['layer'],
+            row['mode'],
+            f'{row["ms"]["torch"]:.0f}',
+            f'{row["ms"]["ours"]:.0f}',
+            f'{row["ratio"]:.2f}x',
+        ]
+        for row in record('linear_cpu')['layers']
+    ]
+    return table(['layer', 'mode', 'torch, ms', 'ours, ms', 'faster'], rows)
+
+
+@block('kitti evaluation')
+def kitti_evaluation() -> str:
+    """How long KITTI's evaluation takes."""
+    content = record('kitti_eval_cpu')
+    return (
+        f"KITTI's {content['frames']:,} validation frames take {content['ours']['first_s']:.1f} s. "
+        f'{origin("kitti_eval_cpu")}'
+    )
+
+
+# -- single observations -----------------------------------------------------------------------------------------
+
+
+@block('one KITTI frame')
+def one_kitti_frame() -> str:
+    """What overfitting one real frame comes to."""
+    content = record('observations')['kitti_one_frame']
+    return f'{content["what"]}: {content["AP_3d_R40_moderate"]} %.'
+
+
+@block('adapter collapse')
+def adapter_collapse() -> str:
+    """What a trainable teacher adapter does."""
+    content = record('observations')['adapter_collapse']
+    return (
+        "With the published trainable teacher adapter, PointDistiller's loss can fall by collapse: from "
+        f'{content["before"]} to {content["after"]} effective dimensions in {content["steps"]} steps on one frame. '
+        '`train_teacher_adapter=False` takes that away, and the pint-sized recipe uses it.'
+    )
