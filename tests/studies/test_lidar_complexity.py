@@ -119,7 +119,7 @@ def test_a_cloud_is_read_as_the_config_reads_it(tmp_path: Path) -> None:
     np.arange(12, dtype=np.float32).tofile(tmp_path / 'a.bin')
     assert read_points(cfg, str(tmp_path / 'a.bin')).tolist() == [[0, 1, 2, 3, 4], [6, 7, 8, 9, 10]]
     np.arange(13, dtype=np.float32).tofile(tmp_path / 'a.bin')
-    with pytest.raises(UserError, match='6 numbers per point'):
+    with pytest.raises(UserError, match=r'a.bin does not hold whole points \(6 32-bit'):
         read_points(cfg, str(tmp_path / 'a.bin'))
 
 

@@ -1,7 +1,8 @@
 """The camera rig of a real nuScenes car (scene-0061), for whatever needs its geometry but no data."""
 
 import numpy as np
-from pyquaternion import Quaternion
+
+from projects.mmdet3d_plugin.common.geometry import transform_matrix
 
 IMAGE_SIZE = (1600, 900)
 
@@ -54,19 +55,15 @@ def nuscenes_rig() -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Intrinsics (num_cams, 3, 3) in pixels of a 1600x900 image, and camera-to-LiDAR poses (num_cams, 4, 4) in metres.
     """
-    ego2lidar = np.linalg.inv(_pose(*_LIDAR))
+    ego2lidar = np.linalg.inv(transform_matrix(*reversed(_LIDAR)))
     intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in _CAMERAS.values()]
-    poses = [ego2lidar @ _pose(translation, rotation) for _, _, translation, rotation in _CAMERAS.values()]
+    poses = [
+        ego2lidar @ transform_matrix(rotation, translation)
+        for _, _, translation, rotation in _CAMERAS.values()
+    ]
     return np.stack(intrinsics), np.stack(poses)
 
 
 def _intrinsic(focal: float, centre: tuple[float, float]) -> np.ndarray:
     """Pinhole matrix, (3, 3)."""
     return np.array([(focal, 0, centre[0]), (0, focal, centre[1]), (0, 0, 1)])
-
-
-def _pose(translation: tuple[float, float, float], rotation: tuple[float, float, float, float]) -> np.ndarray:
-    """Sensor frame to ego frame, (4, 4)."""
-    pose = Quaternion(rotation).normalised.transformation_matrix
-    pose[:3, 3] = translation
-    return pose

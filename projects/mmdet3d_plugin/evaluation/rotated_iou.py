@@ -2,7 +2,8 @@
 
 import numpy as np
 
-_CORNERS = np.array([(0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5)])  # counter-clockwise
+from projects.mmdet3d_plugin.common.geometry import rectangle_corners
+
 _TOUCH = 1e-9  # metres within which two sides lie on one line
 _CHUNK = 1 << 15  # pairs at once: what fits into a processor's cache
 
@@ -35,15 +36,8 @@ def rectangle_intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _shared_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(N, 5) against (N, 5) -> (N,) areas."""
     middle = first[:, :2].copy()  # sums of products of large coordinates would cancel badly
-    one, other = _corners(first, middle), _corners(second, middle)
+    one, other = (rectangle_corners(r[:, :2] - middle, r[:, 2:4], r[:, 4]) for r in (first, second))
     return (_border(one, other, True) + _border(other, one, False)).clip(0) / 2
-
-
-def _corners(rectangles: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Corners (N, 4, 2) of rectangles (N, 5), counter-clockwise, relative to origins (N, 2)."""
-    x, y = (_CORNERS * rectangles[:, None, 2:4]).transpose(2, 0, 1)
-    cos, sin = np.cos(rectangles[:, 4:]), np.sin(rectangles[:, 4:])
-    return np.stack([cos * x - sin * y, sin * x + cos * y], -1) + (rectangles[:, :2] - origin)[:, None]
 
 
 def _border(polygon: np.ndarray, other: np.ndarray, shared: bool) -> np.ndarray:

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
+from projects.mmdet3d_plugin.datasets.point_files import read_points as read_point_file
 from projects.mmdet3d_plugin.studies.complexity import GIBI, GIGA, MEGA, PublishedRule, print_json
 from projects.mmdet3d_plugin.studies.op_counter import OpCounter
 
@@ -202,21 +203,15 @@ def read_points(cfg: Config, path: str | None) -> Tensor:
     taken = list(range(taken)) if isinstance(taken, int) else list(taken)
     if path is None:
         return street_scan(len(taken))
-    values = np.fromfile(path, dtype=np.float32)
-    if values.size % load['load_dim']:
-        raise UserError(
-            f'{path} is not a cloud of {load["load_dim"]} numbers per point, as {cfg.filename} reads'
-        )
-    return torch.from_numpy(values.reshape(-1, load['load_dim'])[:, taken])
+    return torch.from_numpy(read_point_file(Path(path), load['load_dim'])[:, taken])
 
 
 def _point_loader(cfg: Config) -> dict[str, Any]:
     """The step of the training pipeline that loads points."""
-    steps = [step for step in cfg.data.train.pipeline if step['type'] == 'LoadPointsFromFile']
+    loaders = ('LoadPoints', 'LoadPointsFromFile')
+    steps = [step for step in cfg.data.train.pipeline if step['type'] in loaders]
     if not steps:
-        raise UserError(
-            f'the training pipeline of {cfg.filename} loads no points: LoadPointsFromFile is missing'
-        )
+        raise UserError(f'the training pipeline of {cfg.filename} loads no points: LoadPoints is missing')
     return steps[0]
 
 

@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
-from projects.mmdet3d_plugin.datasets.transforms.image_view import project_matrices
 from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
@@ -77,7 +77,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
 
 
 def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    projections = project_matrices(frame['cam_intrinsic'], frame['cam2lidar'])
+    projections = lidar_to_image(frame['cam_intrinsic'], frame['cam2lidar'])
     images = [_read_image(path) for path in frame['img_filename']]
     return {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
 

@@ -10,8 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon
 
+from projects.mmdet3d_plugin.common.geometry import FOOTPRINT, box_corners
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
-from projects.mmdet3d_plugin.visualization.geometry import FOOTPRINT, box_corners
 from projects.mmdet3d_plugin.visualization.style import (
     FAINT_INK,
     INK,

@@ -6,7 +6,7 @@ class_names = ['Pedestrian', 'Cyclist', 'Car']
 point_cloud_range = [0, -40, -3, 70.4, 40, 1]
 meta_keys = ('sample_idx', 'pts_filename', 'box_type_3d', 'box_mode_3d', 'lidar2img', 'pc_range')
 
-load_points = dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4)
+load_points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=4, use_dim=4)
 object_sample = dict(
     type='ObjectSample',
     db_sampler=dict(
