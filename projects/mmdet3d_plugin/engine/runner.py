@@ -19,6 +19,7 @@ from projects.mmdet3d_plugin.common.checkpoint import (
 )
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import capture_rng, restore_rng, untouched_rng
+from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.ops.pages import kept_pages
@@ -60,6 +61,7 @@ class TrainRunner(EpochBasedRunner):
             unwrap(self.model).set_epoch(self.epoch)
         self.call_hook('before_train_epoch')
         for number, batch in self._batches(data_loader):
+            interrupts.check()
             self._inner_iter = number
             self.data_batch = batch
             self.call_hook('before_train_iter')
@@ -198,8 +200,17 @@ class TrainRunner(EpochBasedRunner):
         """Stop before a NaN reaches the weights."""
         bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
         if bad:
-            raise FloatingPointError(
-                f'{", ".join(bad)} is not finite at epoch {self.epoch + 1}, step {self.inner_iter + 1}: '
-                'the weights of the last checkpoint are still good; a lower learning rate, bf16 instead of '
-                'fp16, or a look at that batch may help'
-            )
+            self.stop_at(', '.join(bad))
+
+    def stop_at(self, what: str) -> None:
+        """End the run because of a number that is not finite.
+
+        Raises:
+            FloatingPointError: always; it says where, and whether a checkpoint is left.
+        """
+        saved = [f for kind in ('epoch', 'iter') for f in Path(self.work_dir).glob(f'{kind}_[0-9]*.pth')]
+        raise FloatingPointError(
+            f'{what} is not finite at epoch {self.epoch + 1}, step {self.inner_iter + 1}:'
+            f'{" the weights of the last checkpoint are still good;" if saved else ""} a lower learning rate, bf16 '
+            f'instead of fp16, or a look at that batch{"" if saved else " and at the initial weights"} may help'
+        )

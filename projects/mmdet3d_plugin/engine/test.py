@@ -15,9 +15,11 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,6 +50,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         evaluate=bool(arguments.eval),
         amp=arguments.amp,
         launch=launch,
+        threads=arguments.threads,
     )
 
 
@@ -61,6 +64,7 @@ def evaluate_checkpoint(
     amp: str | None = None,
     launch: Launch | None = None,
     quiet: bool = False,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
 
@@ -74,13 +78,18 @@ def evaluate_checkpoint(
         amp: 'bf16', 'fp16' or None.
         launch: the place of this process, one plain process by default.
         quiet: do not print the table.
+        threads: torch's threads on the CPU; as many as there are cores by default.
 
     Returns:
         the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
     """
     launch = launch or start('none')
+    check_test_config(cfg)
+    choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
+    if evaluate:
+        require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
     report = load_weights(model, content)

@@ -14,6 +14,7 @@ from mmcv.runner import build_optimizer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import find_latest, initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -21,13 +22,15 @@ from projects.mmdet3d_plugin.common.files import write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
-from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class TrainOptions:
         amp: 'bf16', 'fp16' or None; the config's ``amp`` by default.
         validate: whether to evaluate between epochs, as ``cfg.evaluation`` says.
         deterministic: whether to ask torch for deterministic kernels.
+        threads: torch's threads on the CPU; by what is free, as :func:`choose_threads` says, by default.
     """
 
     work_dir: str | Path | None = None
@@ -49,6 +53,7 @@ class TrainOptions:
     amp: str | None = None
     validate: bool = True
     deterministic: bool = False
+    threads: int | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,6 +78,7 @@ def options_of(arguments: argparse.Namespace) -> TrainOptions:
         amp=arguments.amp,
         validate=not arguments.no_validate,
         deterministic=arguments.deterministic,
+        threads=arguments.threads,
     )
 
 
@@ -96,10 +102,14 @@ def train(
     options = options or TrainOptions()
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
+    check_train_config(cfg)
     seed = cfg.get('seed', 0) if options.seed is None else options.seed
     _open_work_dir(cfg, work_dir, launch)
+    threads = choose_threads(options.threads, options.deterministic)
     resume = _resume_path(options.resume, work_dir)
-    meta = dict(config=cfg.pretty_text, config_file=Path(cfg.filename or 'config.py').name, seed=seed)
+    meta = dict(
+        config=cfg.pretty_text, config_file=Path(cfg.filename or 'config.py').name, seed=seed, threads=threads
+    )
     seed_everything(seed, options.deterministic)  # the same on every process, for the same initial weights
     model = (make_model or make_detector)(cfg)
     if cfg.get('load_from') and not resume:
@@ -132,6 +142,7 @@ def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
     """Start logging into the run's folder and leave the full config there."""
     stamp = time.strftime('%Y%m%d_%H%M%S')
     logger = start_logging(launch.is_main, work_dir / f'{stamp}.log')
+    interrupts.remember(work_dir)
     if not launch.is_main:
         return
     write_text(work_dir / 'config.py', cfg.pretty_text)
@@ -173,12 +184,18 @@ def _build_runner(
         launch=launch,
         precision=Precision(options.amp or cfg.get('amp'), launch.device.type),
         model=wrapped,
-        optimizer=build_optimizer(wrapped, copy.deepcopy(cfg.optimizer)),
+        optimizer=_build_optimizer(wrapped, cfg.optimizer),
         work_dir=str(work_dir),
         logger=get_logger(),
         meta=meta,
         max_epochs=_max_epochs(cfg),
     )
+
+
+def _build_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer of ``cfg.optimizer``."""
+    with blamed_on('optimizer', settings):
+        return build_optimizer(model, copy.deepcopy(settings))
 
 
 def _max_epochs(cfg: Config) -> int:
@@ -196,8 +213,10 @@ def _max_epochs(cfg: Config) -> int:
 
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:
     """Attach learning rate, momentum, optimizer, checkpoints, evaluation, logs and the config's own hooks."""
-    runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
-    runner.register_momentum_hook(copy.deepcopy(cfg.get('momentum_config')))
+    with blamed_on('lr_config', cfg.get('lr_config')):
+        runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
+    with blamed_on('momentum_config', cfg.get('momentum_config')):
+        runner.register_momentum_hook(copy.deepcopy(cfg.get('momentum_config')))
     runner.register_hook(_optimize_hook(cfg), priority='ABOVE_NORMAL')
     runner.register_hook(SaveHook(**_without_type(cfg.get('checkpoint_config') or {})), priority='NORMAL')
     runner.register_timer_hook(dict(type='IterTimerHook'))
@@ -205,8 +224,10 @@ def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, lau
         runner.register_hook(_evaluate_hook(cfg, launch), priority='LOW')
     if launch.is_main:
         runner.register_hook(ProgressHook(), priority='LOW')
-    runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
-    runner.register_custom_hooks(copy.deepcopy(cfg.get('custom_hooks')))
+    with blamed_on('log_config', cfg.get('log_config')):
+        runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
+    with blamed_on('custom_hooks', cfg.get('custom_hooks')):
+        runner.register_custom_hooks(copy.deepcopy(cfg.get('custom_hooks')))
 
 
 def _optimize_hook(cfg: Config) -> OptimizeHook:
@@ -225,7 +246,9 @@ def _evaluate_hook(cfg: Config, launch: Launch) -> EvaluateHook:
     settings = _without_type(cfg.evaluation)
     settings.pop('pipeline', None)  # upstream repeats the test pipeline here; data.val has it
     settings.pop('metric', None)  # there is one, bbox
-    loader: DataLoader = build_loader(cfg, build_split(cfg, 'val', test_mode=True), False, launch)
+    dataset = build_split(cfg, 'val', test_mode=True)
+    require_evaluation(dataset, 'val', settings.get('save_best'))
+    loader: DataLoader = build_loader(cfg, dataset, False, launch)
     return EvaluateHook(loader, **settings)
 
 
