@@ -24,7 +24,13 @@ def serves(tensor: Tensor, operator: str = 'ms_deform_attn') -> bool:
 
 @contextlib.contextmanager
 def pure_torch() -> Iterator[None]:
-    """Within this context the doors take their plain torch path: for comparisons."""
+    """Within this context the doors take their plain torch path: for comparisons.
+
+    Example:
+        >>> with pure_torch():
+        ...     serves(torch.empty(0))
+        False
+    """
     global _served
     before, _served = _served, frozenset()
     try:

@@ -78,6 +78,11 @@ def sampling_locations(spatial_shapes: Shapes, sampling_offsets: Tensor, referen
 
     Returns:
         (B, Q, M, L, P, 2), (x, y) in units of map width and height.
+
+    Example:
+        >>> offsets = torch.ones(1, 1, 1, 1, 1, 2)  # one cell to the right and one down
+        >>> sampling_locations([(2, 4)], offsets, torch.zeros(1, 1, 1, 2)).flatten()
+        tensor([0.2500, 0.5000])
     """
     size = sampling_offsets.new_tensor([(w, h) for h, w in spatial_shapes])
     turn = torch.arange(sampling_offsets.shape[4], device=sampling_offsets.device) % reference_points.shape[2]
