@@ -46,7 +46,7 @@ def convert_boxes(boxes: Array, source: str, target: str) -> Array:
     """Express boxes of one convention in the other; columns from 7 on (velocities) stay as they are.
 
     Args:
-        boxes: (..., 7 + k), LiDAR frame. The heights (z) may be any origin: they are not touched.
+        boxes: (..., 7 + k) such as (N, 9), LiDAR frame. The heights (z) may be any origin: they are not touched.
         source: convention of ``boxes``.
         target: convention wanted.
 
@@ -92,7 +92,7 @@ def decode_boxes(codes: Array, convention: str) -> Array:
     """Turn regressed codes back into boxes: the inverse of :func:`encode_boxes`.
 
     Args:
-        codes: (..., 10), see :func:`encode_boxes`; sine and cosine need no unit length.
+        codes: (..., 10) such as (N, 10), see :func:`encode_boxes`; sine and cosine need no unit length.
         convention: the convention of the head that made the codes.
 
     Returns:

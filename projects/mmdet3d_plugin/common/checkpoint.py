@@ -260,7 +260,7 @@ def find_latest(work_dir: str | os.PathLike) -> Path | None:
 
 
 def _progress_of(path: Path) -> int:
-    """Iterations that a checkpoint has behind it; the tensors themselves are not read from disk."""
+    """Iterations that a checkpoint has behind it; the weights themselves are not read from disk."""
     try:
         return int(torch.load(path, map_location='cpu', weights_only=True, mmap=True)['meta']['iter'])
     except (
@@ -283,7 +283,7 @@ def _plain_module(name: str) -> str:
 
 
 def _fitting(state: State, own: dict[str, tuple[int, ...]], report: LoadReport) -> State:
-    """Leave out tensors of another shape (torch would stop at them) and note them in the report."""
+    """Leave out weights of another shape (torch would stop at them) and note them in the report."""
     fitting = OrderedDict()
     for key, value in state.items():
         if key in own and own[key] != tuple(value.shape):

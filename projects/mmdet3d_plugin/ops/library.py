@@ -18,7 +18,7 @@ _served: frozenset[tuple[str, str]] = frozenset()
 
 
 def serves(tensor: Tensor, operator: str = 'ms_deform_attn') -> bool:
-    """Is there a compiled kernel of this operator for the device that the tensor lives on?"""
+    """Whether a compiled kernel of this operator exists for the device of a tensor such as (N, C, H, W)."""
     return (operator, tensor.device.type) in _served
 
 

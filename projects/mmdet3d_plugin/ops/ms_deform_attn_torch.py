@@ -34,7 +34,7 @@ def ms_deform_attn_fused_torch(
     attention_logits: Tensor,
     reference_points: Tensor,
 ) -> Tensor:
-    """See ``ms_deform_attn_fused``; softmax and locations as tensors of their own."""
+    """See ``ms_deform_attn_fused``; softmax (B, Q, M, L, P) and locations (B, Q, M, L, P, 2) are made whole."""
     locations = sampling_locations(spatial_shapes, sampling_offsets, reference_points)
     weights = attention_logits.softmax(-1).view(sampling_offsets.shape[:-1])
     return ms_deform_attn_torch(value, spatial_shapes, locations, weights)
