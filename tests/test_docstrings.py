@@ -18,7 +18,7 @@ FILES = [
 ]
 WITH_EXAMPLES = [path for path in FILES if '>>>' in path.read_text()]
 EXAMPLES = 60
-SHAPED = 0.75
+SHAPED = 0.7
 SHAPE = re.compile(
     r'\([A-Za-z0-9_*/+ -]+(?:, ?[A-Za-z0-9_*/+ -]+)+,?\)|\[[A-Z][A-Za-z0-9_*]*(?:, ?[A-Za-z0-9_*]+)+\]'
 )
