@@ -171,7 +171,7 @@ def measure_complexity(model: nn.Module, img: Tensor, img_metas: list[list[dict]
 
 
 def _with_values(feats: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors on the CPU, of no meaning, in the shapes of the neck's outputs."""
+    """Tensors (B * num_cams, C, h, w) on the CPU, of no meaning, as the neck puts them out."""
     return [torch.empty(feat.shape) for feat in feats]
 
 
