@@ -215,7 +215,7 @@ def test_the_best_checkpoint_is_kept_also_over_a_resume(
     best = dict(evaluation=dict(interval=1, save_best='NDS'))
     run(tmp_path, 2, **best)
     assert read_checkpoint(tmp_path / 'best_NDS.pth')['meta']['hook_msgs'] == dict(
-        best_score=0.9, best_epoch=2
+        best_metric='NDS', best_score=0.9, best_epoch=2
     )
     run(tmp_path, 3, dict(resume='auto'), **best)
     assert read_checkpoint(tmp_path / 'best_NDS.pth')['meta']['epoch'] == 2
@@ -254,7 +254,7 @@ def test_frozen_parts_stay_frozen_through_evaluation(tmp_path: Path) -> None:
             {'optimizer_config.type': 'Fp16OptimizerHook'},
             'optimizer_config.type=Fp16OptimizerHook: leave it out',
         ),
-        ({'model.type': 'NoSuchDetector'}, 'there is no detector NoSuchDetector'),
+        ({'model.type': 'NoSuchDetector'}, "there is no model 'NoSuchDetector'"),
         ({'data.train': None}, 'the config has no data.train'),
     ],
 )

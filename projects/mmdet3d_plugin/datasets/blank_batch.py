@@ -1,6 +1,7 @@
 """A batch of one frame without any data: for what depends on sizes and geometry alone, such as cost and speed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
+from projects.mmdet3d_plugin.datasets.point_files import read_points
 
 _BEAMS, _COLUMNS = 64, 2083
 _ELEVATION = (-24.8, 2.0)  # degrees, lowest and highest beam
@@ -88,25 +90,17 @@ def blank_cloud(cfg: Config, path: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: the pipeline loads no points, or the file is none of such points.
     """
-    steps = [step for step in _pipeline(cfg, 'train') if step['type'] == 'LoadPointsFromFile']
+    loaders = ('LoadPoints', 'LoadPointsFromFile')
+    steps = [step for step in _pipeline(cfg, 'train') if step['type'] in loaders]
     if not steps:
-        raise UserError(
-            f'the training pipeline of {cfg.filename} loads no points: LoadPointsFromFile is missing'
-        )
+        raise UserError(f'the training pipeline of {cfg.filename} loads no points: LoadPoints is missing')
     columns, taken = steps[0]['load_dim'], steps[0]['use_dim']
     taken = list(range(taken)) if isinstance(taken, int) else list(taken)
-    points = street_scan(len(taken)) if path is None else _read_points(path, columns, cfg.filename)[:, taken]
+    if path is None:
+        points = street_scan(len(taken))
+    else:
+        points = torch.from_numpy(read_points(Path(path), columns)[:, taken])
     return dict(points=[points], img_metas=[dict(box_type_3d=LiDARInstance3DBoxes)])
-
-
-def _read_points(path: str, columns: int, config: str) -> Tensor:
-    try:
-        values = np.fromfile(path, dtype=np.float32)
-    except OSError as error:
-        raise UserError(f'the cloud {path} cannot be read ({error.strerror or error})') from error
-    if values.size == 0 or values.size % columns:
-        raise UserError(f'{path} is not a cloud of {columns} numbers per point, as {config} reads')
-    return torch.from_numpy(values.reshape(-1, columns))
 
 
 def street_scan(columns: int) -> Tensor:

@@ -9,15 +9,22 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json, write_pickle
+from projects.mmdet3d_plugin.common.files import (
+    require_writable,
+    require_writable_file,
+    write_json,
+    write_pickle,
+)
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,6 +55,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         evaluate=bool(arguments.eval),
         amp=arguments.amp,
         launch=launch,
+        threads=arguments.threads,
     )
 
 
@@ -61,29 +69,41 @@ def evaluate_checkpoint(
     amp: str | None = None,
     launch: Launch | None = None,
     quiet: bool = False,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
 
     Args:
         cfg: as :func:`load_config` returns it.
         checkpoint: weights; they must fit the model exactly.
-        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's.
+        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's. It and the folder
+            of ``out`` are tried before anything is computed.
         out: gets the raw results as a pickle.
         evaluate: whether to compute metrics.
         split: which of ``cfg.data`` to evaluate on.
         amp: 'bf16', 'fp16' or None.
         launch: the place of this process, one plain process by default.
         quiet: do not print the table.
+        threads: torch's threads on the CPU; as many as there are cores by default.
 
     Returns:
         the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
     """
     launch = launch or start('none')
+    check_test_config(cfg)
+    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
+    if launch.is_main and out:
+        require_writable_file(out)
+    if launch.is_main and evaluate:
+        require_writable(folder)
+    choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
+    if evaluate:
+        require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
-    report = load_weights(model, content)
+    report = load_weights(model, content, source=checkpoint)
     get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)
     loader = build_loader(cfg, dataset, False, launch)
@@ -95,8 +115,6 @@ def evaluate_checkpoint(
         get_logger().info('wrote %s', out)
     if not evaluate:
         return {}
-    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
-    folder.mkdir(parents=True, exist_ok=True)
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
     write_json(folder / 'metrics.json', metrics, indent=2)
     if not quiet:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmdet3d.core.bbox import Box3DMode
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_text
 from projects.mmdet3d_plugin.common.geometry import box_corners, image_bounds
 from projects.mmdet3d_plugin.evaluation.kitti_metric import Annotations
@@ -20,6 +21,8 @@ def frame_annotations(
 ) -> Annotations:
     """Predictions of one frame as KITTI annotations; what the camera cannot see is left out, as it has no label.
 
+    A frame without an image keeps all predictions, with image boxes of zeros.
+
     Args:
         result: ``boxes_3d`` LiDARInstance3DBoxes (n, 7+), ``scores_3d`` (n,) and ``labels_3d`` (n,), or these below
             ``pts_bbox``.
@@ -30,16 +33,22 @@ def frame_annotations(
     Returns:
         ``name``, ``truncated``, ``occluded``, ``alpha``, ``bbox``, ``dimensions``, ``location``, ``rotation_y`` and
         ``score``, as :func:`~projects.mmdet3d_plugin.evaluation.kitti_metric.evaluate_kitti` takes them.
+
+    Raises:
+        UserError: boxes or scores are not finite.
     """
     result = result.get('pts_bbox', result)
     boxes = np.asarray(result['boxes_3d'].tensor, np.float64)[:, :7]
     scores = np.asarray(result['scores_3d'], np.float64)
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError(
+        raise UserError(
             f'predictions for frame {info["image"]["image_idx"]:06d} are not finite: the network has diverged'
         )
     camera = to_camera(boxes, info)
-    bbox, seen = image_boxes(camera, info['calib']['P2'], info['image']['image_shape'])
+    if 'image_shape' in info['image']:
+        bbox, seen = image_boxes(camera, info['calib']['P2'], info['image']['image_shape'])
+    else:
+        bbox, seen = np.zeros((len(camera), 4)), np.ones(len(camera), dtype=bool)
     if limit is not None:
         seen &= ((boxes[:, :3] > limit[:3]) & (boxes[:, :3] < limit[3:])).all(1)
     camera, count = camera[seen], int(seen.sum())

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.files import to_json, write_text
+from projects.mmdet3d_plugin.common.files import to_json, write_json
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, adapter_for
@@ -254,7 +254,7 @@ def _report_from(arguments: argparse.Namespace) -> None:
         print(to_json(content, indent=1))
         return
     if arguments.json:
-        write_text(arguments.json, to_json(content, indent=1) + '\n')
+        write_json(arguments.json, content, indent=1)
     console = make_console()
     console.print(complexity_table(Path(arguments.config).stem, result, adapter.cost_columns))
     operations = ', '.join(f'{op} {macs / GIGA:.2f}' for op, macs in result.operations.items())
