@@ -1,5 +1,6 @@
 """Load a config, and point it at another data folder."""
 
+import gc
 import os
 import sys
 import traceback
@@ -84,6 +85,7 @@ def _forget(error: Exception) -> None:
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         traceback.clear_frames(error.__traceback__)
+        gc.collect()
     finally:
         sys.unraisablehook = hook
 
@@ -149,6 +151,8 @@ def innermost_datasets(dataset: Any) -> Iterator[dict[str, Any]]:
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
             yield from innermost_datasets(item)
+    elif not isinstance(dataset, dict):
+        raise UserError(f'data holds {dataset!r} where the config of a dataset belongs')
     elif 'dataset' in dataset:
         yield from innermost_datasets(dataset['dataset'])
     elif 'datasets' in dataset:
