@@ -1,8 +1,10 @@
 """Reading, writing and fitting checkpoints."""
 
 import errno
+import math
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-from projects.mmdet3d_plugin.common import checkpoint
 from projects.mmdet3d_plugin.common.checkpoint import (
+    RUN_RECORD,
     find_latest,
     initialize_weights,
     load_weights,
     normalise_keys,
     plain_state,
     read_checkpoint,
+    resumable_files,
     write_checkpoint,
 )
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_json, write_link
 from tests.engine.toy import ToyDetector
 
 
@@ -41,7 +45,7 @@ def test_a_checkpoint_survives_the_round_trip(tmp_path: Path) -> None:
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / 'epoch_1.pth'
-    write_checkpoint(path, dict(state_dict={}, meta=dict(epoch=1)))
+    write_checkpoint(path, dict(state_dict=state_of(), meta=dict(epoch=1)))
 
     def half(content: Any, file: Any) -> None:
         file.write(b'half')
@@ -66,7 +70,7 @@ class Evil:
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / 'evil.pth'
     torch.save(dict(state_dict={}, meta=Evil()), path)
-    with pytest.raises(UserError, match=r'evil\.pth holds more than weights'):
+    with pytest.raises(UserError, match=r'evil\.pth holds more than weights and plain values \(print\)'):
         read_checkpoint(path)
     assert 'gotcha' not in capsys.readouterr().out
 
@@ -154,31 +158,6 @@ def test_layers_see_the_version_they_were_saved_with(tmp_path: Path, prefix: str
     assert model['layer'].new.item() == 1
 
 
-class Geometry(nn.Module):
-    """Only the parts of BEVFormer that tell its geometry."""
-
-    def __init__(self, rows: int, laterals: int) -> None:
-        super().__init__()
-        self.pts_bbox_head = nn.ModuleDict(dict(bev_embedding=nn.Embedding(rows, 2)))
-        convs = [nn.ModuleDict(dict(conv=nn.Conv2d(2, 2, 1))) for _ in range(laterals)]
-        self.img_neck = nn.ModuleDict(dict(lateral_convs=nn.ModuleList(convs)))
-
-
-@pytest.mark.parametrize(('rows', 'laterals'), list(checkpoint.KNOWN_GEOMETRIES))
-def test_a_misfit_names_the_config_that_fits(rows: int, laterals: int) -> None:
-    state = Geometry(rows, laterals).state_dict()
-    expected = checkpoint.KNOWN_GEOMETRIES[rows, laterals]
-    with pytest.raises(UserError, match=f'{laterals} image levels: it fits {expected}'):
-        load_weights(Geometry(rows + 1, laterals), dict(state_dict=state))
-
-
-def test_every_hinted_config_exists() -> None:
-    for config in checkpoint.KNOWN_GEOMETRIES.values():
-        if not Path(config).parent.is_dir():
-            pytest.skip('the configs are not there yet')
-        assert Path(config).is_file()
-
-
 def test_initialisation_accepts_a_backbone_alone_but_not_a_stranger(tmp_path: Path) -> None:
     backbone = {key: value for key, value in state_of().items() if key.startswith('img_backbone.')}
     write_checkpoint(tmp_path / 'backbone.pth', dict(state_dict={**backbone, 'bbox_head.x': torch.zeros(1)}))
@@ -191,16 +170,163 @@ def test_initialisation_accepts_a_backbone_alone_but_not_a_stranger(tmp_path: Pa
         initialize_weights(model, tmp_path / 'stranger.pth')
 
 
-def test_the_latest_checkpoint_is_the_one_that_got_furthest(tmp_path: Path) -> None:
-    assert find_latest(tmp_path) is None
-    for name, steps in (
-        ('epoch_2.pth', 20),
-        ('epoch_10.pth', 100),
-        ('iter_105.pth', 105),
-        ('iter_90.pth', 90),
+def flip(path: Path, start: float, count: int) -> None:
+    """Flip bytes of a file from a share of its length on."""
+    content = bytearray(path.read_bytes())
+    for place in range(int(start * len(content)), int(start * len(content)) + count):
+        content[place] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def damaged(path: Path, how: str) -> None:
+    """A checkpoint of 40 kB that something happened to."""
+    state = {'weight': torch.randn(10000)}
+    torch.save(dict(state_dict=state, meta={}), path, _use_new_zipfile_serialization=how != 'old format')
+    if how == 'cut':
+        path.write_bytes(path.read_bytes()[:20000])
+    elif how == 'flipped':
+        flip(path, 0.5, 64)
+    elif how in ('flipped early', 'old format'):
+        flip(path, 0.0, 1)
+    elif how == 'flipped late':
+        flip(path, 0.99, 8)
+    elif how == 'text':
+        path.write_text('epoch 3 of the run')
+    elif how == 'noise':
+        path.write_bytes(np.random.default_rng(0).bytes(4096))
+    elif how == 'empty':
+        path.write_bytes(b'')
+    elif how == 'bomb':
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('archive/data/0', bytes(2**26))
+
+
+HOW = ('cut', 'flipped', 'flipped early', 'flipped late', 'old format', 'text', 'noise', 'empty', 'bomb')
+
+
+@pytest.mark.parametrize('how', HOW)
+def test_every_damage_is_one_sentence_with_the_name_of_the_file(tmp_path: Path, how: str) -> None:
+    path = tmp_path / 'a.pth'
+    damaged(path, how)
+    with pytest.raises(UserError, match=r'a\.pth (is|would) ') as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert 'weights_only' not in message
+    assert '\n' not in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ([1], 'holds a list where a checkpoint has a dict'),
+        (dict(state_dict={}), 'holds no weights'),
+        ({}, 'holds no weights'),
+        (dict(state_dict=[1], meta={}), 'its "state_dict" is a list'),
+        (dict(state_dict={'a': torch.ones(1)}, meta=3), 'its "meta" is a int'),
+        (dict(state_dict={'a': 1.0}), 'a is not a tensor'),
+        (dict(state_dict={1: torch.ones(1)}), '1 is not a tensor'),
+        (
+            dict(state_dict={'a': torch.ones(1, dtype=torch.complex64)}),
+            'a is no plain tensor of real numbers',
+        ),
+        (dict(state_dict={'a': torch.eye(2).to_sparse()}), 'a is no plain tensor of real numbers'),
+    ],
+)
+def test_what_is_no_checkpoint_says_what_it_is(tmp_path: Path, content: Any, words: str) -> None:
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=rf'a\.pth.*{words}'):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_the_format_of_old_torch_is_read(tmp_path: Path) -> None:
+    torch.save(dict(state_dict=state_of()), tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    assert read_checkpoint(tmp_path / 'a.pth')['state_dict'].keys() == state_of().keys()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    state = state_of()
+    state['img_backbone.bias'][0] = value
+    write_checkpoint(tmp_path / 'a.pth', dict(state_dict=state))
+    for load in (load_weights, initialize_weights):
+        with pytest.raises(
+            UserError, match=r'a\.pth holds NaN or infinity in 1 of its 4 tensors \(first img_backb'
+        ):
+            load(ToyDetector(), tmp_path / 'a.pth')
+
+
+def test_a_mask_may_be_infinite_where_the_model_has_it_so() -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer('mask', torch.tensor([0.0, -math.inf]))
+    assert load_weights(model, dict(state_dict=plain_state(model))).fits
+    with pytest.raises(UserError, match='NaN or infinity'):
+        load_weights(nn.Linear(2, 2), dict(state_dict={'weight': torch.full((2, 2), math.inf)}))
+
+
+def test_whole_numbers_are_not_taken_for_weights() -> None:
+    state = state_of()
+    state['img_backbone.weight'] = state['img_backbone.weight'].long()
+    with pytest.raises(
+        UserError, match=r'img_backbone.weight is torch.int64 in the file, torch.float32 in the model'
     ):
-        write_checkpoint(tmp_path / name, dict(state_dict={}, meta=dict(iter=steps)))
-    assert find_latest(tmp_path).name == 'iter_105.pth'
+        load_weights(ToyDetector(), dict(state_dict=state))
+
+
+def test_two_weights_of_one_name_are_an_error() -> None:
+    state = state_of()
+    state['student.img_backbone.bias'] = torch.zeros(4)
+    with pytest.raises(
+        UserError, match=r'a file: both img_backbone.bias and student.img_backbone.bias are in it'
+    ):
+        load_weights(ToyDetector(), dict(state_dict=state), source='a file')
+
+
+@pytest.mark.parametrize('meta', [{}, dict(hook_state=['swa_sum'])])
+def test_what_a_hook_added_is_left_out_with_a_notice(meta: dict[str, Any]) -> None:
+    plain = state_of()
+    state = OrderedDict(plain, ema_img_backbone_weight=torch.zeros(4, 3, 3, 3), swa_sum=torch.zeros(1))
+    if not meta:
+        del state['swa_sum']
+    report = load_weights(ToyDetector(), dict(state_dict=state, meta=meta))
+    assert report.matched == list(plain)
+    assert (
+        f'left out {len(state) - len(plain)} tensors that a hook of the training had added'
+        in report.notices[0]
+    )
+    assert ('they are the average' in report.notices[0]) == bool(meta)
+    with pytest.raises(UserError, match='1 unexpected: ema_nothing 1'):
+        load_weights(ToyDetector(), dict(state_dict=OrderedDict(plain, ema_nothing=torch.zeros(1))))
+
+
+def training_checkpoint(path: Path, steps: int) -> None:
+    """The least that counts as a checkpoint of training."""
+    write_checkpoint(path, dict(state_dict=state_of(), optimizer={}, meta=dict(iter=steps)))
+
+
+def test_without_a_record_the_latest_checkpoint_is_the_one_that_got_furthest(tmp_path: Path) -> None:
+    assert find_latest(tmp_path) is None
+    for name, steps in dict(epoch_2=20, epoch_10=100, iter_105=105, iter_90=90).items():
+        training_checkpoint(tmp_path / f'{name}.pth', steps)
     (tmp_path / 'epoch_11.pth').write_bytes(b'half')
-    with pytest.raises(UserError, match=r'epoch_11\.pth is not a checkpoint to resume from'):
-        find_latest(tmp_path)
+    write_checkpoint(tmp_path / 'epoch_12.pth', dict(state_dict=state_of(), meta=dict(iter=120)))  # exported
+    training_checkpoint(tmp_path / 'epoch_13_mine.pth', 130)
+    assert find_latest(tmp_path).name == 'iter_105.pth'
+
+
+def test_the_link_comes_first_and_nothing_beyond_it_counts(tmp_path: Path) -> None:
+    for number in (1, 2, 8):
+        training_checkpoint(tmp_path / f'epoch_{number}.pth', 10 * number)
+    write_link(tmp_path / 'latest.pth', 'epoch_2.pth')
+    assert [path.name for path in resumable_files(tmp_path)] == ['epoch_2.pth', 'epoch_1.pth']
+
+
+def test_a_record_tells_the_run_from_others(tmp_path: Path) -> None:
+    for number in (1, 2, 8):
+        training_checkpoint(tmp_path / f'epoch_{number}.pth', 10 * number)
+    write_json(tmp_path / RUN_RECORD, dict(saved=['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']))
+    assert [path.name for path in resumable_files(tmp_path)] == ['epoch_2.pth', 'epoch_1.pth']
+    write_link(tmp_path / 'latest.pth', 'epoch_1.pth')
+    assert find_latest(tmp_path).name == 'epoch_1.pth'
+    write_link(tmp_path / 'latest.pth', 'epoch_8.pth')  # of an earlier run
+    assert find_latest(tmp_path).name == 'epoch_2.pth'

@@ -215,7 +215,7 @@ def test_the_best_checkpoint_is_kept_also_over_a_resume(
     best = dict(evaluation=dict(interval=1, save_best='NDS'))
     run(tmp_path, 2, **best)
     assert read_checkpoint(tmp_path / 'best_NDS.pth')['meta']['hook_msgs'] == dict(
-        best_score=0.9, best_epoch=2
+        best_metric='NDS', best_score=0.9, best_epoch=2
     )
     run(tmp_path, 3, dict(resume='auto'), **best)
     assert read_checkpoint(tmp_path / 'best_NDS.pth')['meta']['epoch'] == 2

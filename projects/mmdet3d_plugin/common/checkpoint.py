@@ -2,8 +2,8 @@
 
 import logging
 import os
-import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,20 +14,16 @@ import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_file
+from projects.mmdet3d_plugin.common.files import read_json, write_file
 from projects.mmdet3d_plugin.common.logs import get_logger
 
 TRAINING_ONLY = 'distill.'
+RUN_RECORD = 'checkpoints.json'
+"""Beside checkpoints: which of them the last run saved, and which epochs it evaluated."""
 _DROPPED = ('teacher.', 'distill_losses.', 'bev_restore_layers.')
 _STRAY = re.compile(r'(student|teacher)_[^.]*$')
-BEV_EMBEDDING = 'pts_bbox_head.bev_embedding.weight'
-# Rows of the BEV embedding, FPN laterals -> the config those published weights were made with.
-KNOWN_GEOMETRIES = {
-    (40000, 3): 'projects/configs/bevformer/bevformer_base.py',
-    (22500, 1): 'projects/configs/bevformer/bevformer_small_c5_150x150.py',
-    (10000, 4): 'projects/configs/bevformer/bevformer_small.py',
-    (2500, 1): 'projects/configs/bevformer/bevformer_tiny.py',
-}
+_NUMBERED = re.compile(r'(?:epoch|iter)_\d+\.pth')
+_DAMAGED = 'it is damaged or no checkpoint at all: copy or download it again'
 
 State = Mapping[str, torch.Tensor]
 
@@ -40,7 +36,7 @@ class LoadReport:
         matched: keys that were loaded.
         missing: keys of the model that the file lacks.
         unexpected: keys of the file that the model lacks.
-        mismatched: (key, shape in the file, shape in the model).
+        mismatched: (key, what it is in the file, what it is in the model): shapes, or kinds of numbers.
         allowed: missing, unexpected and mismatched keys that the caller allowed by name.
         notices: what was renamed or dropped, in words.
         hint: which config the file seems to belong to, '' when unknown.
@@ -49,7 +45,7 @@ class LoadReport:
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    mismatched: list[tuple[str, str, str]] = field(default_factory=list)
     allowed: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     hint: str = ''
@@ -80,26 +76,73 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
 
     Returns:
         dict with at least ``state_dict`` and ``meta``.
+
+    Raises:
+        UserError: it is not there, damaged, holds more than weights and plain values, or no weights.
     """
-    if not Path(path).is_file():
-        raise UserError(f'there is no checkpoint {path}')
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f'{path} holds more than weights and plain values, so it is not loaded ({reason})'
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f'{path} is not a readable checkpoint ({error})') from error
+    _check_file(Path(path))
+    content = _unpickle(path)
     if not isinstance(content, Mapping):
         raise UserError(f'{path} holds a {type(content).__name__} where a checkpoint has a dict')
     if 'state_dict' not in content:
         content = {'state_dict': content.get('model', content)}
-    strays = [key for key, value in content['state_dict'].items() if not isinstance(value, torch.Tensor)]
-    if strays:
-        raise UserError(f'{path} has no state dict: {strays[0]} is not a tensor')
-    return {'meta': {}, **content}
+    meta, state = content.get('meta') or {}, content['state_dict']
+    if not isinstance(meta, Mapping):
+        raise UserError(f'{path} is no checkpoint: its "meta" is a {type(meta).__name__}, not a dict')
+    if not isinstance(state, Mapping):
+        raise UserError(f'{path} is no checkpoint: its "state_dict" is a {type(state).__name__}, not a dict')
+    if not state:
+        raise UserError(f'{path} holds no weights')
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor) or not isinstance(name, str):
+            raise UserError(f'{path} has no state dict: {name} is not a tensor')
+        if value.layout != torch.strided or value.is_quantized or value.is_complex():
+            raise UserError(f'{path}: {name} is no plain tensor of real numbers ({value.dtype})')
+    return {**content, 'meta': dict(meta)}
+
+
+def _check_file(path: Path) -> None:
+    """Look at a file before torch does: whether it is there, whole, and of a size that can be believed."""
+    if path.is_dir():
+        raise UserError(f'{path} is a folder: name a checkpoint in it')
+    if not path.is_file():
+        raise UserError(f'there is no checkpoint {path}')
+    if not path.stat().st_size:
+        raise UserError(f'{path} is empty (0 bytes): copy or download it again')
+    if not zipfile.is_zipfile(path):
+        return  # torch's format before 1.6, or nothing of torch's
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > 4 * path.stat().st_size + 2**24:
+                raise UserError(
+                    f'{path} would unpack to {unpacked / 2**30:.1f} GiB, {unpacked // path.stat().st_size} times its '
+                    'size: no checkpoint does, so it is not read'
+                )
+            if (bad := archive.testzip()) is not None:
+                raise UserError(
+                    f'{path} is damaged (the checksum of {bad} is wrong): copy or download it again'
+                )
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'{path} is not a readable checkpoint ({error}): {_DAMAGED}') from error
+
+
+def _unpickle(path: str | os.PathLike, **options: Any) -> Any:
+    """torch.load without code, and without its advice to load the file with code."""
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True, **options)
+    except Exception as error:  # damaged bytes raise errors of every kind
+        if found := re.search(r'(?:GLOBAL|unrecognized function|unsupported class) ([\w.]+)', str(error)):
+            raise UserError(
+                f'{path} holds more than weights and plain values ({found[1]}), which could run code of a stranger, '
+                'so it is not loaded'
+            ) from error
+        reason = str(error).splitlines()[0][:100] if isinstance(error, OSError | MemoryError) else ''
+        raise UserError(
+            f'{path} is not a readable checkpoint{reason and f" ({reason})"}: {_DAMAGED}'
+        ) from error
 
 
 def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
@@ -133,15 +176,21 @@ def plain_names(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Returns:
         The weights that a student or a distiller can take, and the names that were dropped.
+
+    Raises:
+        UserError: two weights would get one name.
     """
     if state and all(name.startswith('module.') for name in state):
         state = {name.removeprefix('module.'): value for name, value in state.items()}
     kept, dropped = {}, []
     for name, value in state.items():
+        plain = name.removeprefix('student.')
         if name.startswith(_DROPPED) or _STRAY.fullmatch(name):
             dropped.append(name)
+        elif plain in kept:
+            raise UserError(f'both {plain} and student.{plain} are in it: which is the student is not clear')
         else:
-            kept[name.removeprefix('student.')] = value
+            kept[plain] = value
     return kept, dropped
 
 
@@ -151,12 +200,13 @@ def load_weights(
     strict: bool = True,
     allow: Sequence[str] = (),
     logger: logging.Logger | None = None,
+    source: str | os.PathLike | None = None,
 ) -> LoadReport:
     """Load weights into a model, and say what does not fit.
 
     Upstream's distiller checkpoints are understood: ``student.`` is stripped; the teacher, loss modules and
     recorded features are dropped with a notice. So are our own ``distill.*`` parts when the model is a plain
-    student.
+    student, and what a hook of the training had added (the copies of an average).
 
     Args:
         model: a detector, a Distiller, or either in a parallel wrapper.
@@ -164,30 +214,68 @@ def load_weights(
         strict: whether a key that does not fit is an error.
         allow: prefixes of keys that may be missing, unexpected or of another shape although ``strict``.
         logger: where notices go, the engine's logger by default.
+        source: the name of the file, for messages; ``checkpoint`` itself when that is a path.
 
     Raises:
-        UserError: ``strict`` and the file does not fit; the message holds the whole report.
+        UserError: a weight is not finite, or ``strict`` and the file does not fit; the message holds the whole report.
     """
-    source = 'the checkpoint' if isinstance(checkpoint, dict) else str(checkpoint)
-    content = checkpoint if isinstance(checkpoint, dict) else read_checkpoint(checkpoint)
+    if isinstance(checkpoint, dict):
+        source, content = source or 'the checkpoint', checkpoint
+    else:
+        source, content = checkpoint, read_checkpoint(checkpoint)
     model = unwrap(model)
-    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    state, notices = normalise_keys(content['state_dict'], own)
+    own = model.state_dict()
+    try:
+        state, notices = normalise_keys(content['state_dict'], own, content.get('meta', {}))
+    except UserError as error:
+        raise UserError(f'{source}: {error}') from None
     report = LoadReport(notices=notices)
     fitting = _fitting(state, own, report)
+    refuse_non_finite(fitting, source, own)
     missing, unexpected = model.load_state_dict(fitting, strict=False)
-    wrong_shape = {key for key, _, _ in report.mismatched}
-    report.missing = [key for key in missing if key not in wrong_shape]
-    report.unexpected = list(unexpected)
+    # a distiller's modules have other names than its checkpoints
+    missing, unexpected = (
+        [name if name in own else name.removeprefix('student.') for name in names]
+        for names in (missing, unexpected)
+    )
+    wrong = {key for key, _, _ in report.mismatched}
+    report.missing = [key for key in missing if key not in wrong]
+    report.unexpected = unexpected
     report.matched = [key for key in fitting if key not in set(unexpected)]
     _set_aside_allowed(report, tuple(allow))
-    if report.mismatched or report.missing:
-        report.hint = _geometry_hint(state, own)
+    hint = getattr(getattr(model, 'student', model), 'weights_hint', None)
+    if hint and (report.mismatched or report.missing):
+        report.hint = hint(state)
     if strict and not report.fits:
         raise UserError(f'{source} does not fit the {type(model).__name__} of the config:\n  {report}')
     for notice in notices:
         (logger or get_logger()).info('%s: %s', source, notice)
     return report
+
+
+def refuse_non_finite(state: State, source: str | os.PathLike, own: State | None = None) -> None:
+    """Stop at weights that hold NaN or infinity.
+
+    Args:
+        state: weights by name.
+        source: their file, for the message.
+        own: what a model has under these names; where that itself is not finite (a mask), the file may be so too.
+
+    Raises:
+        UserError: some weight is not finite.
+    """
+    bad = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point()
+        and not value.isfinite().all()
+        and (own is None or name not in own or value.isnan().any() or own[name].isfinite().all())
+    ]
+    if bad:
+        raise UserError(
+            f'{source} holds NaN or infinity in {len(bad)} of its {len(state)} tensors (first {bad[0]}): its training '
+            'had failed before it was saved; take an earlier checkpoint'
+        )
 
 
 def initialize_weights(
@@ -215,19 +303,34 @@ def initialize_weights(
     return report
 
 
-def normalise_keys(state: State, own: Iterable[str]) -> tuple['OrderedDict[str, torch.Tensor]', list[str]]:
+def normalise_keys(
+    state: State, own: Iterable[str], meta: Mapping[str, Any] | None = None
+) -> tuple['OrderedDict[str, torch.Tensor]', list[str]]:
     """Give the keys of any checkpoint of this family the plain names of the student.
 
     Args:
         state: state dict as stored.
         own: keys of the model that will receive it.
+        meta: of the checkpoint.
 
     Returns:
         the state dict with plain names, and notices in words.
+
+    Raises:
+        UserError: two weights would get one name.
     """
+    own = set(own)
     plain, dropped = plain_names({key: key for key in state})
     keys = {key: name for name, key in plain.items()}
     notices = [f'read as the student of a distiller, dropped {_grouped(dropped)}'] if dropped else []
+    added = {key for key in added_by_hooks(state, meta or {}) if keys.get(key) not in own}
+    if added:
+        keys = {key: name for key, name in keys.items() if key not in added}
+        what = 'they are the average' if (meta or {}).get('hook_state') else 'taken as they are'
+        notices.append(
+            f'the weights under their plain names are used ({what}); left out {len(added)} tensors that a hook of the '
+            f'training had added, first {min(added)}'
+        )
     if not any(name.startswith(TRAINING_ONLY) for name in own):
         training = [key for key, name in keys.items() if name.startswith(TRAINING_ONLY)]
         keys = {key: name for key, name in keys.items() if key not in set(training)}
@@ -239,26 +342,65 @@ def normalise_keys(state: State, own: Iterable[str]) -> tuple['OrderedDict[str, 
     return result, notices
 
 
+def added_by_hooks(state: State, meta: Mapping[str, Any]) -> set[str]:
+    """Names that a hook of the training gave to the model's state, for instance the copies that mmcv's EMAHook keeps.
+
+    Args:
+        state: weights by name.
+        meta: of their checkpoint; ours name them under ``hook_state``.
+    """
+    copies = {f'ema_{name.replace(".", "_")}' for name in state}
+    return {name for name in state if name in copies} | set(meta.get('hook_state', ())).intersection(state)
+
+
 def find_latest(work_dir: str | os.PathLike) -> Path | None:
-    """The checkpoint of a folder that got furthest in training, None when there is none."""
-    files = [*Path(work_dir).glob('epoch_*.pth'), *Path(work_dir).glob('iter_*.pth')]
-    return max(files, key=_progress_of, default=None)
+    """The checkpoint of a folder that ``--resume auto`` tries first, None when there is none."""
+    return next(iter(resumable_files(work_dir)), None)
 
 
-def _progress_of(path: Path) -> int:
-    """Iterations that a checkpoint has behind it; the tensors themselves are not read from disk."""
+def resumable_files(work_dir: str | os.PathLike) -> list[Path]:
+    """Checkpoints of a folder that its last run can go on from, newest first: the one of ``latest.pth``, then others.
+
+    Where the run's own record lies beside them, files that it did not save are left alone; in a folder without a
+    record only files with the name and the content of a checkpoint of training count.
+    """
+    work_dir = Path(work_dir)
+    saved = saved_by_run(work_dir)
+    link = work_dir / 'latest.pth'
+    latest = link.resolve() if link.is_file() else None
+    if saved is None:
+        found = [path for path in work_dir.glob('*.pth') if _NUMBERED.fullmatch(path.name)]
+        steps = {path: _steps_of(path) for path in found}
+        names = sorted((path for path in found if steps[path] is not None), key=lambda path: -steps[path])
+        if latest is not None:  # what got further than that is of another run
+            limit = steps.get(work_dir / latest.name)
+            names = [path for path in names if limit is None or steps[path] <= limit]
+    else:
+        names = [work_dir / name for name in reversed(saved) if (work_dir / name).is_file()]
+        if latest is not None and latest.name not in saved:
+            latest = None
+    first = (
+        [] if latest is None else [work_dir / latest.name if latest.parent == work_dir.resolve() else latest]
+    )
+    return list(dict.fromkeys([*first, *names]))
+
+
+def saved_by_run(work_dir: str | os.PathLike) -> list[str] | None:
+    """Names of the checkpoints that the last run in a folder saved, oldest first; None without a record."""
     try:
-        return int(torch.load(path, map_location='cpu', weights_only=True, mmap=True)['meta']['iter'])
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:
-        raise UserError(f'{path} is not a checkpoint to resume from ({error}): move it away') from error
+        saved = read_json(Path(work_dir) / RUN_RECORD)['saved']
+    except (UserError, KeyError, TypeError):
+        return None
+    return [name for name in saved if isinstance(name, str)] if isinstance(saved, list) else None
+
+
+def _steps_of(path: Path) -> int | None:
+    """Steps that a checkpoint of training has behind it, None for any other file; tensors are not read from disk."""
+    try:
+        content = _unpickle(path, mmap=True)
+        return int(content['meta']['iter']) if 'optimizer' in content else None
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _plain_module(name: str) -> str:
@@ -268,15 +410,17 @@ def _plain_module(name: str) -> str:
     return name
 
 
-def _fitting(state: State, own: dict[str, tuple[int, ...]], report: LoadReport) -> State:
-    """Leave out tensors of another shape (torch would stop at them) and note them in the report."""
+def _fitting(state: State, own: State, report: LoadReport) -> State:
+    """Leave out tensors of another shape or another kind of number (torch would stop or convert) and report them."""
     fitting = OrderedDict()
     for key, value in state.items():
-        if key in own and own[key] != tuple(value.shape):
-            report.mismatched.append((key, tuple(value.shape), own[key]))
+        if key in own and own[key].shape != value.shape:
+            report.mismatched.append((key, str(tuple(value.shape)), str(tuple(own[key].shape))))
+        elif key in own and own[key].is_floating_point() != value.is_floating_point():
+            report.mismatched.append((key, str(value.dtype), str(own[key].dtype)))
         else:
             fitting[key] = value
-    fitting._metadata = getattr(state, '_metadata', OrderedDict())
+    fitting._metadata = OrderedDict(getattr(state, '_metadata', {}))
     return fitting
 
 
@@ -289,19 +433,6 @@ def _set_aside_allowed(report: LoadReport, allow: tuple[str, ...]) -> None:
     report.missing = [key for key in report.missing if not key.startswith(allow)]
     report.unexpected = [key for key in report.unexpected if not key.startswith(allow)]
     report.mismatched = [entry for entry in report.mismatched if not entry[0].startswith(allow)]
-
-
-def _geometry_hint(state: State, own: dict[str, tuple[int, ...]]) -> str:
-    """Name the config that a file of BEVFormer weights belongs to, told by its shapes."""
-    if BEV_EMBEDDING not in state or BEV_EMBEDDING not in own:
-        return ''
-    rows = state[BEV_EMBEDDING].shape[0]
-    laterals = len({key for key in state if re.fullmatch(r'img_neck\.lateral_convs\.\d+\.conv\.weight', key)})
-    side = round(rows**0.5)
-    shape = f'{side}x{side}' if side * side == rows else f'{rows} cells'
-    found = KNOWN_GEOMETRIES.get((rows, laterals))
-    fits = f'it fits {found}' if found else 'none of the published configs has that'
-    return f'hint: the file is of a model with a BEV of {shape} and {laterals} image levels: {fits}'
 
 
 def _grouped(keys: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """How a distiller's weights are called in a checkpoint: the student's under plain names, the rest under ``distill.``."""
 
 import logging
+from collections.abc import MutableMapping
 from typing import Any
 
 from torch import nn
@@ -34,4 +35,20 @@ def load_any_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: An
     if dropped:
         logger.warning('%d tensors that are not the student were dropped, first %r', len(dropped), dropped[0])
     for name, value in plain.items():
-        state[prefix + (name if name.startswith(DISTILL) else f'student.{name}')] = value
+        # what a hook of the training added belongs to the distiller itself
+        own = name.startswith(DISTILL) or name in module._buffers
+        state[prefix + (name if own else f'student.{name}')] = value
+    _restore_versions(getattr(state, '_metadata', {}), prefix)
+
+
+def _restore_versions(versions: MutableMapping[str, Any], prefix: str) -> None:
+    """Let the student's modules find their versions, which were saved under plain names.
+
+    Layers convert old weights by them: spconv's would permute kernels that have none.
+    """
+    student, whole = f'{prefix}student', prefix.removesuffix('.')
+    for name, version in list(versions.items()):
+        if name == whole:
+            versions.setdefault(student, version)
+        elif name.startswith(prefix) and not (name + '.').startswith((f'{student}.', prefix + DISTILL)):
+            versions[f'{student}.{name.removeprefix(prefix)}'] = version

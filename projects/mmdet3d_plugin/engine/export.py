@@ -4,7 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from projects.mmdet3d_plugin.common.checkpoint import normalise_keys, read_checkpoint, write_checkpoint
+from projects.mmdet3d_plugin.common.checkpoint import (
+    normalise_keys,
+    read_checkpoint,
+    refuse_non_finite,
+    write_checkpoint,
+)
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import cli
 
@@ -38,11 +43,23 @@ def export_student(checkpoint: str | Path, out: str | Path) -> list[str]:
 
     Returns:
         notices about what was left out.
+
+    Raises:
+        UserError: it cannot be read, holds no student, or weights that are not finite.
     """
     content = read_checkpoint(checkpoint)
-    state, notices = normalise_keys(content['state_dict'], own=())
+    try:
+        state, notices = normalise_keys(content['state_dict'], own=(), meta=content['meta'])
+    except UserError as error:
+        raise UserError(f'{checkpoint}: {error}') from None
+    if not state:
+        raise UserError(
+            f'{checkpoint} holds no student: nothing is left of {len(content["state_dict"])} tensors'
+        )
+    refuse_non_finite(state, checkpoint)
     extras = sorted(set(content) - {'meta', 'state_dict'})
     if extras:
         notices.append(f'left out {", ".join(extras)}')
-    write_checkpoint(out, dict(meta=content['meta'], state_dict=state))
+    meta = {key: value for key, value in content['meta'].items() if key != 'hook_state'}
+    write_checkpoint(out, dict(meta=meta, state_dict=state))
     return notices

@@ -1,19 +1,22 @@
 """The training loop: mmcv's epoch runner with mixed precision, and checkpoints that resume to the bit."""
 
+import contextlib
 import math
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.runner import RUNNERS, EpochBasedRunner
+from mmcv.runner import RUNNERS, EpochBasedRunner, LoggerHook
 from torch.utils.data import DataLoader
 
 from projects.mmdet3d_plugin.common.checkpoint import (
+    added_by_hooks,
+    find_latest,
     load_weights,
     plain_state,
-    read_checkpoint,
     unwrap,
     write_checkpoint,
 )
@@ -22,7 +25,12 @@ from projects.mmdet3d_plugin.common.rng import capture_rng, restore_rng, untouch
 from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
+from projects.mmdet3d_plugin.engine.resume import compare_settings, load_optimizer, read_resumable
+from projects.mmdet3d_plugin.engine.run_record import RunRecord
 from projects.mmdet3d_plugin.ops.pages import kept_pages
+
+SWAP = '_swap_ema_parameters'
+"""What mmcv's and mmdet's hooks call the exchange of averaged and trained weights."""
 
 
 @RUNNERS.register_module()
@@ -43,6 +51,15 @@ class TrainRunner(EpochBasedRunner):
         self._recount = False
         self._skip = 0  # batches of the first epoch that a resumed run has behind it
         self._pending_rng: dict[str, Any] | None = None
+        self._pending_log: dict[str, Any] | None = None
+        self._resumed: tuple[Path, dict[str, Any]] | None = (
+            None  # what hooks are yet to take from a checkpoint
+        )
+        self._hook_state: list[str] = []  # names that hooks added to the model's state
+        self.resumed_from: Path | None = None
+        self._saved_groups: list[dict[str, Any]] = []
+        self.evaluation_due = False  # whether the run that was resumed was still to evaluate its last epoch
+        self.record = RunRecord(self.work_dir)
 
     def run_iter(self, data_batch: Any, train_mode: bool, **kwargs: Any) -> None:
         """Run one step under autocast, and stop at a loss that is not a number."""
@@ -60,6 +77,7 @@ class TrainRunner(EpochBasedRunner):
         if hasattr(unwrap(self.model), 'set_epoch'):  # a distiller's terms may be scheduled
             unwrap(self.model).set_epoch(self.epoch)
         self.call_hook('before_train_epoch')
+        self._restore_log()
         for number, batch in self._batches(data_loader):
             interrupts.check()
             self._inner_iter = number
@@ -68,6 +86,7 @@ class TrainRunner(EpochBasedRunner):
             self.run_iter(batch, train_mode=True, **kwargs)
             self.call_hook('after_train_iter')
             self.outputs = None  # nothing of a step outlives it
+            self.call_hook('after_step')
             self._iter += 1
         self.data_batch = None
         self.call_hook('after_train_epoch')
@@ -84,16 +103,28 @@ class TrainRunner(EpochBasedRunner):
         if self._recount:
             self._iter = self.epoch * len(data_loader)
         self.logger.info('training from epoch %d to %d in %s', self.epoch + 1, self.max_epochs, self.work_dir)
+        names = set(unwrap(self.model).state_dict())
+        self.call_hook('before_run')
+        self._hook_state = sorted(set(unwrap(self.model).state_dict()) - names)
+        self._load_hook_state()
+        self.mode, self.data_loader = 'train', data_loader
+        self.call_hook('after_resume')
         if self.epoch >= self.max_epochs:
             self.logger.info('nothing to do: the checkpoint has %d of %d epochs', self.epoch, self.max_epochs)
-            return
-        self.call_hook('before_run')
         while self.epoch < self.max_epochs:
             self.train(data_loader, **kwargs)
         self.call_hook('after_run')
 
+    def call_hook(self, fn_name: str) -> None:
+        """Call a method of all hooks; one that mmcv does not know, of those that have it."""
+        for hook in self._hooks:
+            getattr(hook, fn_name, lambda _: None)(self)
+
     def save_checkpoint(self, path: str | os.PathLike, mid_epoch: bool = False) -> None:
         """Write everything that resuming needs. Every process must call it: each has its own random state.
+
+        Under hooks that average weights the average has the plain names, as after an epoch, and what is trained is
+        what the hook added.
 
         Args:
             path: file to write.
@@ -105,44 +136,111 @@ class TrainRunner(EpochBasedRunner):
         position = dict(epoch=self.epoch + 1, iter=self.iter, inner_iter=0)
         if mid_epoch:
             position = dict(epoch=self.epoch, iter=self.iter + 1, inner_iter=self.inner_iter + 1)
-        content = dict(
-            meta={**(self.meta or {}), **position, 'world_size': self.world_size},
-            state_dict=plain_state(self.model),
-            optimizer=self.optimizer.state_dict(),
-            scaler=self.precision.state_dict(),
-            rng=rng,
+        notes = dict(world_size=self.world_size, hook_state=self._hook_state)
+        notes['evaluation_due'] = not mid_epoch and any(
+            hook.is_due(self)
+            for hook in self._hooks
+            if hasattr(hook, 'is_due')  # EvaluateHook
         )
-        write_checkpoint(path, content)
+        with self._averages() if mid_epoch else contextlib.nullcontext():
+            content = dict(
+                meta={**(self.meta or {}), **position, **notes},
+                state_dict=plain_state(self.model),
+                optimizer=self.optimizer.state_dict(),
+                scaler=self.precision.state_dict(),
+                rng=rng,
+                log=self._recent_log() if mid_epoch else None,
+            )
+            write_checkpoint(path, content)
+
+    @contextlib.contextmanager
+    def _averages(self) -> Iterator[None]:
+        """Let averaged weights and trained weights change places for a while."""
+        hooks = [hook for hook in self._hooks if hasattr(hook, SWAP)]
+        for hook in hooks:
+            getattr(hook, SWAP)()
+        try:
+            yield
+        finally:
+            for hook in reversed(hooks):
+                getattr(hook, SWAP)()
 
     def resume(self, path: str | os.PathLike) -> None:
         """Continue from a checkpoint of :meth:`save_checkpoint` as if nothing had happened.
 
         Args:
             path: the checkpoint.
+
+        Raises:
+            UserError: it does not fit this run.
         """
-        content = read_checkpoint(path)
-        lacking = [key for key in ('optimizer', 'rng') if key not in content]
-        if lacking or 'epoch' not in content['meta']:
-            raise UserError(
-                f'{path} cannot be resumed: it has no {" and no ".join(lacking) or "epoch"} '
-                '(a checkpoint for testing only?); to start from its weights say load_from'
-            )
-        load_weights(self.model, content, strict=True, logger=self.logger)
+        path = Path(path)
+        content = read_resumable(path)
+        self._restore_position(content, path)
+        state = content['state_dict']
+        added = added_by_hooks(state, content['meta']) - unwrap(self.model).state_dict().keys()
+        kept = OrderedDict((name, value) for name, value in state.items() if name not in added)
+        kept._metadata = getattr(state, '_metadata', OrderedDict())
+        load_weights(self.model, {**content, 'state_dict': kept}, logger=self.logger, source=path)
+        load_optimizer(self.optimizer, content['optimizer'], path)
+        self._saved_groups = content['optimizer']['param_groups']
         try:
-            self.optimizer.load_state_dict(content['optimizer'])
-        except ValueError as error:
+            self.precision.load_state_dict(content.get('scaler'))
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise UserError(f'{path} cannot be resumed: its loss scale is damaged ({error})') from error
+        self._resumed = path, {name: state[name] for name in added}
+
+    def _load_hook_state(self) -> None:
+        """Give hooks that add to the model's state what a checkpoint has of it: they add only when the run begins."""
+        if self._resumed is None:
+            return
+        (path, state), self._resumed = self._resumed, None
+        own = {name: value for name, value in unwrap(self.model).named_buffers() if name in self._hook_state}
+        if absent := sorted(state.keys() - own.keys()):
             raise UserError(
-                f'{path}: the optimizer of the config is not the one that was saved ({error})'
-            ) from error
-        self.precision.load_state_dict(content.get('scaler'))
-        self._restore_position(content, Path(path))
+                f'{path} was trained with a hook that added {len(absent)} tensors to the model (first {absent[0]}); '
+                "this config has no such hook: name it in custom_hooks, for instance dict(type='EMAHook')"
+            )
+        for name in sorted(own.keys() & state.keys()):
+            if own[name].shape != state[name].shape:
+                raise UserError(
+                    f'{path}: {name} has the shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}'
+                )
+            own[name].copy_(state[name])
+        if own and not state:
+            self.logger.warning('%s has no averages: hooks that average weights begin anew', path)
+
+    def _recent_log(self) -> dict[str, Any]:
+        """What the next line of the log averages over: values and how many samples each stands for, by name."""
+        last = max((hook.interval for hook in self._hooks if isinstance(hook, LoggerHook)), default=0)
+        buffer = self.log_buffer
+        return {
+            name: (
+                [float(value) for value in values[-last:]],
+                [int(n) for n in buffer.n_history[name][-last:]],
+            )
+            for name, values in buffer.val_history.items()
+            if last
+        }
+
+    def _restore_log(self) -> None:
+        """Go on averaging where the checkpoint stopped within an epoch, once."""
+        for name, (values, counts) in (self._pending_log or {}).items():
+            self.log_buffer.val_history[name] = list(values)
+            self.log_buffer.n_history[name] = list(counts)
+        self._pending_log = None
 
     def _restore_position(self, content: dict[str, Any], path: Path) -> None:
         """Restore epoch, iteration, best score and this process's random state."""
         saved = content['meta']
+        self._recount = compare_settings(
+            path, saved, self.meta or {}
+        )  # an epoch may have another number of steps now
         self._compare_teachers(saved.get('teacher'), path)
         self._epoch, self._iter, self._skip = saved['epoch'], saved['iter'], saved.get('inner_iter', 0)
-        self.meta = {**(self.meta or {}), 'hook_msgs': saved.get('hook_msgs', {})}
+        self.meta = {**(self.meta or {}), 'hook_msgs': saved.get('hook_msgs') or {}}
+        self.resumed_from, self.evaluation_due = path, bool(saved.get('evaluation_due'))
+        self._pending_log = content.get('log')
         if saved['world_size'] == self.world_size:
             self._pending_rng = content['rng'][self.rank]
         elif self._skip:
@@ -150,7 +248,7 @@ class TrainRunner(EpochBasedRunner):
                 f'{path} stopped inside an epoch with {saved["world_size"]} processes: resume with as many'
             )
         else:
-            self._recount = True  # an epoch has another number of steps now
+            self._recount = True
             self.logger.warning(
                 'resuming %d processes with %d: the random state starts anew',
                 saved['world_size'],
@@ -190,6 +288,23 @@ class TrainRunner(EpochBasedRunner):
             sampler.set_epoch(self.epoch)
         return skip
 
+    @contextlib.contextmanager
+    def as_saved(self) -> Iterator[None]:
+        """Have random state and optimizer's settings of the checkpoint that was resumed, before training begins."""
+        groups = self.optimizer.param_groups
+        before = [dict(group) for group in groups]
+        with untouched_rng():
+            if self._pending_rng is not None:
+                restore_rng(self._pending_rng)
+            for group, saved in zip(groups, self._saved_groups, strict=True):
+                group.update({key: value for key, value in saved.items() if key != 'params'})
+            try:
+                yield
+            finally:
+                for group, own in zip(groups, before, strict=True):
+                    group.clear()
+                    group.update(own)
+
     def _restore_pending_rng(self) -> None:
         """Go back to the random state of the checkpoint, once."""
         if self._pending_rng is not None:
@@ -200,17 +315,21 @@ class TrainRunner(EpochBasedRunner):
         """Stop before a NaN reaches the weights."""
         bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
         if bad:
-            self.stop_at(', '.join(bad))
+            raise FloatingPointError(self.describe_non_finite(', '.join(bad)))
 
-    def stop_at(self, what: str) -> None:
-        """End the run because of a number that is not finite.
+    def describe_non_finite(self, what: str) -> str:
+        """The message of a run that stops at a number that is none.
 
-        Raises:
-            FloatingPointError: always; it says where, and whether a checkpoint is left.
+        Args:
+            what: name of the number.
         """
-        saved = [f for kind in ('epoch', 'iter') for f in Path(self.work_dir).glob(f'{kind}_[0-9]*.pth')]
-        raise FloatingPointError(
-            f'{what} is not finite at epoch {self.epoch + 1}, step {self.inner_iter + 1}:'
-            f'{" the weights of the last checkpoint are still good;" if saved else ""} a lower learning rate, bf16 '
-            f'instead of fp16, or a look at that batch{"" if saved else " and at the initial weights"} may help'
+        latest = find_latest(self.work_dir)
+        good = (
+            'there is no checkpoint of this run yet'
+            if latest is None
+            else f'the weights in {latest} are still good'
+        )
+        return (
+            f'{what} is not finite at epoch {self.epoch + 1}, step {self.inner_iter + 1}: {good}; a lower learning rate, '
+            'bf16 instead of fp16, or a look at the data of that batch and at the weights it started from may help'
         )

@@ -9,7 +9,12 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json, write_pickle
+from projects.mmdet3d_plugin.common.files import (
+    require_writable,
+    require_writable_file,
+    write_json,
+    write_pickle,
+)
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
@@ -71,7 +76,8 @@ def evaluate_checkpoint(
     Args:
         cfg: as :func:`load_config` returns it.
         checkpoint: weights; they must fit the model exactly.
-        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's.
+        out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's. It and the folder
+            of ``out`` are tried before anything is computed.
         out: gets the raw results as a pickle.
         evaluate: whether to compute metrics.
         split: which of ``cfg.data`` to evaluate on.
@@ -85,6 +91,11 @@ def evaluate_checkpoint(
     """
     launch = launch or start('none')
     check_test_config(cfg)
+    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
+    if launch.is_main and out:
+        require_writable_file(out)
+    if launch.is_main and evaluate:
+        require_writable(folder)
     choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
@@ -92,7 +103,7 @@ def evaluate_checkpoint(
         require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
-    report = load_weights(model, content)
+    report = load_weights(model, content, source=checkpoint)
     get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)
     loader = build_loader(cfg, dataset, False, launch)
@@ -104,8 +115,6 @@ def evaluate_checkpoint(
         get_logger().info('wrote %s', out)
     if not evaluate:
         return {}
-    folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
-    folder.mkdir(parents=True, exist_ok=True)
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
     write_json(folder / 'metrics.json', metrics, indent=2)
     if not quiet:

@@ -1,24 +1,24 @@
 """Train a model of a config."""
 
 import argparse
+import contextlib
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmcv import Config
-from mmcv.runner import build_optimizer
+from mmcv.runner import HOOKS, build_optimizer, get_priority
 from torch import nn
-from torch.utils.data import DataLoader
 
 from projects.mmdet3d_plugin.common.blame import blamed_on
-from projects.mmdet3d_plugin.common.checkpoint import find_latest, initialize_weights
+from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_text
+from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
@@ -29,7 +29,8 @@ from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
-from projects.mmdet3d_plugin.engine.runner import TrainRunner
+from projects.mmdet3d_plugin.engine.resume import choose_checkpoint, flat_settings, warn_of_other_run
+from projects.mmdet3d_plugin.engine.runner import SWAP, TrainRunner
 from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
@@ -58,8 +59,7 @@ class TrainOptions:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/train.py."""
-    arguments = cli.make_train_parser('Train a detector, alone.').parse_args(argv)
-    cli.run(_train_from, arguments)
+    cli.run(_train_from, cli.make_train_parser('Train a detector, alone.').parse_args(argv))
 
 
 def _train_from(arguments: argparse.Namespace) -> None:
@@ -98,31 +98,45 @@ def train(
 
     Returns:
         the runner after the last epoch; its ``work_dir`` holds the checkpoints.
+
+    Raises:
+        UserError: something does not fit, or another process is at work in ``work_dir``.
     """
     options = options or TrainOptions()
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
     check_train_config(cfg)
-    seed = cfg.get('seed', 0) if options.seed is None else options.seed
-    _open_work_dir(cfg, work_dir, launch)
-    threads = choose_threads(options.threads, options.deterministic)
-    resume = _resume_path(options.resume, work_dir)
-    meta = dict(
-        config=cfg.pretty_text, config_file=Path(cfg.filename or 'config.py').name, seed=seed, threads=threads
-    )
-    seed_everything(seed, options.deterministic)  # the same on every process, for the same initial weights
-    model = (make_model or make_detector)(cfg)
-    if cfg.get('load_from') and not resume:
-        initialize_weights(model, cfg.load_from)
-    seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
-    dataset = build_split(cfg, 'train', test_mode=False)
-    loader = build_loader(cfg, dataset, True, launch, seed)
-    meta.update(versions=versions(), CLASSES=classes_of(dataset), **_notes_of(model))
-    runner = _build_runner(cfg, model, options, launch, work_dir, meta)
-    _register_hooks(runner, cfg, options, launch)
-    if resume:
-        runner.resume(resume)
-    runner.run(loader)
+    with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
+        _open_work_dir(cfg, work_dir, launch)
+        seed = cfg.get('seed', 0) if options.seed is None else options.seed
+        threads = choose_threads(options.threads, options.deterministic)
+        resume = choose_checkpoint(options.resume, work_dir, launch)
+        # the same on every process, for the same initial weights
+        seed_everything(seed, options.deterministic)
+        model = (make_model or make_detector)(cfg)
+        if cfg.get('load_from') and not resume:
+            initialize_weights(model, cfg.load_from)
+        seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
+        dataset = build_split(cfg, 'train', test_mode=False)
+        loader = build_loader(cfg, dataset, True, launch, seed)
+        meta = dict(
+            config=cfg.pretty_text,
+            config_file=Path(cfg.filename or 'config.py').name,
+            seed=seed,
+            threads=threads,
+            versions=versions(),
+            CLASSES=classes_of(dataset),
+            settings=flat_settings(cfg, len(dataset)),
+        )
+        if hasattr(model, 'meta'):  # a distiller names its teacher and the file's hash
+            meta.update(model.meta())
+        runner = _build_runner(cfg, model, options, launch, work_dir, meta)
+        _register_hooks(runner, cfg, options, launch)
+        if resume:
+            runner.resume(resume)
+        elif launch.is_main:
+            warn_of_other_run(work_dir)
+        runner.run(loader)
     return runner
 
 
@@ -139,9 +153,8 @@ def make_detector(cfg: Config) -> nn.Module:
 
 
 def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
-    """Start logging into the run's folder and leave the full config there."""
-    stamp = time.strftime('%Y%m%d_%H%M%S')
-    logger = start_logging(launch.is_main, work_dir / f'{stamp}.log')
+    """Start logging into the run's folder, clear it of what dead runs left unfinished, and leave the full config there."""
+    logger = start_logging(launch.is_main, work_dir / f'{time.strftime("%Y%m%d_%H%M%S")}.log')
     interrupts.remember(work_dir)
     if not launch.is_main:
         return
@@ -149,25 +162,8 @@ def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
     place = 'one process' if launch.world_size == 1 else f'{launch.world_size} processes'
     logger.info('%s on %s, config %s', place, launch.device.type, cfg.filename)
     logger.info('versions: %s', ', '.join(f'{name} {number}' for name, number in versions().items()))
-
-
-def _resume_path(resume: str | Path | None, work_dir: Path) -> Path | None:
-    """Resolve ``--resume``: a wrong path is an error, and 'auto' says what it found."""
-    if resume is None:
-        return None
-    if str(resume) != 'auto':
-        if not Path(resume).is_file():
-            raise UserError(f'--resume {resume}: there is no such checkpoint; nothing was started')
-        return Path(resume)
-    found = find_latest(work_dir)
-    if found is None:
-        get_logger().info('--resume auto: no checkpoint in %s, starting from the beginning', work_dir)
-    return found
-
-
-def _notes_of(model: nn.Module) -> dict[str, Any]:
-    """What a model itself wants checkpoints to remember: a distiller names its teacher and the file's hash."""
-    return model.meta() if hasattr(model, 'meta') else {}
+    if left := remove_temporaries(work_dir):
+        logger.info('removed %d unfinished files of runs that were killed, first %s', len(left), left[0])
 
 
 def _build_runner(
@@ -178,6 +174,14 @@ def _build_runner(
         raise UserError(
             "the config's fp16=... belongs to mmcv's old mixed precision: say amp='fp16' or --amp fp16"
         )
+    runner = cfg.get('runner') or {}
+    if 'max_iters' in runner:
+        raise UserError(
+            'runner.max_iters is not supported: training is counted in epochs, say runner.max_epochs'
+        )
+    epochs = runner.get('max_epochs', cfg.get('total_epochs'))  # upstream's configs have the latter
+    if epochs is None:
+        raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark', False)) and not options.deterministic
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
     return TrainRunner(
@@ -188,7 +192,7 @@ def _build_runner(
         work_dir=str(work_dir),
         logger=get_logger(),
         meta=meta,
-        max_epochs=_max_epochs(cfg),
+        max_epochs=epochs,
     )
 
 
@@ -198,60 +202,44 @@ def _build_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.
         return build_optimizer(model, copy.deepcopy(settings))
 
 
-def _max_epochs(cfg: Config) -> int:
-    """Number of epochs, from ``cfg.runner`` or ``cfg.total_epochs`` as upstream's configs have them."""
-    runner = cfg.get('runner') or {}
-    if 'max_iters' in runner:
-        raise UserError(
-            'runner.max_iters is not supported: training is counted in epochs, say runner.max_epochs'
-        )
-    epochs = runner.get('max_epochs', cfg.get('total_epochs'))
-    if epochs is None:
-        raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
-    return epochs
-
-
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:
     """Attach learning rate, momentum, optimizer, checkpoints, evaluation, logs and the config's own hooks."""
     with blamed_on('lr_config', cfg.get('lr_config')):
         runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
     with blamed_on('momentum_config', cfg.get('momentum_config')):
         runner.register_momentum_hook(copy.deepcopy(cfg.get('momentum_config')))
-    runner.register_hook(_optimize_hook(cfg), priority='ABOVE_NORMAL')
-    runner.register_hook(SaveHook(**_without_type(cfg.get('checkpoint_config') or {})), priority='NORMAL')
-    runner.register_timer_hook(dict(type='IterTimerHook'))
-    if options.validate and cfg.get('evaluation'):
-        runner.register_hook(_evaluate_hook(cfg, launch), priority='LOW')
-    if launch.is_main:
-        runner.register_hook(ProgressHook(), priority='LOW')
-    with blamed_on('log_config', cfg.get('log_config')):
-        runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
-    with blamed_on('custom_hooks', cfg.get('custom_hooks')):
-        runner.register_custom_hooks(copy.deepcopy(cfg.get('custom_hooks')))
-
-
-def _optimize_hook(cfg: Config) -> OptimizeHook:
-    """The optimizer hook from ``cfg.optimizer_config``."""
-    settings = dict(cfg.get('optimizer_config') or {})
-    kind = settings.pop('type', 'OptimizeHook')
+    update = _without(cfg.get('optimizer_config'))
+    kind = (cfg.get('optimizer_config') or {}).get('type', 'OptimizeHook')
     if kind not in ('OptimizeHook', 'OptimizerHook', 'GradientCumulativeOptimizerHook'):
         raise UserError(
             f'optimizer_config.type={kind}: leave it out; for mixed precision say --amp bf16 or fp16'
         )
-    return OptimizeHook(**settings)
+    runner.register_hook(OptimizeHook(**update), priority='ABOVE_NORMAL')
+    runner.register_hook(SaveHook(**_without(cfg.get('checkpoint_config'))), priority='NORMAL')
+    runner.register_timer_hook(dict(type='IterTimerHook'))
+    if options.validate and cfg.get('evaluation'):
+        # upstream repeats the test pipeline, which data.val has, and names the metric: there is one, bbox
+        settings = _without(cfg.evaluation, 'pipeline', 'metric')
+        split = build_split(cfg, 'val', test_mode=True)
+        require_evaluation(split, 'val', settings.get('save_best'))
+        runner.register_hook(
+            EvaluateHook(build_loader(cfg, split, False, launch), **settings), priority='LOW'
+        )
+    if launch.is_main:
+        runner.register_hook(ProgressHook(), priority='LOW')
+    with blamed_on('log_config', cfg.get('log_config')):
+        runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
+    own = copy.deepcopy(cfg.get('custom_hooks')) or []
+    for hook in own if isinstance(own, list | tuple) else [own]:
+        if isinstance(hook, dict) and hasattr(HOOKS.get(hook.get('type', '')), SWAP):
+            # after the update of the weights, and before checkpoints and evaluation see them
+            hook['priority'] = get_priority('NORMAL') - 1
+        with blamed_on('custom_hooks', hook):
+            runner.register_custom_hooks(hook)
 
 
-def _evaluate_hook(cfg: Config, launch: Launch) -> EvaluateHook:
-    """The evaluation hook from ``cfg.evaluation``, with a loader of the validation split."""
-    settings = _without_type(cfg.evaluation)
-    settings.pop('pipeline', None)  # upstream repeats the test pipeline here; data.val has it
-    settings.pop('metric', None)  # there is one, bbox
-    dataset = build_split(cfg, 'val', test_mode=True)
-    require_evaluation(dataset, 'val', settings.get('save_best'))
-    loader: DataLoader = build_loader(cfg, dataset, False, launch)
-    return EvaluateHook(loader, **settings)
-
-
-def _without_type(settings: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a config without its ``type``."""
-    return {key: copy.deepcopy(value) for key, value in settings.items() if key != 'type'}
+def _without(settings: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:
+    """A copy of a config without its ``type`` and other keys."""
+    return {
+        key: copy.deepcopy(value) for key, value in (settings or {}).items() if key not in ('type', *keys)
+    }

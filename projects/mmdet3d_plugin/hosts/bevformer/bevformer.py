@@ -1,5 +1,6 @@
 """BEVFormer: Learning Bird's-Eye-View Representation from Multi-Camera Images (ECCV 2022)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
 from projects.mmdet3d_plugin.hosts.bevformer.grid_mask import GridMask
+from projects.mmdet3d_plugin.hosts.bevformer.published_weights import config_hint
 
 
 @DETECTORS.register_module()
@@ -41,6 +43,10 @@ class BEVFormer(Base3DDetector):
         self.img_neck = build_neck(img_neck)
         self.pts_bbox_head = build_head(pts_bbox_head)
         self.grid_mask = GridMask() if use_grid_mask else None
+
+    def weights_hint(self, state: Mapping[str, Tensor]) -> str:
+        """Which config weights that do not fit belong to, for the message; '' when that is not known."""
+        return config_hint(state)
 
     def extract_feat(self, img: Tensor) -> list[Tensor]:
         """Image features.
