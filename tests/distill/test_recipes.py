@@ -7,8 +7,9 @@ import pytest
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
 
 VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
@@ -28,7 +29,7 @@ def test_recipe_builds_and_gets_its_teachers_view(path: Path) -> None:
     cfg, distiller = build(path)
     assert distiller.distill
     assert distiller.teacher.classes == list(cfg.class_names)
-    apply_teacher_view(cfg, distiller.teacher.cfg)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     views = [step.get('name', '') for step in cfg.data.train.pipeline if step['type'] in VIEWS]
     assert views == ['', 'teacher']
 
@@ -90,6 +91,6 @@ def test_ablation_rows_differ_from_the_recipe_where_their_names_say() -> None:
     assert terms('bev') == ['bev_generation']
     assert terms('focal') == ['bev_focal']
     _, drawn = build(Path('projects/configs/distiller/base_distill_small_fd3d_generated.py'))
-    assert drawn.distill['bev_generation'].loss.readers == (drawn.distill['bev_focal'].loss,)
-    assert drawn.distill['pv_generation_0'].loss.readers == ()
+    assert drawn.distill['bev_generation'].loss.consumers == (drawn.distill['bev_focal'].loss,)
+    assert drawn.distill['pv_generation_0'].loss.consumers == ()
     assert terms('heatmap') == [*levels, 'bev_generation', 'bev_focal', 'bev_l2']

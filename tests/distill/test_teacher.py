@@ -9,7 +9,7 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, without_pretrained
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch

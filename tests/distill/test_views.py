@@ -8,7 +8,7 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.views import add_teacher_view, apply_teacher_view, split_views
+from projects.mmdet3d_plugin.distill.views import add_teacher_view, split_views, with_teacher_view
 
 STUDENT = [
     dict(type='LoadMultiViewImages'),
@@ -81,7 +81,7 @@ def test_recipe_gets_the_view_of_its_teachers_config(wrapped: bool) -> None:
     train: dict[str, Any] = dict(type='D', pipeline=STUDENT)
     train = dict(type='RepeatDataset', dataset=train) if wrapped else train
     cfg = Config(dict(data=dict(train=train), distiller=dict(teacher=dict(view='native'))))
-    apply_teacher_view(cfg, Config(dict(data=dict(test=dict(pipeline=TEACHER)))))
+    with_teacher_view(cfg, Config(dict(data=dict(test=dict(pipeline=TEACHER)))))
     inner = cfg.data.train.dataset if wrapped else cfg.data.train
     assert inner.pipeline[3]['name'] == 'teacher'
 
@@ -115,4 +115,4 @@ def test_the_real_transforms_make_both_views(mode: str) -> None:
 def test_teacher_without_data_is_clear() -> None:
     cfg = Config(dict(data=dict(train=dict(pipeline=STUDENT)), distiller=dict(teacher=dict(view='native'))))
     with pytest.raises(DistillError, match="teacher's config has no 'data'"):
-        apply_teacher_view(cfg, Config(dict(model=dict())))
+        with_teacher_view(cfg, Config(dict(model=dict())))

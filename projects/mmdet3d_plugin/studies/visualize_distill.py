@@ -16,9 +16,10 @@ from projects.mmdet3d_plugin.common.config import innermost_datasets, load_confi
 from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.state_names import DISTILL
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -175,7 +176,7 @@ def load_distiller(cfg: Config, checkpoint: str, launch: Launch) -> tuple[Distil
     """
     content = read_checkpoint(checkpoint)
     distiller = build_distiller(cfg)
-    apply_teacher_view(cfg, distiller.teacher.cfg)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     load_weights(distiller, content)
     trained = any(f'.{name}'.rfind(f'.{DISTILL}') >= 0 for name in content['state_dict'])
     return distiller.to(launch.device), trained or not list(distiller.distill.parameters())
