@@ -19,7 +19,12 @@ def read_config(config: str | Mapping) -> Config:
 
 
 def classes_of(cfg: Config) -> list[str] | None:
-    """The class names of a config, in the order of its labels; None when it does not say."""
+    """The class names of a config, in the order of its labels; None when it does not say.
+
+    Example:
+        >>> classes_of(Config(dict(class_names=['car', 'bus'])))
+        ['car', 'bus']
+    """
     names = cfg.get('class_names')
     if names is None and cfg.get('data') is not None and cfg.data.get('train') is not None:
         names = innermost_dataset(cfg.data.train).get('classes')
@@ -27,7 +32,12 @@ def classes_of(cfg: Config) -> list[str] | None:
 
 
 def innermost_dataset(dataset: Any) -> Any:
-    """The dataset config inside wrappers such as ``RepeatDataset``."""
+    """The dataset config inside wrappers such as ``RepeatDataset``.
+
+    Example:
+        >>> innermost_dataset(dict(type='RepeatDataset', dataset=dict(type='KittiFrames')))
+        {'type': 'KittiFrames'}
+    """
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
