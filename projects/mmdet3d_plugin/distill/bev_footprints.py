@@ -76,13 +76,6 @@ def draw_footprints(
 
     Returns:
         (B, 1, H, W).
-
-    Example:
-        >>> car = torch.tensor([[0.5, 0.5, 0.0, 2.0, 1.0, 1.5, 0.0]])  # 2 m long along x
-        >>> draw_footprints(car, torch.tensor([0]), [-2, -1, 0, 2, 2, 1], (3, 4), batch_size=1)[0, 0]
-        tensor([[0., 0., 0., 0.],
-                [0., 1., 1., 1.],
-                [0., 0., 0., 0.]])
     """
     h, w = size
     weight = boxes.new_ones(len(boxes)) if weight is None else weight

@@ -19,12 +19,7 @@ def read_config(config: str | Mapping) -> Config:
 
 
 def classes_of(cfg: Config) -> list[str] | None:
-    """The class names of a config, in the order of its labels; None when it does not say.
-
-    Example:
-        >>> classes_of(Config(dict(class_names=['car', 'bus'])))
-        ['car', 'bus']
-    """
+    """The class names of a config, in the order of its labels; None when it does not say."""
     names = cfg.get('class_names')
     if names is None and cfg.get('data') is not None and cfg.data.get('train') is not None:
         names = innermost_dataset(cfg.data.train).get('classes')
@@ -32,12 +27,7 @@ def classes_of(cfg: Config) -> list[str] | None:
 
 
 def innermost_dataset(dataset: Any) -> Any:
-    """The dataset config inside wrappers such as ``RepeatDataset``.
-
-    Example:
-        >>> innermost_dataset(dict(type='RepeatDataset', dataset=dict(type='KittiFrames')))
-        {'type': 'KittiFrames'}
-    """
+    """The dataset config inside wrappers such as ``RepeatDataset``."""
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset

@@ -30,11 +30,6 @@ class Resize(nn.Module):
     """Bilinear resize to the teacher's size and nothing learned: what the student itself sees must be alike.
 
     It suits a student that inherits the teacher's head, which reads the student's feature as it is.
-
-    Example:
-        >>> import torch
-        >>> Resize()(torch.zeros(1, 8, 5, 5), (10, 10)).shape
-        torch.Size([1, 8, 10, 10])
     """
 
     def forward(self, feature: Tensor, size: Size) -> Tensor:
@@ -49,11 +44,6 @@ class Conv1x1(nn.Module):
     Args:
         in_channels: the student's.
         out_channels: the teacher's.
-
-    Example:
-        >>> import torch
-        >>> Conv1x1(8, 16)(torch.zeros(1, 8, 5, 5), (5, 5)).shape
-        torch.Size([1, 16, 5, 5])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -73,11 +63,6 @@ class ResizeConv(nn.Module):
         in_channels: the student's.
         out_channels: the teacher's.
         kernel_size: of the convolution.
-
-    Example:
-        >>> import torch
-        >>> ResizeConv(8, 16)(torch.zeros(1, 8, 5, 5), (8, 8)).shape
-        torch.Size([1, 16, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
@@ -97,11 +82,6 @@ class Deconv(nn.Module):
         in_channels: the student's.
         out_channels: the teacher's.
         scale: teacher's size / student's size, an integer: one transposed convolution per prime factor.
-
-    Example:
-        >>> import torch
-        >>> Deconv(8, 16, scale=2)(torch.zeros(1, 8, 5, 5), (10, 10)).shape
-        torch.Size([1, 16, 10, 10])
     """
 
     def __init__(self, in_channels: int, out_channels: int, scale: int = 2) -> None:

@@ -32,7 +32,7 @@ def require_agreement(student: nn.Module, teacher: FrozenTeacher, classes: Seque
 
 
 def require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
-    """Raise when a term that is not zero sends no gradient to the features it taps."""
+    """Raise when a term that is not zero sends no gradient to the tensors it taps."""
     if loss.detach() == 0:
         return
     grads = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
@@ -43,12 +43,7 @@ def require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> Non
 
 
 def merge(losses: dict[str, Any], more: dict[str, Tensor]) -> dict[str, Any]:
-    """Losses of the student and of the terms in one dict; one name twice is an error.
-
-    Example:
-        >>> merge({'loss_cls': 1.0}, {'loss_kd_bev': 0.5})
-        {'loss_cls': 1.0, 'loss_kd_bev': 0.5}
-    """
+    """Losses of the student and of the terms in one dict; one name twice is an error."""
     doubled = sorted(set(losses) & set(more))
     if doubled:
         raise DistillError(

@@ -91,10 +91,6 @@ def resize_grid(embedding: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -
 
     Returns:
         (prod(new), C).
-
-    Example:
-        >>> resize_grid(torch.tensor([[0.0], [1.0]]), (2,), (4,)).flatten()
-        tensor([0.0000, 0.2500, 0.7500, 1.0000])
     """
     channels = embedding.shape[1]
     grid = embedding.t().reshape(1, channels, *old)

@@ -93,14 +93,6 @@ def draw_areas(
 
     Returns:
         (B, num_cams, 1, h, w).
-
-    Example:
-        >>> pedestrian = torch.tensor([[0.0, 0.0, 10.0, 1.0, 1.0, 1.0, 0.0]])  # 10 m ahead in z
-        >>> lidar2img = torch.tensor([[10.0, 0, 2, 0], [0, 10, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]])[None, None]
-        >>> image = torch.tensor([[[4.0, 2.0]]])
-        >>> draw_areas(pedestrian, torch.tensor([0]), lidar2img, image, (2, 4))[0, 0, 0]
-        tensor([[0., 1., 1., 0.],
-                [0., 1., 1., 0.]])
     """
     (b, cams), (h, w) = lidar2img.shape[:2], size
     weight = boxes.new_ones(len(boxes)) if weight is None else weight

@@ -81,11 +81,6 @@ def join_boxes(boxes: Sequence[Any], device: torch.device) -> tuple[Tensor, Tens
 
     Returns:
         (M, 7) gravity-centre boxes ``(x, y, z, l, w, h, yaw)`` in metres, and (M,) their sample index.
-
-    Example:
-        >>> boxes, sample = join_boxes([torch.zeros(2, 7), torch.zeros(1, 7)], torch.device('cpu'))
-        >>> boxes.shape, sample
-        (torch.Size([3, 7]), tensor([0, 0, 1]))
     """
     tensors = [_gravity(item).to(device=device, dtype=torch.float32) for item in boxes]
     counts = torch.tensor([len(item) for item in tensors], device=device)
@@ -94,12 +89,7 @@ def join_boxes(boxes: Sequence[Any], device: torch.device) -> tuple[Tensor, Tens
 
 
 def join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Put the labels of all samples, B of (n_i,), in one tensor (M,), in the order of :func:`join_boxes`.
-
-    Example:
-        >>> join_labels([torch.tensor([3]), torch.tensor([1, 2])], torch.device('cpu'))
-        tensor([3, 1, 2])
-    """
+    """Put the labels of all samples, B of (n_i,), in one tensor (M,), in the order of :func:`join_boxes`."""
     none = torch.zeros(0, dtype=torch.long, device=device)
     return torch.cat([none, *(item.to(device) for item in labels)])
 
@@ -111,12 +101,7 @@ def _gravity(boxes: Any) -> Tensor:
 
 
 def pc_range_of(img_metas: Sequence[Any]) -> list[float]:
-    """The range ``[x0, y0, z0, x1, y1, z1]`` in metres that all samples of a batch share.
-
-    Example:
-        >>> pc_range_of([dict(pc_range=[0, -40, -3, 70, 40, 1])])
-        [0.0, -40.0, -3.0, 70.0, 40.0, 1.0]
-    """
+    """The range ``[x0, y0, z0, x1, y1, z1]`` in metres that all samples of a batch share."""
     ranges = []
     for meta in img_metas:
         meta = meta[-1] if isinstance(meta, Sequence) else meta
@@ -150,12 +135,6 @@ def box_heatmap(
 
     Returns:
         (B, 1, H, W) in [0, 1].
-
-    Example:
-        >>> car = torch.tensor([[0.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0]])
-        >>> heatmap = box_heatmap(car, torch.tensor([0]), [-10, -10, -5, 10, 10, 3], (20, 20), batch_size=1)
-        >>> heatmap.shape, heatmap.max()
-        (torch.Size([1, 1, 20, 20]), tensor(1.))
     """
     centre, extent, inside = to_cells(boxes, limits, size)
     inside &= (extent > 0).all(1)
@@ -173,12 +152,6 @@ def to_cells(boxes: Tensor, limits: Range, size: tuple[int, int]) -> tuple[Tenso
 
     Returns:
         (M, 2) centres (column, row) and (M, 2) length and width, both in cells, and (M,) whether the centre is inside.
-
-    Example:
-        >>> car = torch.tensor([[0.0, 0.0, 0.0, 4.0, 2.0]])
-        >>> centre, extent, inside = to_cells(car, [-10, -10, -5, 10, 10, 3], (20, 40))
-        >>> centre, extent, inside
-        (tensor([[20., 10.]]), tensor([[8., 2.]]), tensor([True]))
     """
     low = boxes.new_tensor(limits[:2])
     cell = (boxes.new_tensor(limits[3:5]) - low) / boxes.new_tensor(size[::-1])
@@ -200,10 +173,6 @@ def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor
 
     Returns:
         (M,) radius in cells.
-
-    Example:
-        >>> gaussian_radius(torch.tensor([10.0]), torch.tensor([4.0]), min_overlap=0.1)
-        tensor([2.6447])
     """
     total, area = length + width, length * width
     cases = (
@@ -229,11 +198,6 @@ def draw_gaussians(
 
     Returns:
         (B, 1, H, W) float32, exactly 1 at each centre.
-
-    Example:
-        >>> draw_gaussians(torch.tensor([[1, 0]]), torch.tensor([1]), torch.tensor([0]), (2, 3), batch_size=1)[0, 0]
-        tensor([[0.1353, 1.0000, 0.1353],
-                [0.0183, 0.1353, 0.0183]])
     """
     h, w = size
     canvas = torch.zeros(batch_size * h * w, device=centre.device)

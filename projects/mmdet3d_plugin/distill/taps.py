@@ -48,12 +48,7 @@ class Tap:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Expand ``'convs.{0..2}.{a,b}'`` to the paths it stands for, leftmost brace varying slowest.
-
-    Example:
-        >>> expand_braces('convs.{0..2}.conv')
-        ['convs.0.conv', 'convs.1.conv', 'convs.2.conv']
-    """
+    """Expand ``'convs.{0..2}.{a,b}'`` to the paths it stands for, leftmost brace varying slowest."""
     found = _BRACES.search(pattern)
     if found is None:
         return [pattern]
@@ -67,12 +62,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The module at a dotted path; a wrong path is an error that names the nearest ones.
-
-    Example:
-        >>> find_module(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Conv2d(3, 8, 1))), '1.0')
-        Conv2d(3, 8, kernel_size=(1, 1), stride=(1, 1))
-    """
+    """The module at a dotted path; a wrong path is an error that names the nearest ones."""
     modules = dict(model.named_modules())
     plain = path.removesuffix(_INPUT).removesuffix(_CALL)
     if not plain or plain not in modules:
@@ -162,12 +152,7 @@ def _first(path: str, args: tuple[Any, ...]) -> Any:
 
 
 def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply ``fn`` to every tensor, of any shape such as (B, C, H, W), of a nested value of lists, dicts and dataclasses.
-
-    Example:
-        >>> map_tensors(lambda x: x + 1, {'bev': [torch.zeros(1, 2)]})
-        {'bev': [tensor([[1., 1.]])]}
-    """
+    """Apply ``fn`` to every tensor of a nested value of lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, dict):
@@ -185,12 +170,7 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists, dicts and dataclasses.
-
-    Example:
-        >>> [x.shape for x in tensors_of({'bev': torch.zeros(1, 2), 'pv': [torch.zeros(3)]})]
-        [torch.Size([1, 2]), torch.Size([3])]
-    """
+    """All tensors, of any shape such as (B, C, H, W), in a nested value of tuples, lists, dicts and dataclasses."""
     found: list[Tensor] = []
     map_tensors(found.append, value)
     return found

@@ -122,11 +122,6 @@ def first_of_overlapping(taken: Tensor, boxes: Tensor, overlap: float) -> Tensor
 
     Returns:
         (m,) bool.
-
-    Example:
-        >>> boxes = torch.tensor([[0.0, 0, 4, 2, 0], [0.1, 0, 4, 2, 0], [9, 0, 4, 2, 0]])
-        >>> first_of_overlapping(boxes[:0], boxes, overlap=0.5)
-        tensor([ True, False,  True])
     """
     free = (
         (box_iou_rotated(boxes, taken) <= overlap).all(1) if len(taken) else boxes.new_ones(len(boxes)).bool()

@@ -153,10 +153,6 @@ def without_pretrained(model: Any) -> Any:
     """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded.
 
     Dicts and tuples keep their kind: mmdet3d reads some by attribute and insists on tuples elsewhere.
-
-    Example:
-        >>> without_pretrained(dict(type='ResNet', init_cfg=dict(type='Pretrained', checkpoint='x')))
-        {'type': 'ResNet'}
     """
     if isinstance(model, Mapping):
         kept = {key: value for key, value in model.items() if not _is_pretrained(key, value)}

@@ -102,12 +102,7 @@ def first_channels(
 
 
 def channel_axes(layer: nn.Module, dims: int) -> tuple[int, ...]:
-    """Axes of a layer's weight that are channels: (output, input), or (output,) for biases and norms.
-
-    Example:
-        >>> channel_axes(nn.Conv2d(3, 8, 1), 4)
-        (0, 1)
-    """
+    """Axes of a layer's weight that are channels: (output, input), or (output,) for biases and norms."""
     if dims == 1:
         return (0,)
     if type(layer).__module__.startswith('spconv'):

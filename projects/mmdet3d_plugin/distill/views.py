@@ -22,13 +22,6 @@ def split_views(batch: Mapping[str, Any], view: str) -> tuple[dict[str, Any], di
 
     Returns:
         The student's batch (no ``teacher_*`` keys) and the teacher's.
-
-    Example:
-        >>> import torch
-        >>> batch = dict(img=torch.zeros(1, 3), teacher_img=torch.ones(1, 6))
-        >>> student, teacher = split_views(batch, 'native')
-        >>> student['img'].shape, teacher['img'].shape
-        (torch.Size([1, 3]), torch.Size([1, 6]))
     """
     student = {key: value for key, value in batch.items() if not key.startswith(_PREFIX)}
     own = {key.removeprefix(_PREFIX): value for key, value in batch.items() if key.startswith(_PREFIX)}

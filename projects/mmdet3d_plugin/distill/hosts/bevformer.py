@@ -190,12 +190,7 @@ def _padded_rows(attention: CameraDeformableAttention, inputs: tuple) -> dict[nn
 
 
 def unflatten_bev(bev: Any, size: tuple[int, int]) -> Tensor:
-    """(B, H * W, C), rows first -> (B, C, H, W).
-
-    Example:
-        >>> unflatten_bev(torch.zeros(1, 6, 8), (2, 3)).shape
-        torch.Size([1, 8, 2, 3])
-    """
+    """(B, H * W, C), rows first -> (B, C, H, W)."""
     b, cells, c = bev.shape
     if cells != size[0] * size[1]:
         raise ValueError(f'a BEV of {size[0]} x {size[1]} cells was expected, the encoder returned {cells}')

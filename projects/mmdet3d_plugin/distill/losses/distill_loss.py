@@ -69,7 +69,8 @@ def check_same_shape(student: Tensor, teacher: Tensor) -> None:
 
     Args:
         student: (N, C, H, W).
-        teacher: (N, C, H, W)."""
+        teacher: (N, C, H, W).
+    """
     if student.shape != teacher.shape:
         raise ValueError(
             f'the student gives {tuple(student.shape)} and the teacher {tuple(teacher.shape)}; '

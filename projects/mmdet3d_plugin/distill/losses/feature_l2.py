@@ -18,11 +18,6 @@ class FeatureL2(DistillLoss):
     Args:
         legacy: the published form ``sum((region * S - region * T)^2) / sum(region)``: a sum over channels, the
             region squared, one normaliser for the batch. An empty region gives 0 here too, not the original's NaN.
-
-    Example:
-        >>> loss = FeatureL2()
-        >>> loss(torch.zeros(1, 4, 2, 2), torch.full((1, 4, 2, 2), 3.0), torch.ones(1, 1, 2, 2))
-        tensor(9.)
     """
 
     takes_region = True
@@ -56,12 +51,6 @@ class FeatureL2(DistillLoss):
 
 
 def share_of_area(weight: Tensor) -> Tensor:
-    """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples.
-
-    Example:
-        >>> share_of_area(torch.ones(1, 1, 2, 2))
-        tensor([[[[0.2500, 0.2500],
-                  [0.2500, 0.2500]]]])
-    """
+    """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples."""
     area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
     return weight / (area * max(len(weight), 1))

@@ -122,10 +122,6 @@ def cell_centres(limits: Range, other: Range, like: Tensor) -> Tensor:
 
     Returns:
         (B, H, W, 2) ``(x, y)``; -1 and 1 are the borders of the other grid.
-
-    Example:
-        >>> cell_centres([0, 0, 0, 2, 2, 1], [0, 0, 0, 2, 2, 1], torch.zeros(1, 1, 1, 2)).shape
-        torch.Size([1, 1, 2, 2])
     """
     axes = []
     for axis, count in ((0, like.shape[-1]), (1, like.shape[-2])):
