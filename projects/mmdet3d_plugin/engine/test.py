@@ -32,11 +32,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
     parser.add_argument('--eval', nargs='+', choices=('bbox',), help='what to evaluate')
+    parser.add_argument(
+        '--format-only',
+        action='store_true',
+        help="only write what the dataset's server takes (nuScenes' results_nusc.json, KITTI's text files); no ground truth "
+        'is needed',
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='keep the raw results')
     parser.add_argument('--out-dir', help='where metrics.json and the submission file go')
     arguments = parser.parse_args(argv)
-    if not (arguments.eval or arguments.out):
-        parser.error('say what to do with the results: --eval bbox, or --out results.pkl')
+    if not (arguments.eval or arguments.out or arguments.format_only):
+        parser.error('say what to do with the results: --eval bbox, --format-only, or --out results.pkl')
+    if arguments.eval and arguments.format_only:
+        parser.error('--eval bbox writes what --format-only writes, and evaluates it: say one of them')
     cli.run(_test_from, arguments)
 
 
@@ -51,6 +59,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         out_dir=arguments.out_dir,
         out=arguments.out,
         evaluate=bool(arguments.eval),
+        format_only=arguments.format_only,
         amp=arguments.amp,
         launch=launch,
     )
@@ -66,6 +75,7 @@ def evaluate_checkpoint(
     amp: str | None = None,
     launch: Launch | None = None,
     quiet: bool = False,
+    format_only: bool = False,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
 
@@ -80,6 +90,7 @@ def evaluate_checkpoint(
         amp: 'bf16', 'fp16' or None.
         launch: the place of this process, one plain process by default.
         quiet: do not print the table.
+        format_only: only write the files that the dataset's server takes, into ``out_dir``; wins over ``evaluate``.
 
     Returns:
         the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
@@ -88,10 +99,12 @@ def evaluate_checkpoint(
     folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
     if launch.is_main and out:
         require_writable_file(out)
-    if launch.is_main and evaluate:
+    if launch.is_main and (evaluate or format_only):
         require_writable(folder)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
+    if format_only and not hasattr(dataset, 'format_results'):
+        raise UserError(f'--format-only: {type(dataset).__name__} has no format of its own; say --out results.pkl')
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
     report = load_weights(model, content, source=checkpoint)
@@ -104,7 +117,9 @@ def evaluate_checkpoint(
     if out:
         write_pickle(out, results)
         get_logger().info('wrote %s', out)
-    if not evaluate:
+    if format_only:
+        get_logger().info('%d samples; wrote %s', len(results), dataset.format_results(results, folder))
+    if format_only or not evaluate:
         return {}
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
     write_json(folder / 'metrics.json', metrics, indent=2)
