@@ -1,7 +1,8 @@
 """Load a config, and point it at another data folder."""
 
-import difflib
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.overrides import override
+from projects.mmdet3d_plugin.common.suggest import close_names
 from projects.mmdet3d_plugin.registry import register_all
 
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / 'configs'
@@ -24,16 +27,61 @@ def load_config(
 
     Args:
         path: the file; a bare file name is looked for below ``projects/configs``.
-        cfg_options: overrides with dotted keys, as given to ``--cfg-options``.
+        cfg_options: overrides with dotted keys, as given to ``--cfg-options``; a key that is not in the config must be
+            an argument of what it stands in, or begin with ``+``.
         data_root: a folder in the dataset's layout that takes the place of the config's own.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or an override fits nothing.
     """
     register_all()
-    cfg = Config.fromfile(str(find_config(path)))
+    cfg = read_config(find_config(path))
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        override(cfg, cfg_options)
     if data_root is not None:
         move_data_root(cfg, data_root)
     return cfg
+
+
+def read_config(path: Path) -> Config:
+    """Read a config file; an error in it is told with its file and line.
+
+    Raises:
+        UserError: the file is no config, or fails while it is executed.
+    """
+    folders = list(sys.path)
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:
+        message = f'{path} cannot be read: {_what_failed(error)}'
+        _forget(error)
+        raise UserError(message) from error
+    finally:
+        sys.path[:] = folders  # mmcv leaves the folder of its copy there when a config fails
+
+
+def _what_failed(error: Exception) -> str:
+    """Message, file and line of an error within a config or one of its bases, which mmcv executes from copies."""
+    if isinstance(error, SyntaxError):
+        return str(error).removeprefix('There are syntax errors in config file ')
+    file, line = None, None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_file2dict':
+            file, line = frame.f_locals.get('filename'), None
+        elif frame.f_code.co_name == '<module>' and line is None:
+            line = number
+    text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    place = '' if file is None else f' ({file}, line {line})' if line else f' ({file})'
+    return f'{type(error).__name__}: {text}{place}'
+
+
+def _forget(error: Exception) -> None:
+    """Let go of mmcv's copy of a config now: its folder is gone, and Python would say so at the very end."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook
 
 
 def find_config(path: str | os.PathLike) -> Path:
@@ -53,7 +101,9 @@ def find_config(path: str | os.PathLike) -> Path:
     if bare and found:
         names = ', '.join(_shown(file) for file in found)
         raise UserError(f'{path} is the name of several configs: say which of {names}')
-    near = found or _nearest(wanted, known)
+    near = found or [
+        f for name in close_names(wanted, {f.name for f in known}, 2, 0.5) for f in known if f.name == name
+    ]
     hint = f'; did you mean {" or ".join(_shown(file) for file in near)}?' if near else ''
     raise UserError(f'there is no config {path}{hint}')
 
@@ -74,7 +124,8 @@ def move_data_root(cfg: Config, data_root: str | os.PathLike) -> None:
             raise UserError(
                 f'--data-root has nothing to replace: dataset {dataset.get("type")} has no data_root'
             )
-        _replace_prefix(dataset, str(old).rstrip('/') + '/', target)
+        if str(old).strip('./'):  # paths beside the working directory are below no folder that could move
+            _replace_prefix(dataset, str(old).rstrip('/') + '/', target)
         dataset['data_root'] = target
     if 'data_root' in cfg:
         cfg.data_root = target
@@ -103,12 +154,6 @@ def _replace_prefix(node: Any, old: str, new: str) -> Any:
     elif isinstance(node, list):
         node[:] = [_replace_prefix(item, old, new) for item in node]
     return node
-
-
-def _nearest(wanted: str, known: list[Path]) -> list[Path]:
-    """Configs whose file name looks like the wanted one, best first."""
-    names = difflib.get_close_matches(wanted, [file.name for file in known], n=2, cutoff=0.5)
-    return [file for name in dict.fromkeys(names) for file in known if file.name == name]
 
 
 def _shown(file: Path) -> str:

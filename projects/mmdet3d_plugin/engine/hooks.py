@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmcv.runner import HOOKS, Hook, LoggerHook
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -77,15 +77,17 @@ class OptimizeHook(Hook):
         return min(self.cumulative_iters, len(runner.data_loader) - start)
 
     def _clip(self, runner: TrainRunner) -> None:
-        """Clip gradients and log their norm before clipping."""
-        if self.grad_clip is None:
-            return
+        """Clip gradients and log their norm before clipping; in fp32 and bf16 an overflow ends the run."""
         with_grad = [p for p in runner.model.parameters() if p.grad is not None]
-        norm = clip_grad_norm_(with_grad, **self.grad_clip)
-        if math.isfinite(float(norm)):
+        if self.grad_clip is None:
+            norm = get_total_norm([p.grad for p in with_grad])
+        else:
+            norm = clip_grad_norm_(with_grad, **self.grad_clip)
+        if not math.isfinite(float(norm)):
+            if runner.precision.scaler is None:  # in fp16 an overflow is how the scaler finds its scale
+                raise FloatingPointError(runner.describe_non_finite('the norm of the gradient'))
+        elif self.grad_clip is not None:
             runner.log_buffer.update({'grad_norm': float(norm)}, runner.outputs['num_samples'])
-        elif runner.precision.scaler is None:  # in fp16 an overflow is how the scaler finds its scale
-            raise FloatingPointError(runner.describe_non_finite('the norm of the gradient'))
 
     def _step(self, runner: TrainRunner, scaler: torch.amp.GradScaler | None) -> None:
         """Update the weights; under fp16 only when no gradient overflowed."""

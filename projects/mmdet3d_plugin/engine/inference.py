@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from projects.mmdet3d_plugin.common.checkpoint import unwrap
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.common.progress import track
+from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
@@ -42,6 +43,7 @@ def run_inference(
     results: list[dict[str, Any]] = []
     with evaluating(detector):
         for batch in track(data_loader, len(data_loader), 'evaluating', launch.is_main):
+            interrupts.check()
             with precision.autocast():
                 found = detector(return_loss=False, **unpack_batch(batch, launch), **extra)
             results.extend(to_cpu(result) for result in found)

@@ -20,9 +20,11 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_cameras, require_evaluation
+from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,6 +64,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         format_only=arguments.format_only,
         amp=arguments.amp,
         launch=launch,
+        threads=arguments.threads,
     )
 
 
@@ -75,6 +78,7 @@ def evaluate_checkpoint(
     amp: str | None = None,
     launch: Launch | None = None,
     quiet: bool = False,
+    threads: int | None = None,
     format_only: bool = False,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
@@ -91,22 +95,28 @@ def evaluate_checkpoint(
         launch: the place of this process, one plain process by default.
         quiet: do not print the table.
         format_only: only write the files that the dataset's server takes, into ``out_dir``; wins over ``evaluate``.
+        threads: torch's threads on the CPU; as many as there are cores by default.
 
     Returns:
         the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
     """
     launch = launch or start('none')
+    check_test_config(cfg)
     folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
     if launch.is_main and out:
         require_writable_file(out)
     if launch.is_main and (evaluate or format_only):
         require_writable(folder)
+    choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
     if format_only and not hasattr(dataset, 'format_results'):
         raise UserError(f'--format-only: {type(dataset).__name__} has no format of its own; say --out results.pkl')
+    if evaluate:
+        require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
+    require_cameras(model, dataset)
     report = load_weights(model, content, source=checkpoint)
     get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)

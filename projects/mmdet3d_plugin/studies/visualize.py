@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
@@ -181,8 +182,24 @@ def choose_samples(dataset: Dataset, samples: int) -> list[int]:
     """Indices spread evenly over a dataset; in the middle of their stretch, where a scene has a past."""
     if len(dataset) == 0:
         raise UserError(f'{dataset.ann_file} has no samples: try the other --split')
+    if samples < 1:
+        raise UserError(f'--samples is {samples}: ask for at least 1')
     count = min(samples, len(dataset))
     return [int((i + 0.5) * len(dataset) / count) for i in range(count)]
+
+
+def check_indices(dataset: Dataset, indices: Sequence[int]) -> list[int]:
+    """Indices that a person asked for.
+
+    Raises:
+        UserError: one of them is not in the dataset.
+    """
+    for index in indices:
+        if not 0 <= index < len(dataset):
+            raise UserError(
+                f'--index {index}: {dataset.ann_file} has {len(dataset)} samples, 0 to {len(dataset) - 1}'
+            )
+    return list(indices)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -204,12 +221,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _draw_from(arguments: argparse.Namespace) -> None:
     """Draw as parsed arguments say."""
+    require_writable(arguments.out)
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
     cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
     dataset = build_split(_seen_in_testing(cfg, arguments.split), 'test', test_mode=True)
+    indices = (
+        choose_samples(dataset, arguments.samples)
+        if arguments.index is None
+        else check_indices(dataset, arguments.index)
+    )
     classes = classes_of(dataset)
     model = load_detector(cfg, arguments.checkpoint, classes, launch) if arguments.checkpoint else None
-    indices = arguments.index or choose_samples(dataset, arguments.samples)
     count = 0
     for index in track(indices, len(indices), 'drawing'):
         scene = read_scene(dataset, index)
