@@ -81,7 +81,9 @@ class _Checks:
     def quaternions(self, key: str) -> None:
         """Of unit length."""
         values = self._stack(self.infos, key, (4,), lambda info: info[key])
-        self._require(is_unit(values), self.infos, lambda i: f'{key} {values[i].tolist()} is no unit quaternion')
+        self._require(
+            is_unit(values), self.infos, lambda i: f'{key} {values[i].tolist()} is no unit quaternion'
+        )
 
     def numbers(self, key: str, shape: tuple[int, ...]) -> None:
         """Finite."""
@@ -121,7 +123,10 @@ class _Checks:
                     self.fail(info, f'{len(boxes)} boxes, but {len(info[key])} of {key}')
             finite = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1)
             possible = ((boxes[:, 3:6] > 0) & (boxes[:, 3:6] <= LARGEST)).all(1)
-            for good, what in ((finite, 'is not finite'), (possible, f'has a size that no object has (0 to {LARGEST:g} m)')):
+            for good, what in (
+                (finite, 'is not finite'),
+                (possible, f'has a size that no object has (0 to {LARGEST:g} m)'),
+            ):
                 if not good.all():
                     at = int(np.argmin(good))
                     size = ' x '.join(f'{side:g}' for side in boxes[at, 3:6])
@@ -143,7 +148,9 @@ class _Checks:
             except (KeyError, TypeError, ValueError):
                 row = None
             if row is None or row.shape != shape:
-                self.fail(owner, f'{key} is missing or is not {" x ".join(map(str, shape)) or "one"} number(s)')
+                self.fail(
+                    owner, f'{key} is missing or is not {" x ".join(map(str, shape)) or "one"} number(s)'
+                )
             rows.append(row)
         return np.stack(rows)
 

@@ -20,7 +20,13 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_cameras, require_evaluation
+from projects.mmdet3d_plugin.engine.build import (
+    build_loader,
+    build_split,
+    classes_of,
+    require_cameras,
+    require_evaluation,
+)
 from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -111,7 +117,9 @@ def evaluate_checkpoint(
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
     if format_only and not hasattr(dataset, 'format_results'):
-        raise UserError(f'--format-only: {type(dataset).__name__} has no format of its own; say --out results.pkl')
+        raise UserError(
+            f'--format-only: {type(dataset).__name__} has no format of its own; say --out results.pkl'
+        )
     if evaluate:
         require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
