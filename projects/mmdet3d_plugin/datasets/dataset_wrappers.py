@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from mmdet.datasets import ConcatDataset
-from mmdet3d.datasets import CBGSDataset
+from mmdet3d.datasets.dataset_wrappers import CBGSDataset
 from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.common.errors import UserError

@@ -21,7 +21,12 @@ _NEEDED = ('token', 'scene_token', 'timestamp', 'cams', 'can_bus', 'lidar_path')
 
 
 def temporal_info_file(split: str) -> str:
-    """Name of the info file of a split of nuScenes ('train', 'val', 'test' or one's own), whatever the version."""
+    """Name of the info file of a split of nuScenes ('train', 'val', 'test' or one's own), whatever the version.
+
+    Example:
+        >>> temporal_info_file('train')
+        'nuscenes_infos_temporal_train.pkl'
+    """
     return f'nuscenes_infos_temporal_{split}.pkl'
 
 

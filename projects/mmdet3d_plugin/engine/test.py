@@ -43,16 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--format-only',
         action='store_true',
-        help="only write what the dataset's server takes (nuScenes' results_nusc.json, KITTI's text files); no ground truth "
-        'is needed',
+        help="write the files that the dataset's server takes, without evaluation; labels are not needed",
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='keep the raw results')
     parser.add_argument('--out-dir', help='where metrics.json and the submission file go')
     arguments = parser.parse_args(argv)
-    if not (arguments.eval or arguments.out or arguments.format_only):
+    if not (arguments.eval or arguments.format_only or arguments.out):
         parser.error('say what to do with the results: --eval bbox, --format-only, or --out results.pkl')
-    if arguments.eval and arguments.format_only:
-        parser.error('--eval bbox writes what --format-only writes, and evaluates it: say one of them')
     cli.run(_test_from, arguments)
 
 
@@ -84,8 +81,8 @@ def evaluate_checkpoint(
     amp: str | None = None,
     launch: Launch | None = None,
     quiet: bool = False,
-    threads: int | None = None,
     format_only: bool = False,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
 
@@ -100,7 +97,8 @@ def evaluate_checkpoint(
         amp: 'bf16', 'fp16' or None.
         launch: the place of this process, one plain process by default.
         quiet: do not print the table.
-        format_only: only write the files that the dataset's server takes, into ``out_dir``; wins over ``evaluate``.
+        format_only: let the dataset write ``out_dir`` for its server, and do not evaluate. So it is, with a warning,
+            where samples have no labels.
         threads: torch's threads on the CPU; as many as there are cores by default.
 
     Returns:
@@ -116,9 +114,14 @@ def evaluate_checkpoint(
     choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
+    if evaluate and not getattr(dataset, 'has_labels', True):
+        get_logger().warning(
+            'samples of data.%s have no labels: there will be files for a server, no scores', split
+        )
+        evaluate, format_only = False, True
     if format_only and not hasattr(dataset, 'format_results'):
         raise UserError(
-            f'--format-only: {type(dataset).__name__} has no format of its own; say --out results.pkl'
+            f'{type(dataset).__name__} has no format for a server: say --eval bbox or --out FILE.pkl'
         )
     if evaluate:
         require_evaluation(dataset, split)
@@ -136,7 +139,7 @@ def evaluate_checkpoint(
         write_pickle(out, results)
         get_logger().info('wrote %s', out)
     if format_only:
-        get_logger().info('%d samples; wrote %s', len(results), dataset.format_results(results, folder))
+        get_logger().info('%d samples; wrote %s', len(results), dataset.format_results(results, str(folder)))
     if format_only or not evaluate:
         return {}
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}

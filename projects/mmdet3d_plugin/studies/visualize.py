@@ -22,8 +22,10 @@ from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
-from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -71,7 +73,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
         UserError: an image is missing.
     """
     frame = dataset.get_frame(index)
-    cameras = _read_cameras(frame) if 'img_filename' in frame else {}
+    cameras = _read_cameras(frame) if frame.get('img_filename') else {}
     points = Path(frame['pts_filename'])
     cloud = np.fromfile(points, np.float32).reshape(-1, dataset.POINT_DIM) if points.is_file() else None
     return Scene(cameras, cloud, _true_boxes(frame, dataset.pc_range), dataset.FORWARD)
@@ -80,7 +82,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
 def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     projections = lidar_to_image(frame['cam_intrinsic'], frame['cam2lidar'])
     images = [_read_image(path) for path in frame['img_filename']]
-    return {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
+    return {name: (images[i], projections[i]) for i, name in enumerate(frame['cam_names'])}
 
 
 def _read_image(path: str) -> np.ndarray:
@@ -111,21 +113,25 @@ def detect(
     """Detect in a sample after the frames of its scene before it.
 
     Returns:
-        Boxes with scores, and the (C, H, W) BEV feature where the detector remembers one.
+        Boxes with scores, and the (C, H, W) BEV feature where the host's adapter has one by the name of 'bev'.
     """
+    try:
+        tap = next(iter(adapter_for(model).aliases(model).get('bev', ())), None)
+    except DistillError:  # boxes can be drawn of a detector without an adapter too
+        tap = None
     first = index
     while first > max(0, index - HISTORY) and dataset.scene_tokens[first - 1] == dataset.scene_tokens[index]:
         first -= 1
     extra = {'memory': model.new_memory()} if hasattr(model, 'new_memory') else {}
+    first = first if extra else index
     for i in range(first, index + 1):
         batch = unpack_batch(collate([dataset[i]], samples_per_gpu=1), launch)
-        result = model(return_loss=False, **batch, **extra)[0]
+        with Recorder(model, [tap] if tap and i == index else []) as recorder:
+            result = model(return_loss=False, **batch, **extra)[0]
     result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
-    bev = getattr(extra.get('memory'), 'bev', None)
-    if bev is None:
-        return boxes, None
-    return boxes, bev[0].T.unflatten(1, model.pts_bbox_head.bev_shape).cpu().numpy()
+    bev = tap.read(recorder.pop()[tap.path])[0].cpu().numpy() if tap else None
+    return boxes, bev
 
 
 def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[float]) -> Figure:
