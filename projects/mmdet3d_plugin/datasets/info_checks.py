@@ -121,7 +121,7 @@ class _Checks:
             for key in ('valid_flag', 'num_lidar_pts', 'num_radar_pts'):
                 if key in info and len(info[key]) != len(boxes):
                     self.fail(info, f'{len(boxes)} boxes, but {len(info[key])} of {key}')
-            finite = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1)
+            finite = np.isfinite(boxes).all(1) & ~np.isinf(velocity).any(1)  # NaN: velocity is unknown
             possible = ((boxes[:, 3:6] > 0) & (boxes[:, 3:6] <= LARGEST)).all(1)
             for good, what in (
                 (finite, 'is not finite'),
