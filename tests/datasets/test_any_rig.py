@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmcv.parallel import collate
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
 from projects.mmdet3d_plugin.datasets.info_files import load_infos, save_infos
 from projects.mmdet3d_plugin.engine.build import require_cameras
@@ -104,3 +105,14 @@ def test_published_weights_may_be_told_the_real_part_four_times() -> None:
 
     told = DETECTORS.build(config).pts_bbox_head.transformer._ego_state(state)[0]
     assert told.tolist() == [0, 1, 2, 3, 3, 3, 3, *range(7, 18)]
+
+
+@pytest.mark.parametrize('name', ['bevformer_base', 'bevformer_small', 'bevformer_tiny'])
+def test_official_configs_see_what_published_weights_saw(name: str) -> None:
+    cfg = load_config(f'{name}.py')
+    assert {'shift', 'nearest', 'can_bus'} <= set(cfg.model.pts_bbox_head.transformer.legacy)
+    for split in ('train', 'val', 'test'):
+        assert cfg.data[split].pipeline[0].to_float32 is True
+    ours = load_config('bevformer_student.py')
+    assert ours.data.train.pipeline[0].to_float32 is False
+    assert 'can_bus' not in ours.model.pts_bbox_head.transformer.get('legacy', ())
