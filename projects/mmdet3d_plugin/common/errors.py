@@ -20,6 +20,7 @@ class UserError(ValueError):
     """
 
 
+PACKAGE = Path(__file__).resolve().parents[1]
 _ON_DISK = {
     errno.ENOENT: 'there is no such file or folder',
     errno.ENOSPC: 'the disk is full: make room, then run again',
@@ -66,10 +67,16 @@ def explain(error: BaseException) -> str | None:
 
     Returns:
         Words without a traceback; None for what only a programmer can mend.
+
+    Example:
+        >>> explain(UserError('give the folder')), explain(RuntimeError('a fault of ours'))
+        ('give the folder', None)
     """
     error = _first_raised(error)
     name, text = _unwrapped(error)
     if isinstance(error, UserError | FloatingPointError) or name.endswith(('UserError', 'DistillError')):
+        return text
+    if name == 'ValueError' and _raised_by_us(error):
         return text
     if isinstance(error, OSError) or (name.endswith('Error') and text.startswith('[Errno ')):
         return _explain_os_error(error, text)
@@ -101,6 +108,17 @@ def _first_raised(error: BaseException) -> BaseException:
     ):
         return error.__context__
     return error
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether a statement of this package raised it, as its checks do, here or in a data-loading process."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if _IN_WORKER.search(str(error)):
+        found = re.findall(r'File "([^"]+)", line \d+, in .*\n +(.*)', str(error))
+        file, line = found[-1] if found else ('', '')
+    else:
+        file, line = (frames[-1].filename, frames[-1].line or '') if frames else ('', '')
+    return Path(file).is_relative_to(PACKAGE) and line.startswith('raise ')
 
 
 def _unwrapped(error: BaseException) -> tuple[str, str]:

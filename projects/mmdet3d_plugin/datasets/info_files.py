@@ -15,7 +15,12 @@ InfoFile = dict[str, Any]
 
 
 def info_file_name(part: str) -> str:
-    """Name of the info file of ``part`` ('train' or 'val'), whatever the nuScenes version."""
+    """Name of the info file of ``part`` ('train' or 'val'), whatever the nuScenes version.
+
+    Example:
+        >>> info_file_name('train')
+        'nuscenes_infos_temporal_train.pkl'
+    """
     return f'nuscenes_infos_temporal_{part}.pkl'
 
 

@@ -132,7 +132,12 @@ def gather_results(indexed: list[tuple[int, Any]], total: int) -> list[Any] | No
 
 
 def to_cpu(result: Any) -> Any:
-    """Move boxes and tensors of a result to the CPU, through dicts, lists and tuples."""
+    """Move boxes and tensors of a result to the CPU, through dicts, lists and tuples.
+
+    Example:
+        >>> to_cpu({'boxes': torch.zeros(1, 7)})['boxes'].device
+        device(type='cpu')
+    """
     if isinstance(result, dict):
         return {key: to_cpu(value) for key, value in result.items()}
     if isinstance(result, (list, tuple)):

@@ -29,6 +29,14 @@ class VoxelHostAdapter(HostAdapter):
     prefix: ClassVar[str] = ''
     """What module names begin with."""
 
+    cost_columns: ClassVar[tuple[str, ...]] = (
+        'parameters',
+        'computed',
+        'published',
+        'sparsekd',
+        'activations',
+    )
+
     def share(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
         """Voxelise once for both where their grids agree, with the student's cap on the number of voxels."""
         other = adapter_for(teacher)
@@ -60,6 +68,10 @@ class VoxelHostAdapter(HostAdapter):
             Detections(*(part[:0] if none else part for part in parts))
             for parts, none in zip(found, empty, strict=True)
         ]
+
+    def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
+        """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""
+        return model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
 
     def features(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """Levels of the neck, (B, C, H, W) each."""

@@ -160,7 +160,7 @@ def _point_numbers(cfg: dict[str, Any]) -> list[tuple[str, int | None]]:
     for place, dataset in datasets_of(cfg):
         for where, transform in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
             used = transform.get('use_dim')
-            if transform.get('type') == 'LoadPointsFromFile' and used is not None:
+            if used is not None and 'load_dim' in transform:
                 found.append((f'{where}.use_dim', len(used) if isinstance(used, (list, tuple)) else used))
     return found
 
