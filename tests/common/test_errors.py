@@ -140,6 +140,10 @@ def test_errors_that_a_registry_cannot_raise_again_are_read_as_they_were(tmp_pat
     registry = Registry('reader')
     registry.register_module(name='Reader')(read_json)
     (tmp_path / 'cut').write_text('{')
+    registry.register_module(name='Unpickler')(read_pickle)
+    (tmp_path / 'empty').write_bytes(b'')
+    error = raised(registry.build, dict(type='Unpickler', path=tmp_path / 'empty'))
+    assert 'empty is damaged' in explain(error)
     error = raised(registry.build, dict(type='Reader', path=tmp_path / 'cut'))
     assert isinstance(error, TypeError)  # JSONDecodeError takes three arguments, mmcv gives one
     assert 'cut is damaged' in explain(error)

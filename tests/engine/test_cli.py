@@ -68,7 +68,7 @@ def test_a_signal_says_which_checkpoint_a_resumed_run_goes_on_from(
         status,
         f'{word}: there is no checkpoint in {tmp_path} yet, so it would begin anew\n',
     )
-    write_checkpoint(tmp_path / 'epoch_3.pth', dict(state_dict={}, meta=dict(iter=7, epoch=3)))
+    write_checkpoint(tmp_path / 'epoch_3.pth', dict(state_dict={}, optimizer={}, meta=dict(iter=7, epoch=3)))
     code, text = end_of(main, capsys)
     assert (code, text) == (status, f'{word}: --resume auto goes on from {tmp_path / "epoch_3.pth"}\n')
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
@@ -146,10 +146,7 @@ def test_gradients_that_overflow_end_the_run(tmp_path: Path) -> None:
     for clip in (dict(max_norm=1.0), None):
         cfg = toy_config(tmp_path, 1, **{'optimizer_config.grad_clip': clip})
         with pytest.raises(
-            FloatingPointError, match=r'^grad_norm is not finite at epoch 1, step 1: a lower'
-        ) as caught:
+            FloatingPointError,
+            match=r'^the norm of the gradient is not finite at epoch 1, step 1: there is no checkpoint',
+        ):
             train(cfg, TrainOptions(), ONE_PROCESS, lambda cfg: Exploding())
-        assert 'last checkpoint' not in str(caught.value)
-    torch.save({}, tmp_path / 'epoch_1.pth')
-    with pytest.raises(FloatingPointError, match='the weights of the last checkpoint are still good'):
-        train(cfg, TrainOptions(), ONE_PROCESS, lambda cfg: Exploding())

@@ -85,7 +85,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, BrokenProcessPool):
         return 'a process of the pool was killed: if the memory is used up, ask for fewer workers'
     if isinstance(error, _DAMAGED):
-        file = _file_in_hand(error.__traceback__)
+        file = _file_in_hand(error)
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
     if isinstance(error, RuntimeError):
         return _explain_torch(error, text)
@@ -140,7 +140,7 @@ def _explain_os_error(error: BaseException, text: str) -> str:
         number, path = int(found[1]), (found[2] or '').strip('\'"') or None
     if number not in _ON_DISK:
         return text or type(error).__name__
-    file = path if path is not None else _file_in_hand(error.__traceback__)
+    file = path if path is not None else _file_in_hand(error)
     return f'{file}: {_ON_DISK[number]}' if file is not None else _ON_DISK[number]
 
 
@@ -156,13 +156,18 @@ def _explain_torch(error: RuntimeError, text: str) -> str | None:
     return None
 
 
-def _file_in_hand(trace: TracebackType | None) -> str | None:
-    """The file that the innermost function with a path among its variables was busy with."""
-    for frame, _ in reversed(list(traceback.walk_tb(trace))):
-        for name in ('path', 'filename', 'file', 'filepath', 'file_path', 'ann_file'):
-            value = frame.f_locals.get(name)
-            if isinstance(value, str | Path) and str(value) and not str(value).endswith('.py'):
-                return str(value)
+def _file_in_hand(error: BaseException | None) -> str | None:
+    """The file that the innermost function with a path among its variables was busy with.
+
+    mmcv's registries raise anew, so the function may be in the traceback of what came before.
+    """
+    while error is not None:
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+            for name in ('path', 'filename', 'file', 'filepath', 'file_path', 'ann_file'):
+                value = frame.f_locals.get(name)
+                if isinstance(value, str | Path) and str(value) and not str(value).endswith('.py'):
+                    return str(value)
+        error = error.__context__
     return None
 
 

@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader, Dataset
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader, require_files
 from projects.mmdet3d_plugin.engine.launch import Launch
 
@@ -29,16 +28,15 @@ def build_split(cfg: Config, split: str, test_mode: bool) -> Dataset:
         return build_dataset(settings)
 
 
-def require_evaluation(dataset: Dataset, split: str, save_best: str | None = None) -> None:
+def require_evaluation(dataset: Dataset, split: str) -> None:
     """Look, before training or inference begins, whether a dataset can be evaluated.
 
-    A dataset may offer two methods for it: ``check_evaluation()`` raises UserError where something that ``evaluate``
-    reads is not there (tables, labels), and ``metric_names()`` returns the names that ``evaluate`` will give.
+    A dataset may offer ``check_evaluation()`` for it, which raises UserError where something that ``evaluate`` reads
+    is not there (tables, labels).
 
     Args:
         dataset: built for testing.
         split: its key in ``cfg.data``, for messages.
-        save_best: the metric that decides which checkpoint is kept, if any.
 
     Raises:
         UserError: names what is missing.
@@ -53,11 +51,6 @@ def require_evaluation(dataset: Dataset, split: str, save_best: str | None = Non
         )
     if hasattr(dataset, 'check_evaluation'):
         dataset.check_evaluation()
-    names = list(dataset.metric_names()) if hasattr(dataset, 'metric_names') else []
-    if save_best and names and save_best not in names:
-        raise UserError(
-            f'evaluation.save_best is {save_best!r}, which is no metric; {nearest(save_best, names)}'
-        )
 
 
 def build_loader(cfg: Config, dataset: Dataset, train: bool, launch: Launch, seed: int = 0) -> DataLoader:

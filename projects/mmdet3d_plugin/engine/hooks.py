@@ -1,6 +1,5 @@
 """What happens around the steps of training: update weights, save, evaluate, show progress."""
 
-import difflib
 import inspect
 import math
 import re
@@ -17,6 +16,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_link
 from projects.mmdet3d_plugin.common.progress import Progress
 from projects.mmdet3d_plugin.common.rng import untouched_rng
+from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.common.tables import ERRORS
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import broadcast_object
@@ -316,9 +316,7 @@ def sign_of(metric: str, rule: str | None, known: Sequence[str] | None) -> int:
         UserError: it is no metric, or that cannot be told.
     """
     if known is not None and metric not in known:
-        near = difflib.get_close_matches(metric, known, n=1)
-        hint = f'; did you mean {near[0]}?' if near else f'; metrics are {", ".join(known)}'
-        raise UserError(f'evaluation.save_best={metric} is not a metric{hint}')
+        raise UserError(f'evaluation.save_best={metric} is not a metric; {nearest(metric, known)}')
     if rule is not None and rule not in ('greater', 'less'):
         raise UserError(f"evaluation.rule must be 'greater' or 'less', not {rule!r}")
     if rule is None and re.search(r'^(NDS|m?AP)|^(m|top|.*_)?(acc|recall|iou|f1)', metric, re.IGNORECASE):
