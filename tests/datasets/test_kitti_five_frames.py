@@ -69,7 +69,7 @@ def test_the_whole_path(kitti_five_frames: Path, tmp_path: Path, capsys: pytest.
         Pedestrian=1, Truck=1, Car=2, Cyclist=1, Misc=1
     )
 
-    work, data = str(tmp_path / 'run'), ['--data-root', str(root), '--device', 'cpu']
+    work, data = str(tmp_path / 'run'), ['--data-root', str(root), '--device', 'cpu', '--threads', '1']
     train.main([CONFIG, *data, '--work-dir', work, '--no-validate', '--cfg-options', 'runner.max_epochs=1'])
     checkpoint = f'{work}/epoch_1.pth'
     loose = ['--cfg-options', 'model.test_cfg.score_thr=0.0', 'model.test_cfg.max_num=5']
