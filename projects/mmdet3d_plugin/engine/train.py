@@ -111,7 +111,7 @@ def train(
     options = options or TrainOptions()
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
-    check_train_config(cfg)
+    check_train_config(cfg, options.validate)
     with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
         _open_work_dir(cfg, work_dir, launch)
         seed = cfg.get('seed', 0) if options.seed is None else options.seed

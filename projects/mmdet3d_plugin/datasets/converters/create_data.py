@@ -63,8 +63,8 @@ def _add_kitti(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--load-dim',
         type=int,
-        default=4,
-        help='32-bit floats per point in velodyne/: x, y, z, intensity, and more that are left out (default: 4)',
+        help='32-bit floats per point in velodyne/: x, y, z, intensity, and more that are left out; 4 by default, or '
+        'what the first cloud must have',
     )
 
 
