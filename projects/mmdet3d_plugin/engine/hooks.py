@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.runner import HOOKS, Hook, LoggerHook
+from mmcv.runner import HOOKS, Hook, LoggerHook, TextLoggerHook
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
@@ -336,6 +336,16 @@ def _noted(runner: TrainRunner) -> tuple[list[int], dict[str, Any]]:
     if runner.resumed_from.resolve().parent != Path(runner.work_dir).resolve():
         record = RunRecord(runner.resumed_from.parent).load()
     return record.evaluated, record.best
+
+
+@HOOKS.register_module(name='TextLoggerHook', force=True)
+class ValidTextLoggerHook(TextLoggerHook):
+    """mmcv's text log; in its JSON lines a number that is not finite is null, as every reader of JSON expects."""
+
+    def _round_float(self, items: Any) -> Any:
+        if isinstance(items, float) and not math.isfinite(items):
+            return None
+        return super()._round_float(items)
 
 
 @HOOKS.register_module()
