@@ -22,7 +22,7 @@ launch() {
     else
         rendezvous+=(--standalone) # torchrun finds a free port itself
     fi
-    PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m torch.distributed.run "${rendezvous[@]}" \
+    PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" exec "$python" "$ROOT/tools/torchrun.py" "${rendezvous[@]}" \
         "$ROOT/tools/$tool" "$@" --launcher pytorch
 }
 

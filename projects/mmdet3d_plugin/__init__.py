@@ -3,3 +3,4 @@
 from projects.mmdet3d_plugin import compat
 
 compat.hush()
+compat.watch_imports()

@@ -5,11 +5,15 @@ import importlib.util
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch  # importing this package is quick: torch comes when it is used
 
 
 def hush() -> None:
@@ -26,16 +30,65 @@ def hush() -> None:
     logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
 
 
-@functools.cache
 def apply() -> None:
     """Make mmdet3d importable and mmcv's runner usable. Safe to call any number of times."""
-    _add_numpy_aliases()
-    with _sparse_convolution():
-        _import_mmdet3d()
+    watch_imports()
+    import mmdet3d  # noqa: F401
+
+    _mend_frameworks()  # where mmdet3d had been imported before this package
+
+
+def watch_imports() -> None:
+    """Let ``import mmdet3d``, whoever says it and whenever, find what it needs; the package calls it."""
+    if not any(isinstance(finder, _MendedImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _MendedImport())
+
+
+class _MendedImport(MetaPathFinder):
+    """Finds mmdet3d where it is, and loads it between our mends."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As the import system asks; only the package mmdet3d itself is ours."""
+        if fullname != 'mmdet3d':
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _MendedLoader(spec.loader)
+        return spec
+
+
+class _MendedLoader(Loader):
+    """Executes mmdet3d as its own loader would."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the loader does it."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Mend what mmdet3d looks at while it is imported, then what it and mmcv do wrong."""
+        _add_numpy_aliases()
+        with _sparse_convolution(), _older_mmcv():
+            self.loader.exec_module(module)
+        _mend_frameworks()
+
+
+@functools.cache
+def _mend_frameworks() -> None:
+    """What mmcv, mmdet and torch need once they are imported."""
     _trust_numpy_numbers()
     _checkpoint_without_reentry()
     _mend_copy_streams()
     _mend_distributed_wrapper()
+    _quiet_initialisation()
 
 
 def cache_compiled_transforms() -> None:
@@ -59,16 +112,24 @@ def _add_numpy_aliases() -> None:
             setattr(np, name, kind)
 
 
-def _import_mmdet3d() -> None:
+@contextmanager
+def _older_mmcv() -> Iterator[None]:
     """mmdet3d asserts mmcv <= 1.7.0 at import, but mmcv-full 1.7.0 cannot be compiled for torch 2."""
     import mmcv
 
     real = mmcv.__version__
     mmcv.__version__ = '1.7.0'
     try:
-        import mmdet3d  # noqa: F401
+        yield
     finally:
         mmcv.__version__ = real
+
+
+def _quiet_initialisation() -> None:
+    """mmcv's ``init_weights`` reports every single parameter at INFO, pages per model, to the first of its loggers."""
+    from mmcv.utils import get_logger
+
+    get_logger('mmcv', log_level=logging.WARNING)
 
 
 @contextmanager
@@ -82,6 +143,7 @@ def _sparse_convolution() -> Iterator[None]:
         yield
         return
     import spconv.pytorch as sparse
+    import torch
     from spconv.cppconstants import CPU_ONLY_BUILD
 
     sparse.core.scatter_nd = _scatter_nd
@@ -99,7 +161,7 @@ def _sparse_convolution() -> Iterator[None]:
     yield
 
 
-def _scatter_nd(indices: torch.Tensor, updates: torch.Tensor, shape: list[int]) -> torch.Tensor:
+def _scatter_nd(indices: 'torch.Tensor', updates: 'torch.Tensor', shape: list[int]) -> 'torch.Tensor':
     """spconv indexes with a list of tensors, which torch has announced to understand in another way.
 
     Args:
@@ -121,6 +183,7 @@ def _trust_numpy_numbers() -> None:
     Only plain numbers and arrays are added: they cannot run code when they are unpickled.
     """
     import numpy as np
+    import torch
 
     makers = {'scalar': np.float64(0).__reduce__()[0], '_reconstruct': np.zeros(0).__reduce__()[0]}
     # Files name them by where they lived: numpy.core until numpy 1.26, numpy._core since 2.0.
@@ -151,11 +214,12 @@ def _checkpoint_without_reentry() -> None:
 
 def _mend_copy_streams() -> None:
     """mmcv asks torch for a copy stream by device number; torch >= 2.1 wants a ``torch.device``."""
+    import torch
     from mmcv.parallel import _functions
 
     original = _functions._get_stream
 
-    def get_stream(device: int | torch.device) -> Any:
+    def get_stream(device: 'int | torch.device') -> Any:
         return original(torch.device('cuda', device) if isinstance(device, int) else device)
 
     _functions._get_stream = get_stream

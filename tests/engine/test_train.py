@@ -254,7 +254,7 @@ def test_frozen_parts_stay_frozen_through_evaluation(tmp_path: Path) -> None:
             {'optimizer_config.type': 'Fp16OptimizerHook'},
             'optimizer_config.type=Fp16OptimizerHook: leave it out',
         ),
-        ({'model.type': 'NoSuchDetector'}, 'there is no detector NoSuchDetector'),
+        ({'model.type': 'NoSuchDetector'}, "there is no model 'NoSuchDetector'"),
         ({'data.train': None}, 'the config has no data.train'),
     ],
 )

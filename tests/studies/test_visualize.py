@@ -9,6 +9,7 @@ import torch
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.geometry import transform_points
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.engine.build import build_split
@@ -22,7 +23,6 @@ from projects.mmdet3d_plugin.studies.visualize import (
     read_scene,
 )
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
-from projects.mmdet3d_plugin.visualization.geometry import project
 
 STUDENT = 'projects/configs/synthetic/bevformer_student.py'
 PILLARS = 'projects/configs/synthetic/kitti_pointpillars_student_4x.py'
@@ -64,10 +64,10 @@ def test_lidar_detector_is_drawn_from_above_only(
     torch.save({'state_dict': build_model(load_config(PILLARS).model).state_dict(), 'meta': {}}, weights)
     command = [PILLARS, str(weights), '--data-root', str(synthetic_kitti), '--out', str(tmp_path / 'out')]
     main([*command, '--samples', '1'])
-    (path,) = (tmp_path / 'out').iterdir()
-    assert path.stem.endswith('_bev')
-    assert cv2.imread(str(path)).std() > 5
-    assert '1 pictures' in capsys.readouterr().out
+    paths = sorted((tmp_path / 'out').iterdir())
+    assert [path.stem.split('_')[1] for path in paths] == ['bev', 'heatmap']
+    assert all(cv2.imread(str(path)).std() > 5 for path in paths)
+    assert '2 pictures' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='six cameras of nuScenes'):
         main([*command, '--samples', '1', '--kinds', 'overview'])
 
@@ -114,7 +114,7 @@ def test_projection_of_true_boxes_is_that_of_the_dataset(one_frame_root: Path) -
     assert image.shape == (900, 1600, 3)
     trucks = scene.truth.boxes[scene.truth.labels == 1]
     nearest = trucks[np.argmin(np.linalg.norm(trucks[:, :2], axis=1))]
-    u_d, v_d, depth = project(nearest[:3], lidar2img)
+    u_d, v_d, depth = transform_points(nearest[:3], lidar2img)
     # read off the picture
     assert depth == pytest.approx(14.4, abs=1)
     assert 50 < u_d / depth < 650

@@ -2,8 +2,9 @@ import dataclasses
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.geometry import planar_pose
 from projects.mmdet3d_plugin.worlds.lidar import SPARSE, Lidar
-from projects.mmdet3d_plugin.worlds.motion import Motion, pose_matrix
+from projects.mmdet3d_plugin.worlds.motion import Motion
 from projects.mmdet3d_plugin.worlds.scene import Scene, Thing
 from projects.mmdet3d_plugin.worlds.shapes import make_mesh
 
@@ -11,7 +12,7 @@ TIME = 0.5
 
 
 def _world_points(scene: Scene, points: np.ndarray) -> np.ndarray:
-    pose = pose_matrix(*scene.ego.at(TIME)) @ scene.rig.lidar2ego
+    pose = planar_pose(*scene.ego.at(TIME)) @ scene.rig.lidar2ego
     return points[:, :3] @ pose[:3, :3].T + pose[:3, 3]
 
 
@@ -21,7 +22,7 @@ def test_points_lie_on_the_ground_or_in_a_box(scene: Scene) -> None:
     explained = np.abs(world[:, 2]) < 0.1
     for index, thing in enumerate(scene.things):
         x, y, yaw = thing.motion.at(TIME)
-        local = (world - (x, y, 0)) @ pose_matrix(0, 0, yaw)[:3, :3]
+        local = (world - (x, y, 0)) @ planar_pose(0, 0, yaw)[:3, :3]
         length, width, height = thing.size
         inside = (np.abs(local[:, :2]) < np.array([length, width]) / 2 + 0.1).all(1) & (
             local[:, 2] < height + 0.1

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from projects.mmdet3d_plugin.worlds.motion import Motion, pose_matrix, rotate, stack_motions
+from projects.mmdet3d_plugin.common.geometry import planar_pose
+from projects.mmdet3d_plugin.worlds.motion import Motion, rotate, stack_motions
 
 
 def test_straight_line() -> None:
@@ -35,7 +36,7 @@ def test_stacked_motions_equal_single_ones() -> None:
 
 
 def test_rotate_and_pose_agree_on_the_sense_of_turning() -> None:
-    pose = pose_matrix(1.0, 2.0, np.pi / 2)
+    pose = planar_pose(1.0, 2.0, np.pi / 2)
     np.testing.assert_allclose(
         rotate(np.array([1.0, 0, 0]), pose[:3, :3]) + pose[:3, 3], [1, 3, 0], atol=1e-12
     )

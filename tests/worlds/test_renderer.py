@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from projects.mmdet3d_plugin.worlds.motion import Motion, pose_matrix
+from projects.mmdet3d_plugin.common.geometry import planar_pose
+from projects.mmdet3d_plugin.worlds.motion import Motion
 from projects.mmdet3d_plugin.worlds.renderer import Picture, Renderer
 from projects.mmdet3d_plugin.worlds.rig import Camera, make_rig
 from projects.mmdet3d_plugin.worlds.scene import Scene, Thing, build_scene
@@ -26,7 +27,7 @@ def _front(scene: Scene) -> Picture:
 
 def _cast(scene: Scene, camera: Camera, time: float, pixels: np.ndarray) -> np.ndarray:
     """Brute force: the thing (n,) whose face the ray through each pixel (n, 2) meets first, -1 for none."""
-    cam2global = pose_matrix(*scene.ego.at(time)) @ camera.cam2ego
+    cam2global = planar_pose(*scene.ego.at(time)) @ camera.cam2ego
     rays = (
         np.column_stack([pixels, np.ones(len(pixels))])
         @ np.linalg.inv(camera.intrinsic).T
@@ -34,7 +35,7 @@ def _cast(scene: Scene, camera: Camera, time: float, pixels: np.ndarray) -> np.n
     )
     nearest, owner = np.full(len(pixels), np.inf), np.full(len(pixels), -1)
     for index, thing in enumerate(scene.things):
-        pose = pose_matrix(*thing.motion.at(time))
+        pose = planar_pose(*thing.motion.at(time))
         faces = thing.mesh.polygons[thing.mesh.solid] @ pose[:3, :3].T + pose[:3, 3]
         normals = thing.mesh.normals[thing.mesh.solid] @ pose[:3, :3].T
         for face, normal in zip(faces, normals, strict=True):
@@ -78,8 +79,8 @@ def test_a_box_lands_where_its_corners_project(scene: Scene) -> None:
     camera = staged.rig.cameras[0]
     rows, columns = (_front(staged).owner == 0).nonzero()
     corners = np.array([(i, j, k) for i in (-0.25, 0.25) for j in (-1.25, 1.25) for k in (0.0, 1.0)])
-    world = np.column_stack([corners, np.ones(8)]) @ pose_matrix(110, 101, 0.3).T
-    seen = world @ np.linalg.inv(pose_matrix(100, 100, 0) @ camera.cam2ego).T
+    world = np.column_stack([corners, np.ones(8)]) @ planar_pose(110, 101, 0.3).T
+    seen = world @ np.linalg.inv(planar_pose(100, 100, 0) @ camera.cam2ego).T
     pixels = seen[:, :3] @ camera.intrinsic.T
     pixels = pixels[:, :2] / pixels[:, 2:]
     # The board is thinner than its feet, so the box is met only within a few pixels at the top.
@@ -130,7 +131,7 @@ def test_ground_is_anchored_to_the_world(scene: Scene) -> None:
     for time in (0.0, 0.25):
         image = renderer.render(camera, time).image
         bright = (image[140:].min(-1) > 180).nonzero()
-        spot = np.linalg.inv(pose_matrix(*staged.ego.at(time)) @ camera.cam2ego) @ (
+        spot = np.linalg.inv(planar_pose(*staged.ego.at(time)) @ camera.cam2ego) @ (
             108.05,
             99.95,
             0,

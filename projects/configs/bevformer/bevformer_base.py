@@ -2,15 +2,13 @@
 # Published weights: bevformer_r101_dcn_24ep.pth (BEVFormer; NDS 51.7, mAP 41.6) load strictly.
 # Training starts from ckpts/r101_dcn_fcos3d_pretrain.pth.
 _base_ = [
+    '../_base_/models/bevformer.py',
     '../_base_/datasets/nuscenes_temporal.py',
     '../_base_/schedules/adamw_24e.py',
     '../_base_/default_runtime.py',
 ]
 
-point_cloud_range = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
-
 model = dict(
-    type='BEVFormer',
     use_grid_mask=True,
     img_backbone=dict(
         type='ResNet',
@@ -34,25 +32,18 @@ model = dict(
         relu_before_extra_convs=True,
     ),
     pts_bbox_head=dict(
-        type='BEVFormerHead',
         bev_h=200,
         bev_w=200,
         num_query=900,
-        num_classes=10,
-        pc_range=point_cloud_range,
         box_convention='legacy',
         transformer=dict(
-            type='PerceptionTransformer',
             embed_dims=256,
-            num_cams=6,
             encoder=dict(num_layers=6, num_levels=4, num_points=8, num_points_in_pillar=4),
             decoder=dict(num_layers=6),
             legacy=['shift', 'rotate_center', 'nearest'],
         ),
-        bbox_coder=dict(post_center_range=[-61.2, -61.2, -10.0, 61.2, 61.2, 10.0], max_num=300),
+        bbox_coder=dict(max_num=300),
         assigner=dict(cls_weight=2.0, reg_weight=0.25),
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
-        loss_bbox=dict(type='L1Loss', loss_weight=0.25),
     ),
 )
 

@@ -2,6 +2,8 @@
 # BEV 100x100, queue of 4 (NDS 46.83, mAP 35.09).
 # Published weights: bevformer_small_ep24.pth (FocalDistiller) load strictly. The file of the same purpose in
 # BEVFormer, bevformer_small_epoch_24.pth, is another model: it fits bevformer_small_c5_150x150.py.
+from projects.configs._base_ import camera
+
 _base_ = ['./bevformer_base.py']
 
 model = dict(
@@ -14,26 +16,7 @@ model = dict(
     ),
 )
 
-image_view = dict(
-    type='ImageView',
-    scale=0.5,
-    mean=[103.530, 116.280, 123.675],
-    std=[1.0, 1.0, 1.0],
-    to_rgb=False,
-    pad_divisor=16,  # 464 rows, half of the teacher's 928, so that the pyramids of both have equal sizes
-)
-train_pipeline = [
-    dict(type='LoadMultiViewImages'),
-    dict(type='PhotoMetricDistortionMultiView'),
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
-    dict(type='ObjectRangeFilter', point_cloud_range={{_base_.point_cloud_range}}),
-    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
-    image_view,
-    dict(type='FormatFrame'),
-]
-test_pipeline = [dict(type='LoadMultiViewImages'), image_view, dict(type='FormatFrame')]
-data = dict(
-    train=dict(pipeline=train_pipeline),
-    val=dict(pipeline=test_pipeline),
-    test=dict(pipeline=test_pipeline),
-)
+# 464 rows, half of the teacher's 928, so that the pyramids of both have equal sizes
+image_view = camera.caffe_view(scale=0.5, pad_divisor=16)
+train_pipeline, test_pipeline = camera.pipelines(image_view)
+data = camera.data(train_pipeline, test_pipeline)

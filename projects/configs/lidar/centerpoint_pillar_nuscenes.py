@@ -1,5 +1,6 @@
 # CenterPoint with pillars of 0.2 m on nuScenes, ten classes in six tasks, ten sweeps.
 _base_ = [
+    '../_base_/models/centerpoint.py',
     '../_base_/datasets/nuscenes_lidar.py',
     '../_base_/schedules/cyclic_20e.py',
     '../_base_/default_runtime.py',
@@ -20,7 +21,6 @@ _limits = [-61.2, -61.2, -10.0, 61.2, 61.2, 10.0]  # of decoded centres
 _cell = dict(out_size_factor=4, voxel_size=_voxel)  # pillars per cell of a heatmap
 
 model = dict(
-    type='CenterPoint',
     pts_voxel_layer=dict(
         voxel_size=_voxel,
         point_cloud_range=point_cloud_range,
@@ -37,47 +37,32 @@ model = dict(
     ),
     pts_middle_encoder=dict(type='PointPillarsScatter', in_channels=64, output_shape=[512, 512]),
     pts_backbone=dict(
-        type='SECOND',
         in_channels=64,
         out_channels=[64, 128, 256],
         layer_nums=[3, 5, 5],
         layer_strides=[2, 2, 2],
     ),
     pts_neck=dict(
-        type='SECONDFPN',
         in_channels=[64, 128, 256],
         out_channels=[128, 128, 128],
         upsample_strides=[0.5, 1, 2],
-        use_conv_for_no_stride=True,
     ),
     pts_bbox_head=dict(
-        type='CenterPointHead',
         in_channels=384,
-        share_conv_channel=64,
         tasks=[dict(num_class=len(names), class_names=names) for names in _tasks],
-        common_heads=dict(reg=(2, 2), height=(1, 2), dim=(3, 2), rot=(2, 2), vel=(2, 2)),
-        separate_head=dict(type='SeparateHead', init_bias=-2.19, final_kernel=3),
+        common_heads=dict(vel=(2, 2)),
         bbox_coder=dict(
-            type='CenterPointBBoxCoder',
             pc_range=point_cloud_range[:2],
             post_center_range=_limits,
-            max_num=500,
-            score_threshold=0.1,
             code_size=9,
             **_cell,
         ),
-        loss_cls=dict(type='GaussianFocalLoss', reduction='mean'),
-        loss_bbox=dict(type='L1Loss', reduction='mean', loss_weight=0.25),
-        norm_bbox=True,
+        loss_bbox=dict(loss_weight=0.25),
     ),
     train_cfg=dict(
         pts=dict(
             grid_size=[512, 512, 1],
             point_cloud_range=point_cloud_range,
-            dense_reg=1,
-            gaussian_overlap=0.1,
-            max_objs=500,
-            min_radius=2,
             code_weights=[1.0] * 8 + [0.2] * 2,  # velocity counts less
             **_cell,
         )
@@ -87,8 +72,6 @@ model = dict(
             pc_range=point_cloud_range[:2],
             post_center_limit_range=_limits,
             max_per_img=500,
-            score_threshold=0.1,
-            nms_type='rotate',
             nms_thr=0.2,
             pre_max_size=1000,
             post_max_size=83,

@@ -1,5 +1,6 @@
 # CP-Voxel, the teacher of SparseKD's voxel students, on a fifth of Waymo: 3D widths 16 to 128, 2D 128 and 256.
 _base_ = [
+    '../_base_/models/centerpoint.py',
     '../_base_/datasets/waymo.py',
     '../_base_/schedules/cyclic_80e.py',
     '../_base_/default_runtime.py',
@@ -11,7 +12,6 @@ _limits = [-80, -80, -10, 80, 80, 10]  # of decoded centres
 _cell = dict(out_size_factor=8, voxel_size=_voxel)  # voxels per cell of a heatmap
 
 model = dict(
-    type='CenterPoint',
     pts_voxel_layer=dict(
         voxel_size=_voxel,
         point_cloud_range=point_cloud_range,
@@ -31,47 +31,32 @@ model = dict(
         order=('conv', 'norm', 'act'),
     ),
     pts_backbone=dict(
-        type='SECOND',
         in_channels=256,
         out_channels=[128, 256],
         layer_nums=[5, 5],
         layer_strides=[1, 2],
     ),
     pts_neck=dict(
-        type='SECONDFPN',
         in_channels=[128, 256],
         out_channels=[256, 256],
         upsample_strides=[1, 2],
-        use_conv_for_no_stride=True,
     ),
     pts_bbox_head=dict(
-        type='CenterPointHead',
         in_channels=512,
-        share_conv_channel=64,
         tasks=[dict(num_class=3, class_names={{_base_.class_names}})],
-        common_heads=dict(reg=(2, 2), height=(1, 2), dim=(3, 2), rot=(2, 2)),
-        separate_head=dict(type='SeparateHead', head_conv=64, init_bias=-2.19, final_kernel=3),
+        separate_head=dict(head_conv=64),
         bbox_coder=dict(
-            type='CenterPointBBoxCoder',
             pc_range=point_cloud_range[:2],
             post_center_range=_limits,
-            max_num=500,
-            score_threshold=0.1,
             code_size=7,
             **_cell,
         ),
-        loss_cls=dict(type='GaussianFocalLoss', reduction='mean'),
-        loss_bbox=dict(type='L1Loss', reduction='mean', loss_weight=2.0),
-        norm_bbox=True,
+        loss_bbox=dict(loss_weight=2.0),
     ),
     train_cfg=dict(
         pts=dict(
             grid_size=[1504, 1504, 40],
             point_cloud_range=point_cloud_range,
-            dense_reg=1,
-            gaussian_overlap=0.1,
-            max_objs=500,
-            min_radius=2,
             code_weights=[1.0] * 8,
             **_cell,
         )
@@ -80,8 +65,6 @@ model = dict(
         pts=dict(
             pc_range=point_cloud_range[:2],
             post_center_limit_range=_limits,
-            score_threshold=0.1,
-            nms_type='rotate',
             nms_thr=0.7,
             pre_max_size=4096,
             post_max_size=500,

@@ -1,7 +1,9 @@
 """Load a config, and point it at another data folder."""
 
-import difflib
+import gc
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.overrides import override
+from projects.mmdet3d_plugin.common.suggest import close_names
 from projects.mmdet3d_plugin.registry import register_all
 
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / 'configs'
@@ -24,16 +28,66 @@ def load_config(
 
     Args:
         path: the file; a bare file name is looked for below ``projects/configs``.
-        cfg_options: overrides with dotted keys, as given to ``--cfg-options``.
+        cfg_options: overrides with dotted keys, as given to ``--cfg-options``; a key that is not in the config must be
+            an argument of what it stands in, or begin with ``+``.
         data_root: a folder in the dataset's layout that takes the place of the config's own.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or an override fits nothing.
+
+    Example:
+        >>> load_config('bevformer_tiny.py', {'total_epochs': 12}).total_epochs
+        12
     """
     register_all()
-    cfg = Config.fromfile(str(find_config(path)))
+    cfg = read_config(find_config(path))
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        override(cfg, cfg_options)
     if data_root is not None:
         move_data_root(cfg, data_root)
     return cfg
+
+
+def read_config(path: Path) -> Config:
+    """Read a config file; an error in it is told with its file and line.
+
+    Raises:
+        UserError: the file is no config, or fails while it is executed.
+    """
+    folders = list(sys.path)
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:
+        message = f'{path} cannot be read: {_what_failed(error)}'
+        _forget(error)
+        raise UserError(message) from error
+    finally:
+        sys.path[:] = folders  # mmcv leaves the folder of its copy there when a config fails
+
+
+def _what_failed(error: Exception) -> str:
+    """Message, file and line of an error within a config or one of its bases, which mmcv executes from copies."""
+    if isinstance(error, SyntaxError):
+        return str(error).removeprefix('There are syntax errors in config file ')
+    file, line = None, None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_file2dict':
+            file, line = frame.f_locals.get('filename'), None
+        elif frame.f_code.co_name == '<module>' and line is None:
+            line = number
+    text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    place = '' if file is None else f' ({file}, line {line})' if line else f' ({file})'
+    return f'{type(error).__name__}: {text}{place}'
+
+
+def _forget(error: Exception) -> None:
+    """Let go of mmcv's copy of a config now: its folder is gone, and Python would say so at the very end."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def find_config(path: str | os.PathLike) -> Path:
@@ -41,6 +95,10 @@ def find_config(path: str | os.PathLike) -> Path:
 
     Raises:
         UserError: no such file (with the nearest names), or several with that name.
+
+    Example:
+        >>> find_config('bevformer_tiny.py').name
+        'bevformer_tiny.py'
     """
     if Path(path).is_file():
         return Path(path)
@@ -53,7 +111,9 @@ def find_config(path: str | os.PathLike) -> Path:
     if bare and found:
         names = ', '.join(_shown(file) for file in found)
         raise UserError(f'{path} is the name of several configs: say which of {names}')
-    near = found or _nearest(wanted, known)
+    near = found or [
+        f for name in close_names(wanted, {f.name for f in known}, 2, 0.5) for f in known if f.name == name
+    ]
     hint = f'; did you mean {" or ".join(_shown(file) for file in near)}?' if near else ''
     raise UserError(f'there is no config {path}{hint}')
 
@@ -74,17 +134,25 @@ def move_data_root(cfg: Config, data_root: str | os.PathLike) -> None:
             raise UserError(
                 f'--data-root has nothing to replace: dataset {dataset.get("type")} has no data_root'
             )
-        _replace_prefix(dataset, str(old).rstrip('/') + '/', target)
+        if str(old).strip('./'):  # paths beside the working directory are below no folder that could move
+            _replace_prefix(dataset, str(old).rstrip('/') + '/', target)
         dataset['data_root'] = target
     if 'data_root' in cfg:
         cfg.data_root = target
 
 
 def innermost_datasets(dataset: Any) -> Iterator[dict[str, Any]]:
-    """Yield the dataset configs inside RepeatDataset-like wrappers, ConcatDataset and lists."""
+    """Yield the dataset configs inside RepeatDataset-like wrappers, ConcatDataset and lists.
+
+    Example:
+        >>> list(innermost_datasets(dict(type='RepeatDataset', dataset=dict(type='KittiFrames'))))
+        [{'type': 'KittiFrames'}]
+    """
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
             yield from innermost_datasets(item)
+    elif not isinstance(dataset, dict):
+        raise UserError(f'data holds {dataset!r} where the config of a dataset belongs')
     elif 'dataset' in dataset:
         yield from innermost_datasets(dataset['dataset'])
     elif 'datasets' in dataset:
@@ -105,12 +173,6 @@ def _replace_prefix(node: Any, old: str, new: str) -> Any:
     return node
 
 
-def _nearest(wanted: str, known: list[Path]) -> list[Path]:
-    """Configs whose file name looks like the wanted one, best first."""
-    names = difflib.get_close_matches(wanted, [file.name for file in known], n=2, cutoff=0.5)
-    return [file for name in dict.fromkeys(names) for file in known if file.name == name]
-
-
 def _shown(file: Path) -> str:
     """A path as one would type it from the root of the project."""
     try:
@@ -120,7 +182,12 @@ def _shown(file: Path) -> str:
 
 
 def work_dir_of(cfg: Config, chosen: str | os.PathLike | None = None) -> Path:
-    """The run's folder: the chosen one, else the config's, else ``work_dirs/<name of the config>``."""
+    """The run's folder: the chosen one, else the config's, else ``work_dirs/<name of the config>``.
+
+    Example:
+        >>> work_dir_of(Config.fromfile('projects/configs/bevformer/bevformer_tiny.py')).as_posix()
+        'work_dirs/bevformer_tiny'
+    """
     if chosen is not None:
         return Path(chosen)
     if cfg.get('work_dir'):

@@ -6,26 +6,44 @@ from typing import Any
 
 from torch import nn
 
+from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.suggest import nearest
 
 
 def build_model(cfg: dict[str, Any]) -> nn.Module:
-    """Build a detector from its config; hosts live in mmdet's registry, mmdet3d's own detectors in mmdet3d's."""
+    """Build a detector from its config; hosts live in mmdet's registry, mmdet3d's own detectors in mmdet3d's.
+
+    Raises:
+        UserError: there is no such detector, or one of its parts cannot be built as the config says.
+    """
     from mmdet.models.builder import DETECTORS
     from mmdet3d.models.builder import DETECTORS as DETECTORS_3D
 
-    if cfg is None:
+    if not cfg:
         raise UserError('the config has no "model"')
+    if 'type' not in cfg:
+        raise UserError("model has no 'type': it must name a detector")
     for registry in (DETECTORS, DETECTORS_3D):
         if registry.get(cfg['type']) is not None:
-            return registry.build(cfg)
-    known = ', '.join(sorted(DETECTORS.module_dict))
-    raise UserError(f'there is no detector {cfg["type"]}; detectors are: {known}')
+            with blamed_on('model', cfg):
+                return registry.build(cfg)
+    known = {*DETECTORS.module_dict, *DETECTORS_3D.module_dict}
+    raise UserError(f'model.type: there is no detector {cfg["type"]!r}; {nearest(cfg["type"], known)}')
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a block, and afterwards every module back into the mode it had."""
+    """Put a model into eval mode for a block, and afterwards every module back into the mode it had.
+
+    Example:
+        >>> model = nn.Dropout().train()
+        >>> with evaluating(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

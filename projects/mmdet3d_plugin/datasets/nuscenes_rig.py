@@ -1,7 +1,8 @@
 """The camera rig of a real nuScenes car (scene-0061), for whatever needs its geometry but no data."""
 
 import numpy as np
-from pyquaternion import Quaternion
+
+from projects.mmdet3d_plugin.common.geometry import planar_pose, transform_matrix
 
 IMAGE_SIZE = (1600, 900)
 
@@ -48,25 +49,26 @@ _CAMERAS = {
 _LIDAR = ((0.9437, 0.0, 1.8402), (0.707796, -0.006492, 0.010646, -0.706307))
 
 
-def nuscenes_rig() -> tuple[np.ndarray, np.ndarray]:
+def nuscenes_rig(num_cams: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Calibration of the standing car, cameras in the order of the dataset.
+
+    Args:
+        num_cams: the first so many of the six; beyond them, the front camera at even angles all around.
 
     Returns:
         Intrinsics (num_cams, 3, 3) in pixels of a 1600x900 image, and camera-to-LiDAR poses (num_cams, 4, 4) in metres.
     """
-    ego2lidar = np.linalg.inv(_pose(*_LIDAR))
-    intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in _CAMERAS.values()]
-    poses = [ego2lidar @ _pose(translation, rotation) for _, _, translation, rotation in _CAMERAS.values()]
-    return np.stack(intrinsics), np.stack(poses)
+    ego2lidar = np.linalg.inv(transform_matrix(*reversed(_LIDAR)))
+    cameras = list(_CAMERAS.values())
+    poses = [ego2lidar @ transform_matrix(rotation, position) for _, _, position, rotation in cameras]
+    if num_cams is not None and num_cams > len(cameras):
+        turns = 2 * np.pi * np.arange(num_cams) / num_cams
+        poses = [planar_pose(0, 0, turn) @ poses[0] for turn in turns]
+        cameras = cameras[:1] * num_cams
+    intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in cameras]
+    return np.stack(intrinsics[:num_cams]), np.stack(poses[:num_cams])
 
 
 def _intrinsic(focal: float, centre: tuple[float, float]) -> np.ndarray:
     """Pinhole matrix, (3, 3)."""
     return np.array([(focal, 0, centre[0]), (0, focal, centre[1]), (0, 0, 1)])
-
-
-def _pose(translation: tuple[float, float, float], rotation: tuple[float, float, float, float]) -> np.ndarray:
-    """Sensor frame to ego frame, (4, 4)."""
-    pose = Quaternion(rotation).normalised.transformation_matrix
-    pose[:3, 3] = translation
-    return pose

@@ -18,6 +18,7 @@ from nuscenes.eval.common.utils import quaternion_yaw
 from pyquaternion import Quaternion
 from torch.utils.data import Dataset
 
+from projects.mmdet3d_plugin.common.geometry import transform_matrix
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS, Info, find_info_file, load_infos
 from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, format_results
 
@@ -143,10 +144,13 @@ class NuScenesTemporalDataset(Dataset):
             img_size=[(cam['width'], cam['height']) for cam in cams] if 'width' in cams[0] else None,
             cam_intrinsic=np.array([cam['cam_intrinsic'] for cam in cams], dtype=np.float64),
             cam2lidar=np.array(
-                [rigid(cam['sensor2lidar_rotation'], cam['sensor2lidar_translation']) for cam in cams]
+                [
+                    transform_matrix(cam['sensor2lidar_rotation'], cam['sensor2lidar_translation'])
+                    for cam in cams
+                ]
             ),
-            lidar2ego=rigid(_rotation(info['lidar2ego_rotation']), info['lidar2ego_translation']),
-            ego2global=rigid(_rotation(info['ego2global_rotation']), info['ego2global_translation']),
+            lidar2ego=transform_matrix(info['lidar2ego_rotation'], info['lidar2ego_translation']),
+            ego2global=transform_matrix(info['ego2global_rotation'], info['ego2global_translation']),
             can_bus=absolute_can_bus(info),
             box_type_3d=LiDARInstance3DBoxes,
             pc_range=list(self.pc_range),
@@ -282,17 +286,6 @@ def absolute_can_bus(info: Info) -> np.ndarray:
     return can_bus
 
 
-def rigid(rotation: np.ndarray, translation: Sequence[float]) -> np.ndarray:
-    """(4, 4) float64 transform of a (3, 3) rotation and a translation."""
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation, translation
-    return matrix
-
-
-def _rotation(quaternion: Sequence[float]) -> np.ndarray:
-    return Quaternion(quaternion).rotation_matrix
-
-
 def _scene_starts(scene_tokens: list[str]) -> list[int]:
     """For every index, that of the first frame of its scene; scenes are contiguous."""
     starts: list[int] = []
@@ -327,7 +320,7 @@ def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
 
 
 def _repeat(frame: dict[str, Any]) -> dict[str, Any]:
-    """The frame once more: tensors shared, metas of its own."""
+    """The frame once more: arrays shared, metas of its own."""
     return {key: copy.deepcopy(value) if key.endswith('img_metas') else value for key, value in frame.items()}
 
 

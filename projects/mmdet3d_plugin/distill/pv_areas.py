@@ -6,17 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.geometry import NEAR, box_corners, image_bounds
 from projects.mmdet3d_plugin.distill.instance_region import InstanceRegion
 from projects.mmdet3d_plugin.distill.instances import Instances
 from projects.mmdet3d_plugin.distill.registry import REGIONS, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
 SHAPES = ('outline', 'rectangle')
-NEAR = 0.1
-"""Metres; what is nearer to a camera's plane, or behind it, is cut off."""
-
-_CORNERS = torch.tensor([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-_EDGES = torch.tensor([[a, a | bit] for a in range(8) for bit in (1, 2, 4) if not a & bit])
 
 
 @REGIONS.register_module()
@@ -101,7 +97,7 @@ def draw_areas(
     (b, cams), (h, w) = lidar2img.shape[:2], size
     weight = boxes.new_ones(len(boxes)) if weight is None else weight
     cell = image[sample] / image.new_tensor([w, h])
-    low, high = project_bounds(boxes, lidar2img[sample])
+    low, high = image_bounds(box_corners(boxes), lidar2img[sample])
     first, last = _touched_cells(low, high, cell, size)
     box, camera = (last >= first).all(-1).nonzero().unbind(-1)
     pair, place = _cells_between(first[box, camera], last[box, camera])
@@ -116,44 +112,6 @@ def draw_areas(
     index = ((sample[box] * cams + camera) * h + row) * w + column
     canvas = weight.new_zeros(b * cams * h * w).scatter_reduce(0, index, weight[box], reduce='amax')
     return canvas.view(b, cams, 1, h, w)
-
-
-def box_corners(boxes: Tensor) -> Tensor:
-    """(M, 7+) gravity-centre boxes -> (M, 8, 3) corners; corner ``i`` has the signs of the bits of ``i`` (x, y, z)."""
-    local = _CORNERS.to(boxes) * boxes[:, None, 3:6]
-    cos, sin = boxes[:, 6:7].cos(), boxes[:, 6:7].sin()
-    x = local[..., 0] * cos - local[..., 1] * sin
-    y = local[..., 0] * sin + local[..., 1] * cos
-    return torch.stack([x, y, local[..., 2]], dim=-1) + boxes[:, None, :3]
-
-
-def project_bounds(boxes: Tensor, lidar2img: Tensor, near: float = NEAR) -> tuple[Tensor, Tensor]:
-    """Smallest upright rectangle around the visible part of each box, not yet cut at the image border.
-
-    Args:
-        boxes: (M, 7+).
-        lidar2img: (M, num_cams, 4, 4).
-        near: depth of the cutting plane in metres.
-
-    Returns:
-        Lower and upper corner, each (M, num_cams, 2) in pixels; lower = inf, upper = -inf behind the camera.
-    """
-    corners = torch.nn.functional.pad(box_corners(boxes), (0, 1), value=1.0)
-    points = torch.einsum('mcij,mkj->mcki', lidar2img[..., :3, :], corners)
-    start, end = points[:, :, _EDGES.to(points.device)].unbind(-2)
-    ends = torch.stack([_cut(start, end, near), _cut(end, start, near)], dim=-2)
-    pixel = ends[..., :2] / ends[..., 2:].clamp(min=near)
-    visible = ((start[..., 2] >= near) | (end[..., 2] >= near))[..., None, None]
-    low = pixel.masked_fill(~visible, torch.inf).flatten(2, 3).amin(2)
-    high = pixel.masked_fill(~visible, -torch.inf).flatten(2, 3).amax(2)
-    return low, high
-
-
-def _cut(point: Tensor, other: Tensor, near: float) -> Tensor:
-    """Move points (..., 3) behind the near plane along their edge onto it."""
-    depth, further = point[..., 2:], other[..., 2:]
-    share = (near - depth) / (further - depth).where(further != depth, torch.ones_like(depth))
-    return torch.where(depth < near, point + share.clamp(0, 1) * (other - point), point)
 
 
 def _touched_cells(low: Tensor, high: Tensor, cell: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

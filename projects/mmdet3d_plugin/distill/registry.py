@@ -1,13 +1,13 @@
 """The drawers that distillation parts live in, and the one way to build a part from a config."""
 
-import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmcv.utils import Registry
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.suggest import nearest
 
 LOSSES = Registry('distillation loss')
 CONNECTORS = Registry('connector')
@@ -21,19 +21,6 @@ ADAPTERS = Registry('host adapter')
 
 class DistillError(UserError):
     """A recipe or a host that cannot work, told in one sentence with the mend."""
-
-
-def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Name the candidates that look most like a misspelt name.
-
-    Returns:
-        A clause such as ``did you mean 'bev', 'pv'?``, or ``known: ...`` when nothing is close.
-    """
-    known = sorted(set(known))
-    close = difflib.get_close_matches(name, known, n=count, cutoff=0.4)
-    if close:
-        return 'did you mean ' + ', '.join(map(repr, close)) + '?'
-    return 'known: ' + (', '.join(known) or 'none')
 
 
 def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: Any) -> Any:

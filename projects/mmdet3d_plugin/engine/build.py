@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mmcv import Config
 from torch.utils.data import DataLoader, Dataset
 
+from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader, require_files
@@ -23,7 +24,33 @@ def build_split(cfg: Config, split: str, test_mode: bool) -> Dataset:
     if test_mode:
         for inner in innermost_datasets(settings):
             inner['test_mode'] = True
-    return build_dataset(settings)
+    with blamed_on(f'data.{split}', settings):
+        return build_dataset(settings)
+
+
+def require_evaluation(dataset: Dataset, split: str) -> None:
+    """Look, before training or inference begins, whether a dataset can be evaluated.
+
+    A dataset may offer ``check_evaluation()`` for it, which raises UserError where something that ``evaluate`` reads
+    is not there (tables, labels).
+
+    Args:
+        dataset: built for testing.
+        split: its key in ``cfg.data``, for messages.
+
+    Raises:
+        UserError: names what is missing.
+    """
+    if len(dataset) == 0:
+        raise UserError(
+            f'data.{split} has no samples, so that nothing could be evaluated: is it the right info file?'
+        )
+    if not hasattr(dataset, 'evaluate'):
+        raise UserError(
+            f'data.{split}: {type(dataset).__name__} cannot evaluate: leave --eval out, or say --no-validate'
+        )
+    if hasattr(dataset, 'check_evaluation'):
+        dataset.check_evaluation()
 
 
 def build_loader(cfg: Config, dataset: Dataset, train: bool, launch: Launch, seed: int = 0) -> DataLoader:

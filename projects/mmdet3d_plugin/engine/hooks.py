@@ -1,6 +1,5 @@
 """What happens around the steps of training: update weights, save, evaluate, show progress."""
 
-import difflib
 import inspect
 import math
 import re
@@ -10,13 +9,14 @@ from typing import Any
 
 import torch
 from mmcv.runner import HOOKS, Hook, LoggerHook, TextLoggerHook
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_link
 from projects.mmdet3d_plugin.common.progress import Progress
 from projects.mmdet3d_plugin.common.rng import untouched_rng
+from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.common.tables import ERRORS
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import broadcast_object
@@ -77,15 +77,17 @@ class OptimizeHook(Hook):
         return min(self.cumulative_iters, len(runner.data_loader) - start)
 
     def _clip(self, runner: TrainRunner) -> None:
-        """Clip gradients and log their norm before clipping."""
-        if self.grad_clip is None:
-            return
+        """Clip gradients and log their norm before clipping; in fp32 and bf16 an overflow ends the run."""
         with_grad = [p for p in runner.model.parameters() if p.grad is not None]
-        norm = clip_grad_norm_(with_grad, **self.grad_clip)
-        if math.isfinite(float(norm)):
+        if self.grad_clip is None:
+            norm = get_total_norm([p.grad for p in with_grad])
+        else:
+            norm = clip_grad_norm_(with_grad, **self.grad_clip)
+        if not math.isfinite(float(norm)):
+            if runner.precision.scaler is None:  # in fp16 an overflow is how the scaler finds its scale
+                raise FloatingPointError(runner.describe_non_finite('the norm of the gradient'))
+        elif self.grad_clip is not None:
             runner.log_buffer.update({'grad_norm': float(norm)}, runner.outputs['num_samples'])
-        elif runner.precision.scaler is None:  # in fp16 an overflow is how the scaler finds its scale
-            raise FloatingPointError(runner.describe_non_finite('the norm of the gradient'))
 
     def _step(self, runner: TrainRunner, scaler: torch.amp.GradScaler | None) -> None:
         """Update the weights; under fp16 only when no gradient overflowed."""
@@ -314,9 +316,7 @@ def sign_of(metric: str, rule: str | None, known: Sequence[str] | None) -> int:
         UserError: it is no metric, or that cannot be told.
     """
     if known is not None and metric not in known:
-        near = difflib.get_close_matches(metric, known, n=1)
-        hint = f'; did you mean {near[0]}?' if near else f'; metrics are {", ".join(known)}'
-        raise UserError(f'evaluation.save_best={metric} is not a metric{hint}')
+        raise UserError(f'evaluation.save_best={metric} is not a metric; {nearest(metric, known)}')
     if rule is not None and rule not in ('greater', 'less'):
         raise UserError(f"evaluation.rule must be 'greater' or 'less', not {rule!r}")
     if rule is None and re.search(r'^(NDS|m?AP)|^(m|top|.*_)?(acc|recall|iou|f1)', metric, re.IGNORECASE):

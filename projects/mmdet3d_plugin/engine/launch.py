@@ -1,9 +1,13 @@
-"""Who am I: one plain process, or one of several started by torchrun."""
+"""The place of this process: alone, or one of several started by torchrun."""
 
 import argparse
+import contextlib
+import ctypes
 import datetime
 import functools
 import os
+import signal
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +15,9 @@ import torch
 import torch.distributed as dist
 
 from projects.mmdet3d_plugin.common.errors import UserError
+
+SECONDS_BEFORE_SPEAKING = 2.0
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,41 @@ def start(launcher: str = 'auto', device: str = 'auto', local_rank: int | None =
         return Launch(0, 1, torch.device(kind, 0) if kind == 'cuda' else torch.device(kind), False)
     index = int(os.environ.get('LOCAL_RANK', 0)) if local_rank is None else local_rank
     chosen = _claim_gpu(index) if kind == 'cuda' else torch.device('cpu')
+    end_with_parent()
     _join(kind)
     return Launch(dist.get_rank(), dist.get_world_size(), chosen, True)
+
+
+def is_one_of_many() -> bool:
+    """Whether torchrun started this process beside others."""
+    return int(os.environ.get('WORLD_SIZE', 1)) > 1 and 'RANK' in os.environ
+
+
+def may_speak(subject: str) -> bool:
+    """Whether this process is the first of all to say something; all of them mostly fail alike.
+
+    Rank 0 comes first. The others wait a moment: torchrun ends them when it has seen why.
+
+    Args:
+        subject: what is said, in a word.
+    """
+    if not is_one_of_many():
+        return True
+    main = os.environ['RANK'] == '0'
+    if not main:
+        time.sleep(SECONDS_BEFORE_SPEAKING)
+    if not dist.is_initialized():
+        return True
+    try:
+        return dist.distributed_c10d._get_default_store().add(f'said {subject}', 1) == 1
+    except RuntimeError:  # whoever kept the count is gone, and so is the run
+        return main
+
+
+def end_with_parent() -> None:
+    """Let this process be terminated when torchrun dies, so that nothing trains on unseen (Linux only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop() -> None:

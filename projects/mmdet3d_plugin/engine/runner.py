@@ -22,6 +22,7 @@ from projects.mmdet3d_plugin.common.checkpoint import (
 )
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import capture_rng, restore_rng, untouched_rng
+from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.engine.resume import compare_settings, load_optimizer, read_resumable
@@ -78,6 +79,7 @@ class TrainRunner(EpochBasedRunner):
         self.call_hook('before_train_epoch')
         self._restore_log()
         for number, batch in self._batches(data_loader):
+            interrupts.check()
             self._inner_iter = number
             self.data_batch = batch
             self.call_hook('before_train_iter')

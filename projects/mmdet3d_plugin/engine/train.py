@@ -14,6 +14,7 @@ from mmcv import Config
 from mmcv.runner import HOOKS, build_optimizer, get_priority
 from torch import nn
 
+from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -21,14 +22,16 @@ from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporari
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
-from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
 from projects.mmdet3d_plugin.engine.resume import choose_checkpoint, flat_settings, warn_of_other_run
 from projects.mmdet3d_plugin.engine.runner import SWAP, TrainRunner
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class TrainOptions:
         amp: 'bf16', 'fp16' or None; the config's ``amp`` by default.
         validate: whether to evaluate between epochs, as ``cfg.evaluation`` says.
         deterministic: whether to ask torch for deterministic kernels.
+        threads: torch's threads on the CPU; by what is free, as :func:`choose_threads` says, by default.
     """
 
     work_dir: str | Path | None = None
@@ -50,6 +54,7 @@ class TrainOptions:
     amp: str | None = None
     validate: bool = True
     deterministic: bool = False
+    threads: int | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,6 +78,7 @@ def options_of(arguments: argparse.Namespace) -> TrainOptions:
         amp=arguments.amp,
         validate=not arguments.no_validate,
         deterministic=arguments.deterministic,
+        threads=arguments.threads,
     )
 
 
@@ -99,13 +105,14 @@ def train(
     options = options or TrainOptions()
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
+    check_train_config(cfg)
     with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
         _open_work_dir(cfg, work_dir, launch)
         seed = cfg.get('seed', 0) if options.seed is None else options.seed
+        threads = choose_threads(options.threads, options.deterministic)
         resume = choose_checkpoint(options.resume, work_dir, launch)
-        seed_everything(
-            seed, options.deterministic
-        )  # the same on every process, for the same initial weights
+        # the same on every process, for the same initial weights
+        seed_everything(seed, options.deterministic)
         model = (make_model or make_detector)(cfg)
         if cfg.get('load_from') and not resume:
             initialize_weights(model, cfg.load_from)
@@ -116,6 +123,7 @@ def train(
             config=cfg.pretty_text,
             config_file=Path(cfg.filename or 'config.py').name,
             seed=seed,
+            threads=threads,
             versions=versions(),
             CLASSES=classes_of(dataset),
             settings=flat_settings(cfg, len(dataset)),
@@ -147,6 +155,7 @@ def make_detector(cfg: Config) -> nn.Module:
 def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
     """Start logging into the run's folder, clear it of what dead runs left unfinished, and leave the full config there."""
     logger = start_logging(launch.is_main, work_dir / f'{time.strftime("%Y%m%d_%H%M%S")}.log')
+    interrupts.remember(work_dir)
     if not launch.is_main:
         return
     write_text(work_dir / 'config.py', cfg.pretty_text)
@@ -179,7 +188,7 @@ def _build_runner(
         launch=launch,
         precision=Precision(options.amp or cfg.get('amp'), launch.device.type),
         model=wrapped,
-        optimizer=build_optimizer(wrapped, copy.deepcopy(cfg.optimizer)),
+        optimizer=_build_optimizer(wrapped, cfg.optimizer),
         work_dir=str(work_dir),
         logger=get_logger(),
         meta=meta,
@@ -187,10 +196,18 @@ def _build_runner(
     )
 
 
+def _build_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer of ``cfg.optimizer``."""
+    with blamed_on('optimizer', settings):
+        return build_optimizer(model, copy.deepcopy(settings))
+
+
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:
     """Attach learning rate, momentum, optimizer, checkpoints, evaluation, logs and the config's own hooks."""
-    runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
-    runner.register_momentum_hook(copy.deepcopy(cfg.get('momentum_config')))
+    with blamed_on('lr_config', cfg.get('lr_config')):
+        runner.register_lr_hook(copy.deepcopy(cfg.get('lr_config')))
+    with blamed_on('momentum_config', cfg.get('momentum_config')):
+        runner.register_momentum_hook(copy.deepcopy(cfg.get('momentum_config')))
     update = _without(cfg.get('optimizer_config'))
     kind = (cfg.get('optimizer_config') or {}).get('type', 'OptimizeHook')
     if kind not in ('OptimizeHook', 'OptimizerHook', 'GradientCumulativeOptimizerHook'):
@@ -204,18 +221,21 @@ def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, lau
         # upstream repeats the test pipeline, which data.val has, and names the metric: there is one, bbox
         settings = _without(cfg.evaluation, 'pipeline', 'metric')
         split = build_split(cfg, 'val', test_mode=True)
+        require_evaluation(split, 'val')
         runner.register_hook(
             EvaluateHook(build_loader(cfg, split, False, launch), **settings), priority='LOW'
         )
     if launch.is_main:
         runner.register_hook(ProgressHook(), priority='LOW')
-    runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
+    with blamed_on('log_config', cfg.get('log_config')):
+        runner.register_logger_hooks(copy.deepcopy(cfg.get('log_config')))
     own = copy.deepcopy(cfg.get('custom_hooks')) or []
     for hook in own if isinstance(own, list | tuple) else [own]:
         if isinstance(hook, dict) and hasattr(HOOKS.get(hook.get('type', '')), SWAP):
             # after the update of the weights, and before checkpoints and evaluation see them
             hook['priority'] = get_priority('NORMAL') - 1
-        runner.register_custom_hooks(hook)
+        with blamed_on('custom_hooks', hook):
+            runner.register_custom_hooks(hook)
 
 
 def _without(settings: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:

@@ -5,24 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet3d.core.bbox import Box3DMode
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_text
+from projects.mmdet3d_plugin.common.geometry import box_corners, image_bounds
 from projects.mmdet3d_plugin.evaluation.kitti_metric import Annotations
 
 Info = dict[str, Any]  # one frame of an info file
-
-_NEAR = 0.1  # metres ahead of the camera up to which an edge is followed
-_EDGES = np.array(
-    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
-)
-_UNIT = np.array([(1, 0, 1), (1, 0, -1), (-1, 0, -1), (-1, 0, 1), (1, -2, 1), (1, -2, -1), (-1, -2, -1), (-1, -2, 1)]) / 2  # fmt: skip
 
 
 def frame_annotations(
     result: dict[str, Any], info: Info, classes: Sequence[str], limit: Sequence[float] | None = None
 ) -> Annotations:
     """Predictions of one frame as KITTI annotations; what the camera cannot see is left out, as it has no label.
+
+    A frame without an image keeps all predictions, with image boxes of zeros.
 
     Args:
         result: ``boxes_3d`` LiDARInstance3DBoxes (n, 7+), ``scores_3d`` (n,) and ``labels_3d`` (n,), or these below
@@ -34,16 +33,22 @@ def frame_annotations(
     Returns:
         ``name``, ``truncated``, ``occluded``, ``alpha``, ``bbox``, ``dimensions``, ``location``, ``rotation_y`` and
         ``score``, as :func:`~projects.mmdet3d_plugin.evaluation.kitti_metric.evaluate_kitti` takes them.
+
+    Raises:
+        UserError: boxes or scores are not finite.
     """
     result = result.get('pts_bbox', result)
     boxes = np.asarray(result['boxes_3d'].tensor, np.float64)[:, :7]
     scores = np.asarray(result['scores_3d'], np.float64)
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError(
+        raise UserError(
             f'predictions for frame {info["image"]["image_idx"]:06d} are not finite: the network has diverged'
         )
     camera = to_camera(boxes, info)
-    bbox, seen = image_boxes(camera, info['calib']['P2'], info['image']['image_shape'])
+    if 'image_shape' in info['image']:
+        bbox, seen = image_boxes(camera, info['calib']['P2'], info['image']['image_shape'])
+    else:
+        bbox, seen = np.zeros((len(camera), 4)), np.ones(len(camera), dtype=bool)
     if limit is not None:
         seen &= ((boxes[:, :3] > limit[:3]) & (boxes[:, :3] < limit[3:])).all(1)
     camera, count = camera[seen], int(seen.sum())
@@ -69,7 +74,13 @@ def to_camera(boxes: np.ndarray, info: Info) -> np.ndarray:
 
 
 def observation_angle(camera: np.ndarray) -> np.ndarray:
-    """Alpha (n,) in -pi..pi of boxes (n, 7) in the camera's frame: the yaw as seen along the line of sight."""
+    """Alpha (n,) in -pi..pi of boxes (n, 7) in the camera's frame: the yaw as seen along the line of sight.
+
+    Example:
+        >>> ahead = np.array([[0.0, 1.6, 20, 4, 1.5, 1.6, 0]])
+        >>> observation_angle(ahead)
+        array([0.])
+    """
     return _wrap(camera[:, 6] - np.arctan2(camera[:, 0], camera[:, 2]))
 
 
@@ -79,9 +90,10 @@ def _wrap(angle: np.ndarray) -> np.ndarray:
 
 def camera_corners(camera: np.ndarray) -> np.ndarray:
     """Corners (n, 8, 3) of boxes (n, 7) in the camera's frame, the lower four first, both rounds alike."""
-    x, y, z = (_UNIT * camera[:, None, 3:6]).transpose(2, 0, 1)
-    cos, sin = np.cos(camera[:, 6:]), np.sin(camera[:, 6:])
-    return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1) + camera[:, None, :3]
+    x, bottom, z, length, height, width, yaw = camera.T
+    # seen with y up: x to the right, z ahead, and the heading turns the other way
+    upright = np.stack([x, z, height / 2 - bottom, length, width, height, -yaw], axis=-1)
+    return box_corners(upright)[..., [0, 2, 1]] * (1, -1, 1)
 
 
 def image_boxes(
@@ -109,17 +121,9 @@ def projected_extents(camera: np.ndarray, projection: np.ndarray) -> np.ndarray:
     Edges are followed up to where they pass the camera; of what is all behind it, the box is (inf, inf, -inf, -inf).
     Arguments as for :func:`image_boxes`.
     """
-    corners = camera_corners(camera) @ projection[:3, :3].T + projection[:3, 3]
-    start, end = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
-    with np.errstate(divide='ignore', invalid='ignore'):
-        share = (_NEAR - start[..., 2]) / (end[..., 2] - start[..., 2])
-    crossing = start + np.where((share > 0) & (share < 1), share, 0)[..., None] * (end - start)
-    points = np.concatenate([corners, crossing], axis=1)
-    ahead = points[..., 2] >= _NEAR * (1 - 1e-9)
-    pixels = points[..., :2] / np.where(ahead, points[..., 2], 1)[..., None]
-    low = np.where(ahead[..., None], pixels, np.inf).min(1, initial=np.inf)
-    high = np.where(ahead[..., None], pixels, -np.inf).max(1, initial=-np.inf)
-    return np.hstack([low, high])
+    corners = torch.from_numpy(camera_corners(camera))
+    matrices = torch.from_numpy(projection).to(corners).expand(len(corners), 1, -1, -1)
+    return torch.cat(image_bounds(corners, matrices), dim=-1)[:, 0].numpy()
 
 
 def write_results(

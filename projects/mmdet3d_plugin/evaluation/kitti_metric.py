@@ -1,11 +1,12 @@
 """KITTI's average precision on CPU: 2D boxes, orientation, bird's-eye view and 3D, over 40 or 11 points of recall."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.evaluation.rotated_iou import (
     image_box_intersection,
     image_box_iou,
@@ -23,15 +24,19 @@ MAX_OCCLUSION = (0, 1, 2)
 MAX_TRUNCATION = (0.15, 0.3, 0.5)
 # neither right nor wrong to find: too like the class to call it a mistake
 NEIGHBOURS = {'Car': 'Van', 'Pedestrian': 'Person_sitting'}
-# the overlap that a detection must exceed; 'loose' is mmdet3d's, the benchmark itself knows only 'strict'
-_STRICT = {'Car': 0.7, 'Pedestrian': 0.5, 'Cyclist': 0.5}
+# the overlap that a detection must exceed; 'loose' is mmdet3d's, which the benchmark itself does not know
+OVERLAPS = {'Car': 0.7, 'Pedestrian': 0.5, 'Cyclist': 0.5}
 _LOOSE = {'Car': 0.5, 'Pedestrian': 0.25, 'Cyclist': 0.25}
 _RECALL_POINTS = 41
 _OTHER, _COUNTED, _IGNORED = -1, 0, 1  # flags of a box for one class and difficulty
 
 
 def evaluate_kitti(
-    truth: Sequence[Annotations], detections: Sequence[Annotations], classes: Sequence[str] = CLASSES
+    truth: Sequence[Annotations],
+    detections: Sequence[Annotations],
+    classes: Sequence[str] = CLASSES,
+    overlaps: Mapping[str, float] | None = None,
+    images: bool = True,
 ) -> dict[str, float]:
     """Average precision of detections by KITTI's protocol.
 
@@ -43,22 +48,28 @@ def evaluate_kitti(
             ``location`` (n, 3) bottom centre in the camera's frame (x right, y down, z ahead) and ``rotation_y`` (n,).
         detections: of the same frames in the same order, with ``score`` (n,); ``truncated`` and ``occluded`` do not
             count.
-        classes: which to evaluate, of CLASSES.
+        classes: which to evaluate.
+        overlaps: what a detection of a class must exceed; the benchmark's OVERLAPS for those that this leaves out.
+        images: whether image boxes mean something. Without them there is no 'bbox' and no 'aos', and difficulty
+            goes by occlusion and truncation alone.
 
     Returns:
         Fractions: ``AP_<metric>_<R40 or R11>_<difficulty>/<class>`` for the metrics 'bbox', 'aos', 'bev' and '3d',
-        the same with ``_loose`` behind the difficulty for the lower overlaps, and ``mAP_...`` without a class, the
-        mean over classes. NaN where no object is to be found, and for 'aos' when a detection's ``alpha`` is -10
+        the same with ``_loose`` behind the difficulty for the lower overlaps of CLASSES, and ``mAP_...`` without a
+        class, the mean over classes. NaN where no object is to be found, and for 'aos' when a detection's ``alpha`` is -10
         (unknown); the mean leaves such classes out.
+
+    Raises:
+        UserError: a class has no overlap, there are no frames, or predictions do not fit them or are not finite.
     """
-    frames = _Frames.of(truth, detections)
+    frames = _Frames.of(truth, detections, images)
     out = {}
-    for kind in ('bbox', 'bev', '3d'):
-        overlaps = frames.overlaps(kind)
+    for kind in ('bbox', 'bev', '3d') if images else ('bev', '3d'):
+        shared = frames.overlaps(kind)
         for name in classes:
             for level, difficulty in enumerate(DIFFICULTIES):
-                for suffix, least in _overlaps_wanted(kind, name).items():
-                    curves = frames.curves(kind, overlaps, name, level, least)
+                for suffix, least in _overlaps_wanted(kind, name, overlaps or {}).items():
+                    curves = frames.curves(kind, shared, name, level, least)
                     for metric, curve in curves.items():
                         for recall, points in RECALLS.items():
                             key = f'AP_{metric}_{recall}_{difficulty}{suffix}/{name}'
@@ -66,11 +77,17 @@ def evaluate_kitti(
     return out | _means(out)
 
 
-def _overlaps_wanted(kind: str, name: str) -> dict[str, float]:
+def _overlaps_wanted(kind: str, name: str, given: Mapping[str, float]) -> dict[str, float]:
     """Overlap to exceed, by the suffix of the key; image boxes of mmdet3d's loose variant stay strict."""
-    if name not in _STRICT:
-        raise ValueError(f'KITTI has no protocol for class {name!r}; its classes are {", ".join(CLASSES)}')
-    return {'': _STRICT[name], '_loose': _STRICT[name] if kind == 'bbox' else _LOOSE[name]}
+    strict = given.get(name, OVERLAPS.get(name))
+    if strict is None:
+        raise UserError(
+            f'KITTI has no protocol for class {name!r}; its classes are {", ".join(CLASSES)}; say which overlap '
+            'counts, as in overlaps=dict(Truck=0.7)'
+        )
+    if strict != OVERLAPS.get(name):
+        return {'': strict}
+    return {'': strict, '_loose': strict if kind == 'bbox' else _LOOSE[name]}
 
 
 def _means(values: dict[str, float]) -> dict[str, float]:
@@ -91,6 +108,7 @@ class _Frames:
         found: detections.
         stuff: image boxes (k, 4) of DontCare regions.
         pairs: (2, P) a detection and a label of the same frame; frame after frame, detections before labels.
+        images: whether image boxes mean something.
     """
 
     truth: Annotations
@@ -100,22 +118,23 @@ class _Frames:
     stuff: np.ndarray
     stuff_start: np.ndarray
     pairs: np.ndarray
+    images: bool
 
     @classmethod
-    def of(cls, truth: Sequence[Annotations], detections: Sequence[Annotations]) -> '_Frames':
+    def of(cls, truth: Sequence[Annotations], detections: Sequence[Annotations], images: bool) -> '_Frames':
         """Join the annotations of single frames."""
         if len(truth) != len(detections):
-            raise ValueError(
+            raise UserError(
                 f'{len(detections)} predictions for {len(truth)} frames: evaluation needs one per frame'
             )
         if not len(truth):
-            raise ValueError('nothing to evaluate: there are no frames (is the split empty?)')
+            raise UserError('nothing to evaluate: there are no frames (is the split empty?)')
         stuff = [frame['bbox'][_lower(frame['name']) == 'dontcare'] for frame in truth]
         labels = [_select(frame, _lower(frame['name']) != 'dontcare') for frame in truth]
         starts = [_starts(map(len, boxes)) for boxes in (_names(labels), _names(detections), stuff)]
         found = _join(detections, ('score',))
         if not np.isfinite(found['score']).all():
-            raise ValueError('scores of predictions are not finite: the network has diverged')
+            raise UserError('scores of predictions are not finite: the network has diverged')
         pairs = _pairs(starts[1], starts[0])
         return cls(
             _join(labels, ('truncated', 'occluded')),
@@ -125,6 +144,7 @@ class _Frames:
             np.concatenate(stuff),
             starts[2],
             pairs,
+            images,
         )
 
     def overlaps(self, kind: str) -> np.ndarray:
@@ -164,18 +184,19 @@ class _Frames:
     def _flags(self, name: str, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Flags of labels (n,) and detections (m,), int8, for a class and a difficulty."""
         height = self.truth['bbox'][:, 3] - self.truth['bbox'][:, 1]
-        beyond = (
-            (self.truth['occluded'] > MAX_OCCLUSION[level])
-            | (self.truth['truncated'] > MAX_TRUNCATION[level])
-            | (height <= MIN_HEIGHT[level])
+        beyond = (self.truth['occluded'] > MAX_OCCLUSION[level]) | (
+            self.truth['truncated'] > MAX_TRUNCATION[level]
         )
+        if self.images:
+            beyond |= height <= MIN_HEIGHT[level]
         names = _lower(self.truth['name'])
         truth = np.where(names == name.lower(), np.where(beyond, _IGNORED, _COUNTED), _OTHER)
         truth[names == NEIGHBOURS.get(name, '').lower()] = _IGNORED
         height = np.abs(self.found['bbox'][:, 3] - self.found['bbox'][:, 1])
         found = np.where(_lower(self.found['name']) == name.lower(), _COUNTED, _OTHER)
         # As in KITTI's own code, this holds for detections of other classes too: they may take a label's place.
-        found[height < MIN_HEIGHT[level]] = _IGNORED
+        if self.images:
+            found[height < MIN_HEIGHT[level]] = _IGNORED
         return truth.astype(np.int8), found.astype(np.int8)
 
     def _on_stuff(self, least: float) -> np.ndarray:

@@ -1,1 +1,5 @@
-"""Programs that look at models or compare several: cost, speed, gain, pictures, the demo."""
+"""Studies of models: what they cost, what distillation gains, what they see; each is a command of tools/."""
+
+from projects.mmdet3d_plugin import compat
+
+compat.apply()

@@ -18,11 +18,15 @@ from torch.utils.data import Dataset
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import require_writable
+from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
-from projects.mmdet3d_plugin.datasets.transforms.image_view import project_matrices
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -77,7 +81,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
 
 
 def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    projections = project_matrices(frame['cam_intrinsic'], frame['cam2lidar'])
+    projections = lidar_to_image(frame['cam_intrinsic'], frame['cam2lidar'])
     images = [_read_image(path) for path in frame['img_filename']]
     return {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
 
@@ -110,21 +114,25 @@ def detect(
     """Detect in a sample after the frames of its scene before it.
 
     Returns:
-        Boxes with scores, and the (C, H, W) BEV feature where the detector remembers one.
+        Boxes with scores, and the (C, H, W) BEV feature where the host's adapter has one by the name of 'bev'.
     """
+    try:
+        tap = next(iter(adapter_for(model).aliases(model).get('bev', ())), None)
+    except DistillError:  # boxes can be drawn of a detector without an adapter too
+        tap = None
     first = index
     while first > max(0, index - HISTORY) and dataset.scene_tokens[first - 1] == dataset.scene_tokens[index]:
         first -= 1
     extra = {'memory': model.new_memory()} if hasattr(model, 'new_memory') else {}
+    first = first if extra else index
     for i in range(first, index + 1):
         batch = unpack_batch(collate([dataset[i]], samples_per_gpu=1), launch)
-        result = model(return_loss=False, **batch, **extra)[0]
+        with Recorder(model, [tap] if tap and i == index else []) as recorder:
+            result = model(return_loss=False, **batch, **extra)[0]
     result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
-    bev = getattr(extra.get('memory'), 'bev', None)
-    if bev is None:
-        return boxes, None
-    return boxes, bev[0].T.unflatten(1, model.pts_bbox_head.bev_shape).cpu().numpy()
+    bev = tap.read(recorder.pop()[tap.path])[0].cpu().numpy() if tap else None
+    return boxes, bev
 
 
 def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[float]) -> Figure:
@@ -181,8 +189,24 @@ def choose_samples(dataset: Dataset, samples: int) -> list[int]:
     """Indices spread evenly over a dataset; in the middle of their stretch, where a scene has a past."""
     if len(dataset) == 0:
         raise UserError(f'{dataset.ann_file} has no samples: try the other --split')
+    if samples < 1:
+        raise UserError(f'--samples is {samples}: ask for at least 1')
     count = min(samples, len(dataset))
     return [int((i + 0.5) * len(dataset) / count) for i in range(count)]
+
+
+def check_indices(dataset: Dataset, indices: Sequence[int]) -> list[int]:
+    """Indices that a person asked for.
+
+    Raises:
+        UserError: one of them is not in the dataset.
+    """
+    for index in indices:
+        if not 0 <= index < len(dataset):
+            raise UserError(
+                f'--index {index}: {dataset.ann_file} has {len(dataset)} samples, 0 to {len(dataset) - 1}'
+            )
+    return list(indices)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -204,12 +228,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _draw_from(arguments: argparse.Namespace) -> None:
     """Draw as parsed arguments say."""
+    require_writable(arguments.out)
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
     cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
     dataset = build_split(_seen_in_testing(cfg, arguments.split), 'test', test_mode=True)
+    indices = (
+        choose_samples(dataset, arguments.samples)
+        if arguments.index is None
+        else check_indices(dataset, arguments.index)
+    )
     classes = classes_of(dataset)
     model = load_detector(cfg, arguments.checkpoint, classes, launch) if arguments.checkpoint else None
-    indices = arguments.index or choose_samples(dataset, arguments.samples)
     count = 0
     for index in track(indices, len(indices), 'drawing'):
         scene = read_scene(dataset, index)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
 from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
@@ -24,7 +25,7 @@ from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.studies.lesson import BEV, CAMERAS, Comparison, Lesson, read_lesson
 from projects.mmdet3d_plugin.studies.lidar_lesson import Importance, Pivots
-from projects.mmdet3d_plugin.studies.visualize import Scene, choose_samples, read_scene
+from projects.mmdet3d_plugin.studies.visualize import Scene, check_indices, choose_samples, read_scene
 from projects.mmdet3d_plugin.visualization.bev_view import View
 from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparison, draw_camera_comparison
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
@@ -206,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _draw_from(arguments: argparse.Namespace) -> None:
     """Draw as parsed arguments say."""
+    require_writable(arguments.out)
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
     cfg = without_chance(
         load_config(arguments.config, arguments.cfg_options, arguments.data_root), arguments.split
@@ -214,7 +216,11 @@ def _draw_from(arguments: argparse.Namespace) -> None:
     if not trained:
         print(f'notice: {UNTRAINED}')
     dataset = build_split(cfg, 'train', test_mode=False)
-    indices = arguments.index or choose_samples(dataset, arguments.samples)
+    indices = (
+        choose_samples(dataset, arguments.samples)
+        if arguments.index is None
+        else check_indices(dataset, arguments.index)
+    )
     out, lessons, pictures = Path(arguments.out), [], {}
     for index in track(indices, len(indices), 'drawing'):
         lesson = read_lesson(distiller, one_sample(dataset, index, launch), trained)

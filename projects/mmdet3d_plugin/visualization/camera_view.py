@@ -10,15 +10,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from projects.mmdet3d_plugin.common.geometry import BOX_EDGES, FRONT_FACE, box_corners, transform_points
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
-from projects.mmdet3d_plugin.visualization.geometry import (
-    EDGES,
-    FRONT_FACE,
-    box_corners,
-    clip_polygon,
-    clip_segments,
-    project,
-)
+from projects.mmdet3d_plugin.visualization.clipping import clip_polygon, clip_segments
 from projects.mmdet3d_plugin.visualization.style import (
     CANVAS,
     INK,
@@ -50,11 +44,11 @@ def box_outlines(
     Returns:
         Pixel segments (m, 2, 2), the index of each one's box (m,), and depth of every box (n,) in metres.
     """
-    corners = project(box_corners(boxes.boxes), lidar2img)
+    corners = transform_points(box_corners(boxes.boxes), lidar2img)
     depth = corners[..., 2].mean(axis=1) if len(boxes) else np.zeros(0)
     order = np.argsort(-depth)
-    segments, source = clip_segments(corners[order][:, EDGES].reshape(-1, 2, 3), width, height)
-    return segments, order[source // len(EDGES)], depth
+    segments, source = clip_segments(corners[order][:, BOX_EDGES].reshape(-1, 2, 3), width, height)
+    return segments, order[source // len(BOX_EDGES)], depth
 
 
 def front_faces(
@@ -65,7 +59,7 @@ def front_faces(
     Returns:
         Polygons (k, 2) in pixels and the index of each one's box (m,).
     """
-    faces = project(box_corners(boxes.boxes)[:, FRONT_FACE], lidar2img)
+    faces = transform_points(box_corners(boxes.boxes)[:, FRONT_FACE], lidar2img)
     polygons = [clip_polygon(face, width, height) for face in faces]
     seen = [index for index, polygon in enumerate(polygons) if len(polygon)]
     return [polygons[index] for index in seen], np.array(seen, dtype=int)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
+from projects.mmdet3d_plugin.common.geometry import planar_pose, transform_matrix
 from projects.mmdet3d_plugin.evaluation.kitti_format import (
     image_boxes,
     observation_angle,
@@ -16,7 +17,6 @@ from projects.mmdet3d_plugin.evaluation.kitti_format import (
 )
 from projects.mmdet3d_plugin.worlds.catalog import KITTI
 from projects.mmdet3d_plugin.worlds.lidar import DENSE, Lidar, Sweep
-from projects.mmdet3d_plugin.worlds.motion import pose_matrix
 from projects.mmdet3d_plugin.worlds.renderer import Picture, Renderer
 from projects.mmdet3d_plugin.worlds.rig import Rig, make_kitti_rig
 from projects.mmdet3d_plugin.worlds.scene import Scene, build_scene
@@ -124,10 +124,9 @@ def write_frame(root: Path, scene: Scene, picture: Picture, sweep: Sweep) -> Non
 def calibration(rig: Rig) -> dict[str, np.ndarray]:
     """KITTI's matrices (4, 4) of a rig with one camera: the reference camera 0 is to the right of it, not rectified."""
     camera = rig.cameras[0]
-    intrinsic = np.eye(4)
-    intrinsic[:3, :3] = camera.intrinsic
+    intrinsic = transform_matrix(camera.intrinsic)
     projections = {f'P{i}': intrinsic @ _shift(baseline) for i, baseline in enumerate(_BASELINES)}
-    rectification = pose_matrix(0, 0, 0.008)  # a turn about the line of sight
+    rectification = planar_pose(0, 0, 0.008)  # a turn about the line of sight
     lidar2rectified = _shift(-_BASELINES[2]) @ np.linalg.inv(camera.cam2ego) @ rig.lidar2ego
     return dict(
         **projections,
@@ -139,9 +138,7 @@ def calibration(rig: Rig) -> dict[str, np.ndarray]:
 
 def _shift(x: float) -> np.ndarray:
     """Transform (4, 4) that moves by ``x`` metres along the x axis."""
-    matrix = np.eye(4)
-    matrix[0, 3] = x
-    return matrix
+    return transform_matrix(np.eye(3), (x, 0, 0))
 
 
 def _calibration_text(calib: dict[str, np.ndarray]) -> str:
@@ -177,7 +174,7 @@ def label_rows(scene: Scene, calib: dict[str, np.ndarray], picture: Picture, swe
 
 def lidar_boxes(scene: Scene, things: Sequence[int]) -> np.ndarray:
     """Boxes (n, 7) of things at time 0 in the LiDAR frame: bottom centre, length, width, height, yaw; metres, radians."""
-    lidar2global = pose_matrix(*scene.ego.at(0.0)) @ scene.rig.lidar2ego
+    lidar2global = planar_pose(*scene.ego.at(0.0)) @ scene.rig.lidar2ego
     poses = np.array([scene.things[i].motion.at(0.0) for i in things]).reshape(-1, 3)
     sizes = np.array([scene.things[i].size for i in things]).reshape(-1, 3)
     feet = np.column_stack([poses[:, :2], np.zeros(len(poses))])

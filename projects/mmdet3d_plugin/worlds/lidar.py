@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.geometry import planar_pose
 from projects.mmdet3d_plugin.worlds.ground import EXTENT, RESOLUTION
-from projects.mmdet3d_plugin.worlds.motion import pose_matrix, rotate
+from projects.mmdet3d_plugin.worlds.motion import rotate
 from projects.mmdet3d_plugin.worlds.scene import Scene
 
 REACH = 75.0  # metres
@@ -85,7 +86,7 @@ class Lidar:
         Returns:
             The sweep.
         """
-        lidar2global = pose_matrix(*self.scene.ego.at(time)) @ self.scene.rig.lidar2ego
+        lidar2global = planar_pose(*self.scene.ego.at(time)) @ self.scene.rig.lidar2ego
         rays = rotate(self._rays, lidar2global[:3, :3])
         eye = lidar2global[:3, 3]
         distance, intensity = self._hit_ground(rays, eye)
@@ -125,7 +126,7 @@ class Lidar:
         if np.hypot(x - eye[0], y - eye[1]) > REACH:
             return
         columns = _window(self.scanner, thing.size, (x, y, yaw), lidar2global)
-        turn = pose_matrix(0, 0, yaw)[:3, :3]
+        turn = planar_pose(0, 0, yaw)[:3, :3]
         local_eye = rotate(eye - np.array([x, y, 0]), turn.T)
         along = _enter(thing.mesh.bounds, local_eye, rotate(rays[columns], turn.T))
         distance, intensity, owner = nearest
@@ -145,7 +146,7 @@ def _window(
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * np.array(size[:2])
     foot = np.concatenate([corners, np.zeros((4, 1))], axis=-1)
     box = np.concatenate([foot, foot + np.array([0, 0, size[2]])])
-    world = rotate(box, pose_matrix(*pose)[:3, :3]) + np.array([pose[0], pose[1], 0])
+    world = rotate(box, planar_pose(*pose)[:3, :3]) + np.array([pose[0], pose[1], 0])
     local = rotate(world - lidar2global[:3, 3], lidar2global[:3, :3].T)
     centre = local.mean(0)
     middle = np.arctan2(centre[1], centre[0])

@@ -10,9 +10,9 @@ import numpy as np
 from pyquaternion import Quaternion
 
 from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.geometry import planar_pose
 from projects.mmdet3d_plugin.worlds.catalog import OBJECT_CLASSES
 from projects.mmdet3d_plugin.worlds.lidar import Sweep
-from projects.mmdet3d_plugin.worlds.motion import pose_matrix
 from projects.mmdet3d_plugin.worlds.renderer import Picture
 from projects.mmdet3d_plugin.worlds.rig import CAMERA_CHANNELS, LIDAR_CHANNEL, Camera
 from projects.mmdet3d_plugin.worlds.scene import Scene, Thing
@@ -51,7 +51,12 @@ Rows = dict[str, list[dict]]
 
 
 def token(*names: object) -> str:
-    """Token of something, from the names that tell it apart: the same every time."""
+    """Token of something, from the names that tell it apart: the same every time.
+
+    Example:
+        >>> token('scene-0001', 3) == token('scene-0001', 3), len(token('anything'))
+        (True, 32)
+    """
     return hashlib.md5('/'.join(map(str, names)).encode()).hexdigest()
 
 
@@ -242,7 +247,7 @@ class SceneWriter:
             self._last[channel]['next'] = key
         self._last[channel] = row
         self.rows['sample_data'].append(row)
-        pose = pose_matrix(*self.scene.ego.at((time_us - self._start_us) * 1e-6))
+        pose = planar_pose(*self.scene.ego.at((time_us - self._start_us) * 1e-6))
         self.rows['ego_pose'].append({'token': key, 'timestamp': time_us, **_pose_row(pose)})
         return row
 

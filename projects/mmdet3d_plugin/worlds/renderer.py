@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from projects.mmdet3d_plugin.common.geometry import planar_pose, rectangle_corners, turn
 from projects.mmdet3d_plugin.worlds.ground import LEVELS, texel_transform
-from projects.mmdet3d_plugin.worlds.motion import pose_matrix, rotate, stack_motions
+from projects.mmdet3d_plugin.worlds.motion import rotate, stack_motions
 from projects.mmdet3d_plugin.worlds.painter import boxes_hide, footprints_hide, paint_order
 from projects.mmdet3d_plugin.worlds.rig import Camera
 from projects.mmdet3d_plugin.worlds.scene import Scene
@@ -60,7 +61,7 @@ class Renderer:
         """
         view = self._views[camera.channel]
         ego = self.scene.ego.at(time)
-        cam2global = pose_matrix(*ego) @ camera.cam2ego
+        cam2global = planar_pose(*ego) @ camera.cam2ego
         canvas = view.background(ego)
         polygons = self._stage.polygons(time, cam2global)
         view.cast_shadows(canvas, self._stage.shadows(time, cam2global))
@@ -120,10 +121,10 @@ class Stage:
         )
         owner = self.owner[chosen]
         yaw = poses[owner, 2]
-        world = _turn(self.corners[chosen], yaw[:, None])
+        world = turn(self.corners[chosen], yaw[:, None])
         world[..., :2] += poses[owner, None, :2]
         corners = _to_camera(world, cam2global)
-        normals = _turn(self.normals[chosen], yaw)
+        normals = turn(self.normals[chosen], yaw)
         colours = _shade(self.colours[chosen], normals, np.linalg.norm(corners.mean(1), axis=-1), self.scene)
         return Polygons(corners, colours, owner, self.solid[chosen])
 
@@ -141,9 +142,7 @@ class Stage:
 
     def _footprints(self, poses: np.ndarray) -> np.ndarray:
         """Footprints (n, 4, 2) in the global frame, counter-clockwise."""
-        local = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * self.sizes[:, None, :2]
-        turned = _turn(np.concatenate([local, np.zeros((len(local), 4, 1))], axis=-1), poses[:, 2:3])
-        return turned[..., :2] + poses[:, None, :2]
+        return rectangle_corners(poses[:, :2], self.sizes[:, :2], poses[:, 2])
 
     def _within_view(self, poses: np.ndarray, cam2global: np.ndarray) -> np.ndarray:
         """Indices of things in front of the camera and not too far."""
@@ -163,7 +162,7 @@ class Stage:
     def _visible(self, thing: int, pose: np.ndarray, eye: np.ndarray) -> np.ndarray:
         """Polygons of a thing that face the camera, in painting order."""
         mesh = self.scene.things[thing].mesh
-        local = _turn(np.array([[eye[0] - pose[0], eye[1] - pose[1], eye[2]]]), np.array([-pose[2]]))[0]
+        local = turn(np.array([[eye[0] - pose[0], eye[1] - pose[1], eye[2]]]), np.array([-pose[2]]))[0]
         facing = ((local - mesh.polygons[:, 0]) * mesh.normals).sum(-1) > 0
         distance = np.linalg.norm(mesh.bounds.mean(1) - local, axis=-1)
         rank = np.empty(len(distance), dtype=int)
@@ -192,7 +191,7 @@ class _View:
     def background(self, ego: np.ndarray) -> np.ndarray:
         """Sky and ground (H, W, 4) uint8 with the ego vehicle at pose (3,); the last channel is zero."""
         canvas = self.sky.copy()
-        ego2global = pose_matrix(*ego)[np.ix_([0, 1, 3], [0, 1, 3])]
+        ego2global = planar_pose(*ego)[np.ix_([0, 1, 3], [0, 1, 3])]
         for first, last, level in self.bands:
             texture = self.scene.ground.levels[level]
             shift = np.array([[1, 0, 0], [0, 1, first], [0, 0, 1.0]])
@@ -257,13 +256,6 @@ class _View:
         u = corners[..., 0] / corners[..., 2] * self.intrinsic[0, 0] + self.intrinsic[0, 2]
         v = corners[..., 1] / corners[..., 2] * self.intrinsic[1, 1] + self.intrinsic[1, 2]
         return np.rint(np.stack([u, v], axis=-1) * scale).astype(np.int32)
-
-
-def _turn(points: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """Rotate points (..., 3) about z by ``yaw`` (...) radians, broadcast over the leading axes."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    x, y = points[..., 0], points[..., 1]
-    return np.stack([c * x - s * y, s * x + c * y, np.broadcast_to(points[..., 2], x.shape)], axis=-1)
 
 
 def _to_camera(points: np.ndarray, cam2global: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.geometry import planar_pose, transform_matrix
+
 # channel: (x, y, z in metres on the ego vehicle; yaw in degrees; focal length in pixels of a 1600x900 image;
 # trigger time relative to the LiDAR's, microseconds)
 _CAMERAS = {
@@ -73,11 +75,10 @@ def make_kitti_rig(width: int, height: int, rng: np.random.Generator | None = No
         height: image height, pixels.
         rng: when given, every mounting differs a little, as from one day to the next.
     """
-    cam2ego, lidar2ego = np.eye(4), np.eye(4)
-    cam2ego[:3, :3] = _small_rotation(rng) @ _OPTICAL_TO_BODY
-    cam2ego[:3, 3] = np.array(_KITTI_CAMERA) + _jitter(rng, 0.01, 3)
-    lidar2ego[:3, :3] = _small_rotation(rng)
-    lidar2ego[:3, 3] = np.array(_KITTI_LIDAR) + _jitter(rng, 0.01, 3)
+    cam2ego = transform_matrix(
+        _small_rotation(rng) @ _OPTICAL_TO_BODY, np.array(_KITTI_CAMERA) + _jitter(rng, 0.01, 3)
+    )
+    lidar2ego = transform_matrix(_small_rotation(rng), np.array(_KITTI_LIDAR) + _jitter(rng, 0.01, 3))
     x, y = np.array([width, height]) / np.array(_KITTI_SIZE)
     u, v = np.array(_KITTI_PRINCIPAL_POINT) + _jitter(rng, 4.0, 2)
     intrinsic = np.array([[_KITTI_FOCAL * x, 0, u * x], [0, _KITTI_FOCAL * y, v * y], [0, 0, 1]])
@@ -96,17 +97,19 @@ def make_rig(width: int, height: int, rng: np.random.Generator | None = None) ->
         The rig.
     """
     cameras = tuple(_make_camera(channel, width, height, rng) for channel in _CAMERAS)
-    lidar2ego = np.eye(4)
-    lidar2ego[:3, :3] = _small_rotation(rng) @ _rotation_z(np.deg2rad(-90.0))
-    lidar2ego[:3, 3] = np.array([0.94, 0.0, 1.84]) + _jitter(rng, 0.01, 3)
+    lidar2ego = transform_matrix(
+        _small_rotation(rng) @ _rotation_z(np.deg2rad(-90.0)),
+        np.array([0.94, 0.0, 1.84]) + _jitter(rng, 0.01, 3),
+    )
     return Rig(cameras, lidar2ego)
 
 
 def _make_camera(channel: str, width: int, height: int, rng: np.random.Generator | None) -> Camera:
     x, y, z, yaw, focal, delay_us = _CAMERAS[channel]
-    cam2ego = np.eye(4)
-    cam2ego[:3, :3] = _small_rotation(rng) @ _rotation_z(np.deg2rad(yaw)) @ _OPTICAL_TO_BODY
-    cam2ego[:3, 3] = np.array([x, y, z]) + _jitter(rng, 0.01, 3)
+    cam2ego = transform_matrix(
+        _small_rotation(rng) @ _rotation_z(np.deg2rad(yaw)) @ _OPTICAL_TO_BODY,
+        np.array([x, y, z]) + _jitter(rng, 0.01, 3),
+    )
     focal *= 1 + float(_jitter(rng, 0.004, 1)[0])
     centre = np.array(_PRINCIPAL_POINT) + _jitter(rng, 6.0, 2)
     scale = np.array([width, height]) / np.array(_REFERENCE_SIZE)
@@ -123,8 +126,7 @@ def _jitter(rng: np.random.Generator | None, scale: float, count: int) -> np.nda
 
 def _rotation_z(angle: float) -> np.ndarray:
     """Rotation (3, 3) about z by ``angle`` radians."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=np.float64)
+    return planar_pose(0, 0, angle)[:3, :3]
 
 
 def _small_rotation(rng: np.random.Generator | None) -> np.ndarray:

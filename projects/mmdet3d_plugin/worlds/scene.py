@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.geometry import rectangle_corners
 from projects.mmdet3d_plugin.worlds.catalog import DISTRACTORS, NUSCENES, ObjectClass, Population
 from projects.mmdet3d_plugin.worlds.ground import EXTENT, Ground
 from projects.mmdet3d_plugin.worlds.mesh import Mesh
@@ -171,7 +172,7 @@ class _Placer:
         path = ego.at(self._instants)
         centre = path[:, :2] + _EGO_CENTRE_AHEAD * np.stack([np.cos(path[:, 2]), np.sin(path[:, 2])], -1)
         # Generous, so that nothing fills a camera's whole view.
-        ego_box = _footprints(centre, path[:, 2], (EGO_SIZE[0] + 5.0, EGO_SIZE[1] + 3.0))
+        ego_box = rectangle_corners(centre, (EGO_SIZE[0] + 5.0, EGO_SIZE[1] + 3.0), path[:, 2])
         self._taken = [ego_box]
 
     def place_objects(self) -> None:
@@ -213,7 +214,7 @@ class _Placer:
         reach = (24.0, 70.0) if kind == 'building' else (7.0, 50.0)
         for _ in range(_TRIES):
             motion = self._propose(reach, moving=False, spec=None)
-            corners = _footprints(motion.at(0.0)[:2], motion.at(0.0)[2], size[:2])
+            corners = rectangle_corners(motion.at(0.0)[:2], size[:2], motion.at(0.0)[2])
             if not self.ground.on_road(corners).any() and self._fits(motion, size):
                 self.things.append(Thing(kind, False, size, motion, make_mesh(kind, size, self.rng)))
                 return
@@ -238,7 +239,7 @@ class _Placer:
     def _fits(self, motion: Motion, size: tuple[float, float, float]) -> bool:
         """Whether it keeps clear of everything placed so far; if so its place is taken."""
         path = motion.at(self._instants)
-        box = _footprints(path[:, :2], path[:, 2], (size[0] + _GAP, size[1] + _GAP))
+        box = rectangle_corners(path[:, :2], (size[0] + _GAP, size[1] + _GAP), path[:, 2])
         if overlaps(box[None], np.stack(self._taken)).any():
             return False
         self._taken.append(box)
@@ -253,20 +254,6 @@ def _vary(
     return tuple(np.round(np.array(size) * factors, 3).tolist())
 
 
-def _footprints(centre: np.ndarray, yaw: np.ndarray, size: tuple[float, float]) -> np.ndarray:
-    """Corners (..., 4, 2) of rectangles on the ground, counter-clockwise.
-
-    Args:
-        centre: (..., 2) metres.
-        yaw: (...) radians.
-        size: (length, width) metres.
-    """
-    local = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * np.array(size)
-    c, s = np.cos(yaw)[..., None], np.sin(yaw)[..., None]
-    turned = np.stack([c * local[:, 0] - s * local[:, 1], s * local[:, 0] + c * local[:, 1]], axis=-1)
-    return centre[..., None, :] + turned
-
-
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Whether rectangles overlap (separating axes).
 
@@ -276,6 +263,11 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Returns:
         (...) bool.
+
+    Example:
+        >>> square = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+        >>> bool(overlaps(square, square + 0.5)), bool(overlaps(square, square + 2))
+        (True, False)
     """
     first, second = np.broadcast_arrays(first, second)
     apart = np.zeros(first.shape[:-2], dtype=bool)

@@ -11,7 +11,7 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_converter import (
     in_image,
     points_in_boxes,
 )
-from projects.mmdet3d_plugin.datasets.converters.kitti_files import read_points
+from projects.mmdet3d_plugin.datasets.point_files import read_points
 
 
 def _load(path: Path) -> list | dict:
@@ -135,3 +135,115 @@ def test_a_missing_file_is_one_line_and_nothing_is_described(
 def test_a_wrong_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(['kitti', '--root-path', str(tmp_path)]) == 1
     assert 'holds no folder training' in capsys.readouterr().err
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Replace a link by a file of this frame's own."""
+    path.unlink()
+    path.write_text(text)
+
+
+def _create(root: Path, *options: str) -> int:
+    return main(['kitti', '--root-path', str(root), '--workers', '1', *options])
+
+
+def test_counts_are_said(kitti_one_frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert _create(kitti_one_frame, '--out-dir', str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert 'training: 1 frames; objects: Car 6, DontCare 4\n' in out
+    assert 'notice: 1 frames are in the training and in the validation split' in out
+    assert 'no point' not in out
+
+
+def test_a_folder_without_images_is_lidar_only(small: Path, capsys: pytest.CaptureFixture) -> None:
+    whole = len(read_points(small / 'training/velodyne/000000.bin'))
+    text = (small / 'training/calib/000000.txt').read_text()
+    rows = [row for row in text.splitlines() if row.startswith(('R0_rect', 'Tr_velo_to_cam'))]
+    _rewrite(small / 'training/calib/000000.txt', '\n'.join(rows))
+    create_kitti_infos(small, small / 'asked', progress=False, lidar_only=True)
+    assert 'LiDAR only' not in capsys.readouterr().out
+    shutil.rmtree(small / 'training/image_2')
+    create_kitti_infos(small, small / 'found', progress=False)
+    assert 'notice: there is no folder' in capsys.readouterr().out
+    asked, found = (_load(small / name / 'kitti_infos_train.pkl') for name in ('asked', 'found'))
+    np.testing.assert_equal(asked, found)
+    assert asked[1]['image'] == {'image_idx': 0}
+    assert not asked[1]['annos']['bbox'].any()
+    assert (asked[1]['annos']['difficulty'] >= 0).any()
+    assert len(read_points(small / 'asked/training/velodyne_reduced/000000.bin')) == whole
+
+
+def test_points_that_are_not_finite_are_left_out_and_counted(
+    small: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = small / 'training/velodyne/000001.bin'
+    points = read_points(path)
+    points[::50, 3], points[1, 0] = np.nan, np.inf
+    path.unlink()
+    points.tofile(path)
+    assert _create(small) == 0
+    wrong = -(-len(points) // 50) + 1
+    assert f'notice: {wrong} points of 1 frames of training are not finite' in capsys.readouterr().out
+    assert np.isfinite(read_points(small / 'training/velodyne_reduced/000001.bin')).all()
+    (info,) = _load(small / 'kitti_infos_val.pkl')
+    assert info['point_cloud']['num_dropped'] == wrong
+
+
+def test_clouds_of_five_columns_need_to_be_told(small: Path, capsys: pytest.CaptureFixture) -> None:
+    create_kitti_infos(small, small / 'four', progress=False)
+    for index in range(3):
+        path = small / f'training/velodyne/{index:06d}.bin'
+        points = read_points(path)
+        points = points[: len(points) // 4 * 4]  # 5 columns that could be read as 4
+        path.unlink()
+        np.hstack([points, np.arange(len(points), dtype=np.float32)[:, None] % 64]).tofile(path)
+    assert _create(small) == 1
+    assert 'looks like 5 32-bit floats: say load_dim=5 (--load-dim 5' in capsys.readouterr().err
+    assert not list(small.glob('*.pkl'))
+    assert _create(small, '--load-dim', '5') == 0
+    four, five = (_load(small / name / 'kitti_infos_train.pkl') for name in ('four', '.'))
+    assert five[0]['point_cloud']['num_features'] == 5
+    counts = [[info['annos']['num_points_in_gt'].clip(0).sum() for info in infos] for infos in (four, five)]
+    np.testing.assert_allclose(*counts, atol=3)
+
+
+def test_empty_scans_are_said_and_none_but_empty_ones_refused(
+    small: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for index in range(3):
+        path = small / f'training/velodyne/{index:06d}.bin'
+        path.unlink()
+        path.touch()
+        assert _create(small) == (index == 2)
+        said = capsys.readouterr()
+        if index < 2:
+            assert f'notice: {index + 1} frames of training keep no point, the first is 000000' in said.out
+    assert 'no frame of training has a point' in said.err
+
+
+@pytest.mark.parametrize(
+    ('turn', 'options', 'wanted'),
+    [
+        ('0 1 0 0 0 0 -1 0 -1 0 0 0', (), 'no point of any frame of training lies in its image'),
+        ('0 1 0 0 0 0 -1 0 -1 0 0 0', ('--lidar-only',), 'objects of training has a point in its box'),
+    ],
+)
+def test_a_calibration_that_no_point_fits_is_refused(
+    small: Path, capsys: pytest.CaptureFixture, turn: str, options: tuple[str, ...], wanted: str
+) -> None:
+    for index in range(3):
+        path = small / f'training/calib/{index:06d}.txt'
+        rows = [row for row in path.read_text().splitlines() if not row.startswith('Tr_velo')]
+        _rewrite(path, '\n'.join([*rows, f'Tr_velo_to_cam: {turn}']))
+    assert _create(small, *options) == 1
+    error = capsys.readouterr().err
+    assert wanted in error
+    assert 'Tr_velo_to_cam' in error
+    assert not list(small.glob('*.pkl'))
+
+
+def test_an_empty_list_of_frames_is_refused(small: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ('train', 'val'):
+        (small / f'ImageSets/{name}.txt').write_text('')
+    assert _create(small) == 1
+    assert 'list no frame' in capsys.readouterr().err

@@ -2,14 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     difficulty_of,
     frame_file,
     read_calibration,
     read_image_set,
+    read_image_shape,
     read_labels,
-    read_points,
 )
 
 LABELS = """DontCare -1 -1 -10 0 0 9 50 -1 -1 -1 -1000 -1000 -1000 -10
@@ -57,24 +59,75 @@ def test_difficulty_is_the_easiest_level(height: float, occluded: int, truncated
     assert difficulty_of(labels).tolist() == [wanted]
 
 
-def test_a_broken_label_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='a row holds 3 numbers'):
-        read_labels(_write(tmp_path / '1.txt', 'Car 1 2 3\n'))
-    with pytest.raises(ValueError, match=r'2.txt is no KITTI label file'):
-        read_labels(_write(tmp_path / '2.txt', 'Car one two\n'))
+@pytest.mark.parametrize(
+    ('row', 'wanted'),
+    [
+        ('Car 1 2 3', 'line 2 holds 3 numbers after the name; KITTI labels hold 14'),
+        ('Car' + ' 1' * 13, 'line 2 holds 13 numbers'),
+        ('Car' + ' 1' * 16, 'line 2 holds 16 numbers'),
+        ('Car' + ' one' * 14, 'line 2 is no KITTI label'),
+        ('Car 0 0 nan 10 20 30 60 1.5 1.6 3.9 1 2 30 0.25', 'line 2 holds numbers that are not finite'),
+        ('Car 0 0 0 10 20 30 60 1.5 1.6 3.9 1 inf 30 0.25', 'line 2 holds numbers that are not finite'),
+        ('DontCare 0 0 0 10 20 nan 60 -1 -1 -1 1 1 30 0.25', 'line 2 holds numbers that are not finite'),
+        ('Car 0 0 0 10 20 30 60 -1.5 1.6 3.9 1 2 30 0.25', 'Car is -1.5 m high, 1.6 m wide and 3.9 m long'),
+        ('Van 0 0 0 10 20 30 60 1.5 1.6 0 1 2 30 0.25', 'Van is .* and 0 m long, which cannot be'),
+        ('Van 0 0 0 10 20 30 60 1.5 1e9 3 1 2 30 0.25', r'1e\+09 m wide'),
+        ('Car 0 0 0 30 20 10 60 1.5 1.6 3.9 1 2 30 0.25', 'the image box of Car ends before it begins'),
+    ],
+)
+def test_a_row_that_cannot_be_right_is_named(tmp_path: Path, row: str, wanted: str) -> None:
+    path = _write(tmp_path / '1.txt', f'{LABELS.splitlines()[1]}\n{row}\n')
+    with pytest.raises(UserError, match=f'1.txt, .*{wanted}'):
+        read_labels(path)
 
 
-def test_calibration_is_made_square(tmp_path: Path) -> None:
-    rows = [f'P{i}: ' + ' '.join(str(i + j) for j in range(12)) for i in range(4)]
-    rows += ['R0_rect: ' + ' '.join(map(str, range(9)))]
-    rows += [f'{name}: ' + ' '.join(map(str, range(12))) for name in ('Tr_velo_to_cam', 'Tr_imu_to_velo')]
-    calib = read_calibration(_write(tmp_path / '0.txt', '\n'.join(rows)))
-    np.testing.assert_array_equal(calib['R0_rect'], [[0, 1, 2, 0], [3, 4, 5, 0], [6, 7, 8, 0], [0, 0, 0, 1]])
-    np.testing.assert_array_equal(calib['P2'][2], [10, 11, 12, 13])
-    with pytest.raises(
-        ValueError, match=r'0.txt: row P3 should hold 12 numbers; unpack data_object_calib.zip'
-    ):
-        read_calibration(_write(tmp_path / '0.txt', '\n'.join(rows[:3])))
+def test_without_a_camera_image_boxes_say_nothing(tmp_path: Path) -> None:
+    rows = 'Car 0 0 0 -1 -1 -1 -1 1.5 1.6 3.9 1 2 30 0\nCar 0 2 0 9 9 1 1 1.5 1.6 3.9 1 2 30 0\n'
+    labels = read_labels(_write(tmp_path / '0.txt', rows), camera=False)
+    assert labels['difficulty'].tolist() == [0, 2]
+    assert not labels['bbox'].any()
+
+
+def _calibration(**rows: str) -> str:
+    usual = dict(
+        P2='700 0 600 45 0 700 180 -0.3 0 0 1 0.005',
+        R0_rect='0.8 -0.6 0 0.6 0.8 0 0 0 1',
+        Tr_velo_to_cam='0 -1 0 0.1 0 0 -1 0.2 1 0 0 0.3',
+    )
+    return '\n'.join(f'{name}: {row}' for name, row in (usual | rows).items() if row)
+
+
+def test_calibration_is_made_square_and_needs_no_more_than_is_used(tmp_path: Path) -> None:
+    calib = read_calibration(_write(tmp_path / '0.txt', _calibration()))
+    assert sorted(calib) == ['P2', 'R0_rect', 'Tr_velo_to_cam']
+    np.testing.assert_array_equal(
+        calib['R0_rect'], [[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
+    np.testing.assert_array_equal(calib['P2'][2], [0, 0, 1, 0.005])
+    whole = '0.8 -0.6 0 0 0.6 0.8 0 0 0 0 1 0'
+    for row in (whole, f'{whole} 0 0 0 1'):
+        other = read_calibration(_write(tmp_path / '1.txt', _calibration(R0_rect=row, P0='1 2', P3=whole)))
+        np.testing.assert_array_equal(other['R0_rect'], calib['R0_rect'])
+        assert sorted(set(other) - set(calib)) == ['P3']  # what nothing reads may be broken
+    assert 'P2' not in read_calibration(_write(tmp_path / '2.txt', _calibration(P2='')), camera=False)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'wanted'),
+    [
+        (dict(P2=''), 'row P2 is missing, it should hold 12 numbers; .*data_object_calib.zip'),
+        (dict(P2='1 2 3'), "row P2 holds '1 2 3'"),
+        (dict(R0_rect='a b c d e f g h i'), 'row R0_rect holds'),
+        (dict(P2='nan 0 600 45 0 700 180 -0.3 0 0 1 0.005'), 'row P2 holds numbers that are not finite'),
+        (dict(P2='0 0 600 45 0 700 180 -0.3 0 0 1 0.005'), 'focal lengths that are not positive'),
+        (dict(R0_rect='1 0 0 0 1 0 0 0 0'), 'row R0_rect does not begin with a rotation'),
+        (dict(Tr_velo_to_cam='0 -1 0 0.1 0 0 1 0.2 1 0 0 0.3'), 'row Tr_velo_to_cam does not begin with a'),
+        (dict(Tr_velo_to_cam='0 -1 0 0.1 0 0 -1 1e999 1 0 0 0.3'), 'numbers that are not finite'),
+    ],
+)
+def test_calibration_that_cannot_be_right_is_named(tmp_path: Path, rows: dict[str, str], wanted: str) -> None:
+    with pytest.raises(UserError, match=f'0.txt: .*{wanted}'):
+        read_calibration(_write(tmp_path / '0.txt', _calibration(**rows)))
 
 
 def test_missing_and_broken_files_are_named_with_their_archive(tmp_path: Path) -> None:
@@ -83,9 +136,24 @@ def test_missing_and_broken_files_are_named_with_their_archive(tmp_path: Path) -
     with pytest.raises(FileNotFoundError, match=r'ImageSets/val.txt is missing'):
         read_image_set(tmp_path, 'val')
     (tmp_path / 'ImageSets').mkdir()
-    _write(tmp_path / 'ImageSets' / 'val.txt', '000001\nx2\n')
-    with pytest.raises(ValueError, match="'x2', which is no frame number"):
+    for text, wanted in (
+        ('000001\nx2\n', "'x2', which is no frame number"),
+        ('\u00b2\n', 'which is no frame number'),
+        ('000001\n000002\n1\n', 'lists 1 of its frames more than once, the first is 000001'),
+    ):
+        _write(tmp_path / 'ImageSets' / 'val.txt', text)
+        with pytest.raises(UserError, match=wanted):
+            read_image_set(tmp_path, 'val')
+    (tmp_path / 'ImageSets' / 'val.txt').write_bytes(b'\xf5\xff')
+    with pytest.raises(UserError, match=r'val.txt is not a text file'):
         read_image_set(tmp_path, 'val')
-    (tmp_path / '0.bin').write_bytes(b'0' * 20)
-    with pytest.raises(ValueError, match=r'0.bin does not hold whole points'):
-        read_points(tmp_path / '0.bin')
+    with pytest.raises(UserError, match=r'val.txt is no image'):
+        read_image_shape(tmp_path / 'ImageSets' / 'val.txt')
+
+
+def test_images_may_be_jpegs(tmp_path: Path) -> None:
+    path = tmp_path / 'training/image_2/000007.jpg'
+    path.parent.mkdir(parents=True)
+    Image.new('RGB', (30, 20)).save(path)
+    assert frame_file(tmp_path, 'training', 'image_2', 7) == path
+    assert read_image_shape(path).tolist() == [20, 30]

@@ -22,7 +22,7 @@ def test_channels_last_models_are_turned() -> None:
 
 
 def test_unknown_model_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r'convnext_tny.*nearest:.*convnext_tiny'):
+    with pytest.raises(ValueError, match=r'convnext_tny.*did you mean .*convnext_tiny'):
         TimmBackbone('convnext_tny', out_indices=(3,))
 
 

@@ -6,7 +6,7 @@ class_names = ['Pedestrian', 'Cyclist', 'Car']
 point_cloud_range = [0, -40, -3, 70.4, 40, 1]
 meta_keys = ('sample_idx', 'pts_filename', 'box_type_3d', 'box_mode_3d', 'lidar2img', 'pc_range')
 
-load_points = dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4)
+load_points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=4, use_dim=4)
 object_sample = dict(
     type='ObjectSample',
     db_sampler=dict(
@@ -23,17 +23,18 @@ object_sample = dict(
         points_loader=load_points,
     ),
 )
+object_noise = dict(
+    type='ObjectNoise',
+    num_try=100,
+    translation_std=[1.0, 1.0, 0.5],
+    global_rot_range=[0.0, 0.0],
+    rot_range=[-0.78539816, 0.78539816],
+)
 train_pipeline = [
     load_points,
     dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     object_sample,
-    dict(
-        type='ObjectNoise',
-        num_try=100,
-        translation_std=[1.0, 1.0, 0.5],
-        global_rot_range=[0.0, 0.0],
-        rot_range=[-0.78539816, 0.78539816],
-    ),
+    object_noise,
     dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
     dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
     dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),

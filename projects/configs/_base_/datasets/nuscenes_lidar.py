@@ -8,9 +8,9 @@ class_names = [
 ]  # fmt: skip
 point_cloud_range = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
 
-_load = dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=5, use_dim=5)
+_load = dict(type='LoadPoints', coord_type='LIDAR', load_dim=5, use_dim=5)
 # A sample at the start of a scene has no sweeps yet: its own points stand in, so that densities stay alike.
-_sweeps = dict(type='LoadPointsFromMultiSweeps', sweeps_num=9, pad_empty_sweeps=True, remove_close=True)
+_sweeps = dict(type='LoadSweeps', sweeps_num=9, pad_empty_sweeps=True, remove_close=True)
 _in_range = dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range)
 
 train_pipeline = [

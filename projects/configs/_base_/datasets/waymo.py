@@ -5,7 +5,7 @@ data_root = 'data/waymo/kitti_format/'
 class_names = ['Car', 'Pedestrian', 'Cyclist']
 point_cloud_range = [-75.2, -75.2, -2, 75.2, 75.2, 4]
 
-_load = dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=6, use_dim=5)
+_load = dict(type='LoadPoints', coord_type='LIDAR', load_dim=6, use_dim=5)
 train_pipeline = [
     _load,
     dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),

@@ -39,6 +39,17 @@ def _add_kitti(parser: argparse.ArgumentParser) -> None:
     """Options of ``kitti``."""
     _add_common(parser, 'folder with training/, testing/ and ImageSets/', 'kitti')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: 2)')
+    parser.add_argument(
+        '--lidar-only',
+        action='store_true',
+        help="there are no images: keep whole clouds, not what a camera sees, and do not use labels' image boxes",
+    )
+    parser.add_argument(
+        '--load-dim',
+        type=int,
+        default=4,
+        help='32-bit floats per point in velodyne/: x, y, z, intensity, and more that are left out (default: 4)',
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser, root: str, tag: str) -> None:
@@ -54,7 +65,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.dataset == 'kitti':
-            create_kitti_infos(args.root_path, args.out_dir, args.workers)
+            create_kitti_infos(
+                args.root_path,
+                args.out_dir,
+                args.workers,
+                lidar_only=args.lidar_only,
+                load_dim=args.load_dim,
+            )
         else:
             create_nuscenes_infos(args.root_path, args.version, args.out_dir, args.canbus)
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
 """A folder in KITTI's layout -> info files, point clouds cut to the image, and a database of objects."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -14,16 +14,19 @@ from mmcv.ops import points_in_boxes_cpu
 from mmdet3d.core.bbox import Box3DMode
 from tqdm import tqdm
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_bytes
+from projects.mmdet3d_plugin.common.geometry import transform_points
 from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
+    FOLDERS,
     frame_file,
     read_calibration,
     read_image_set,
     read_image_shape,
     read_labels,
-    read_points,
 )
 from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos
+from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points
 
 SPLITS = {'train': 'training', 'val': 'training', 'trainval': 'training', 'test': 'testing'}
 REDUCED = 'velodyne_reduced'
@@ -32,31 +35,52 @@ Answer = TypeVar('Answer')
 
 
 def create_kitti_infos(
-    root: Path, out_dir: Path | None = None, workers: int = 1, progress: bool = True
+    root: Path,
+    out_dir: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    lidar_only: bool = False,
+    load_dim: int = 4,
 ) -> list[Path]:
     """Write everything that training on a KITTI folder needs, as mmdet3d's ``KittiDataset`` reads it.
 
-    Point clouds cut to the camera's view go to ``training/velodyne_reduced``; objects of the training split, each
-    relative to the bottom centre of its box, to ``kitti_gt_database``. Then come ``kitti_infos_<split>.pkl`` for the
-    splits of ``ImageSets``, and last ``kitti_dbinfos_train.pkl``.
+    Point clouds cut to the camera's view go to ``training/velodyne_reduced``, without points that are not finite;
+    objects of the training split, each relative to the bottom centre of its box, to ``kitti_gt_database``. Then come
+    ``kitti_infos_<split>.pkl`` for the splits of ``ImageSets``, and last ``kitti_dbinfos_train.pkl``.
 
     Args:
         root: folder with ``ImageSets/`` and ``training/``; ``testing/`` only when ``ImageSets/test.txt`` lists frames.
         out_dir: where all this goes, default ``root``.
         workers: processes; the result does not depend on it.
         progress: draw progress bars.
+        lidar_only: there are no images: clouds stay whole, and image boxes do not count. So it is, with a notice,
+            where there is no folder ``training/image_2``.
+        load_dim: numbers per point in ``velodyne``, see :func:`read_points`.
 
     Returns:
         The paths of the info files.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        UserError: a file holds what cannot be right, or all of them together do: no point in any image or box.
     """
     check_layout(root)
     out = out_dir or root
+    if not (lidar_only or (root / 'training/image_2').is_dir()):
+        lidar_only = True
+        print(
+            f'notice: there is no folder {root}/training/image_2: LiDAR only, so point clouds stay whole and image '
+            f"boxes do not count; for KITTI's own protocol unpack {FOLDERS['image_2'][1]}"
+        )
     splits = _read_splits(root)
     runs = _Runs(workers, progress)
     infos: dict[tuple[str, int], Info] = {}
     for part in ('training', 'testing'):
         frames = sorted({i for split, indices in splits.items() if SPLITS[split] == part for i in indices})
-        made = runs.map(partial(frame_info, root, out, part), frames, part)
+        made = runs.map(
+            partial(frame_info, root, out, part, camera=not lidar_only, load_dim=load_dim), frames, part
+        )
+        print_counts(part, made)
         infos.update({(part, i): info for i, info in zip(frames, made, strict=True)})
     train = [infos['training', i] for i in splits['train']]
     objects = runs.map(partial(cut_objects, out), train, 'objects')
@@ -67,8 +91,55 @@ def create_kitti_infos(
     return [*written, _save(_by_class(objects), out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
 
 
+def print_counts(part: str, infos: list[Info]) -> None:
+    """Say what a part holds, and what of it looks wrong.
+
+    Args:
+        part: 'training' or 'testing'.
+        infos: of its frames.
+
+    Raises:
+        UserError: no frame has a point left, or no object has one.
+    """
+    if not infos:
+        return
+    objects, without = Counter(), Counter()
+    for annos in (info['annos'] for info in infos if 'annos' in info):
+        objects.update(annos['name'].tolist())
+        without.update(annos['name'][annos['num_points_in_gt'] == 0].tolist())
+    named = ', '.join(f'{name} {count}' for name, count in objects.most_common())
+    print(f'{part}: {len(infos)} frames' + (f'; objects: {named}' if named else ''))
+    clouds = [info['point_cloud'] for info in infos]
+    empty = [info['image']['image_idx'] for info in infos if not info['point_cloud']['num_points']]
+    if len(empty) == len(infos):
+        if any(cloud['num_outside'] for cloud in clouds):
+            raise UserError(
+                f'no point of any frame of {part} lies in its image: look at Tr_velo_to_cam, R0_rect and P2 in '
+                f'{part}/calib, which take points from the LiDAR to the image (or pass --lidar-only)'
+            )
+        raise UserError(f'no frame of {part} has a point: unpack {FOLDERS["velodyne"][1]} again')
+    if empty:
+        print(f'notice: {len(empty)} frames of {part} keep no point, the first is {empty[0]:06d}')
+    if dropped := sum(cloud['num_dropped'] for cloud in clouds):
+        frames = sum(cloud['num_dropped'] > 0 for cloud in clouds)
+        print(f'notice: {dropped} points of {frames} frames of {part} are not finite and were left out')
+    cared = objects.total() - objects['DontCare']
+    if cared and without.total() == cared:
+        raise UserError(
+            f'none of the {cared} objects of {part} has a point in its box: look at Tr_velo_to_cam and R0_rect in '
+            f'{part}/calib, and at whether {part}/label_2 is in the coordinates of the camera'
+        )
+    if without:
+        print(f'notice: {without.total()} of {cared} objects of {part} have no point in their boxes')
+
+
 def info_file_name(split: str) -> str:
-    """Name of the info file of a split: 'train', 'val', 'trainval' or 'test'."""
+    """Name of the info file of a split: 'train', 'val', 'trainval' or 'test'.
+
+    Example:
+        >>> info_file_name('trainval')
+        'kitti_infos_trainval.pkl'
+    """
     return f'kitti_infos_{split}.pkl'
 
 
@@ -83,7 +154,7 @@ def check_layout(root: Path) -> None:
             )
 
 
-def frame_info(root: Path, out: Path, part: str, index: int) -> Info:
+def frame_info(root: Path, out: Path, part: str, index: int, camera: bool = True, load_dim: int = 4) -> Info:
     """Cut the scan of one frame to its image and describe the frame.
 
     Args:
@@ -91,23 +162,28 @@ def frame_info(root: Path, out: Path, part: str, index: int) -> Info:
         out: folder that gets ``<part>/velodyne_reduced/<index>.bin``.
         part: 'training' or 'testing', which has no labels.
         index: number of the frame.
+        camera: whether there is an image; else the scan is not cut.
+        load_dim: numbers per point of the scan.
     """
-    scan, image, calib = (frame_file(root, part, name, index) for name in ('velodyne', 'image_2', 'calib'))
-    info: Info = dict(
-        image=dict(
-            image_idx=index,
-            image_path=image.relative_to(root).as_posix(),
-            image_shape=read_image_shape(image),
-        ),
-        point_cloud=dict(num_features=4, velodyne_path=scan.relative_to(root).as_posix()),
-        calib=read_calibration(calib),
+    scan, calib = (frame_file(root, part, name, index) for name in ('velodyne', 'calib'))
+    points = read_points(scan, load_dim)[:, :4]
+    finite = points[finite_rows(points)]
+    cloud = dict(num_features=load_dim, velodyne_path=scan.relative_to(root).as_posix())
+    info: Info = dict(image=dict(image_idx=index), point_cloud=cloud, calib=read_calibration(calib, camera))
+    kept = finite
+    if camera:
+        image = frame_file(root, part, 'image_2', index)
+        info['image'] |= dict(
+            image_path=image.relative_to(root).as_posix(), image_shape=read_image_shape(image)
+        )
+        kept = finite[in_image(finite[:, :3], info)]
+    cloud |= dict(
+        num_points=len(kept), num_outside=len(finite) - len(kept), num_dropped=len(points) - len(finite)
     )
-    points = read_points(scan)
-    points = points[in_image(points[:, :3], info)]
-    write_bytes(reduced_path(out, part, index), points.tobytes(), sync=False)
+    write_bytes(reduced_path(out, part, index), kept.tobytes(), sync=False)
     if part == 'training':
-        info['annos'] = read_labels(frame_file(root, part, 'label_2', index))
-        inside = points_in_boxes(points[:, :3], lidar_boxes(info))
+        info['annos'] = read_labels(frame_file(root, part, 'label_2', index), camera)
+        inside = points_in_boxes(kept[:, :3], lidar_boxes(info))
         info['annos']['num_points_in_gt'] = _with_dont_care(inside.sum(0), info).astype(np.int32)
     return info
 
@@ -129,7 +205,7 @@ def in_image(points: np.ndarray, info: Info) -> np.ndarray:
     """
     calib = info['calib']
     lidar2img = calib['P2'] @ calib['R0_rect'] @ calib['Tr_velo_to_cam']
-    u, v, depth = (points @ lidar2img[:3, :3].T + lidar2img[:3, 3]).T
+    u, v, depth = transform_points(points, lidar2img).T
     height, width = info['image']['image_shape']
     return (depth > 0) & (u >= 0) & (u < width * depth) & (v >= 0) & (v < height * depth)
 
@@ -162,7 +238,7 @@ def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def cut_objects(out: Path, info: Info) -> list[Info]:
     """Write the points of every object of a frame, relative to its box, and describe them for ``ObjectSample``."""
     index, annos = info['image']['image_idx'], info['annos']
-    points = read_points(reduced_path(out, 'training', index))
+    points = np.fromfile(reduced_path(out, 'training', index), np.float32).reshape(-1, 4)
     boxes = lidar_boxes(info)
     described = []
     for i, inside in enumerate(points_in_boxes(points[:, :3], boxes).T):
@@ -189,12 +265,18 @@ def _read_splits(root: Path) -> dict[str, list[int]]:
     """Frames of each split; 'trainval' may be left to us, and 'test' may be absent."""
     splits = {split: read_image_set(root, split) for split in ('train', 'val')}
     listed = {path.stem for path in (root / 'ImageSets').glob('*.txt')}
-    trainval = (
+    both = set(splits['train']) & set(splits['val'])
+    if both:
+        print(f'notice: {len(both)} frames are in the training and in the validation split')
+    splits['trainval'] = (
         read_image_set(root, 'trainval')
         if 'trainval' in listed
         else sorted({*splits['train'], *splits['val']})
     )
-    return {**splits, 'trainval': trainval, 'test': read_image_set(root, 'test') if 'test' in listed else []}
+    splits['test'] = read_image_set(root, 'test') if 'test' in listed else []
+    if not any(splits.values()):
+        raise UserError(f'the files of {root}/ImageSets list no frame, one number such as 000008 per line')
+    return splits
 
 
 def _with_dont_care(counts: np.ndarray, info: Info) -> np.ndarray:

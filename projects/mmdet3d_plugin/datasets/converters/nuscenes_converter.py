@@ -12,6 +12,7 @@ from nuscenes.utils.splits import create_splits_scenes
 from pyquaternion import Quaternion
 from tqdm import tqdm
 
+from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_points
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS, Info, info_file_name, save_infos
 
@@ -288,7 +289,7 @@ class NuScenesConverter:
             _forward_axis(np.array([r['rotation'] for r in records], dtype=np.float64)) @ to_lidar[:3, :3].T
         )
         yaw = np.arctan2(heading[:, 1], heading[:, 0])
-        centers = centers @ to_lidar[:3, :3].T + to_lidar[:3, 3]
+        centers = transform_points(centers, to_lidar)
         lidar_points = np.array([r['num_lidar_pts'] for r in records], dtype=np.int64)
         radar_points = np.array([r['num_radar_pts'] for r in records], dtype=np.int64)
         names = [category_to_detection_name(r['category_name']) or r['category_name'] for r in records]
@@ -304,10 +305,7 @@ class NuScenesConverter:
 
 def _matrix(record: Record) -> np.ndarray:
     """(4, 4) transform of a calibrated_sensor or ego_pose record."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Quaternion(record['rotation']).rotation_matrix
-    matrix[:3, 3] = record['translation']
-    return matrix
+    return transform_matrix(record['rotation'], record['translation'])
 
 
 def _forward_axis(quaternions: np.ndarray) -> np.ndarray:

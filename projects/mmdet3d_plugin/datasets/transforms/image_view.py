@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from mmdet.datasets.builder import PIPELINES
 
+from projects.mmdet3d_plugin.common.geometry import lidar_to_image
+
 
 @PIPELINES.register_module()
 class ImageView:
@@ -61,7 +63,7 @@ class ImageView:
         results.setdefault('views', {})[self.name] = dict(
             img=img,
             cam_intrinsic=intrinsics,
-            lidar2img=project_matrices(intrinsics, results['cam2lidar']),
+            lidar2img=lidar_to_image(intrinsics, results['cam2lidar']),
             img_shape=img.shape[-2:],
             valid_shape=(height, width),
         )
@@ -101,10 +103,3 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def project_matrices(intrinsics: np.ndarray, cam2lidar: np.ndarray) -> np.ndarray:
-    """LiDAR-to-pixel matrices (num_cams, 4, 4) of intrinsics (num_cams, 3, 3) and poses (num_cams, 4, 4)."""
-    cam2img = np.tile(np.eye(4), (len(intrinsics), 1, 1))
-    cam2img[:, :3, :3] = intrinsics
-    return cam2img @ np.linalg.inv(cam2lidar)

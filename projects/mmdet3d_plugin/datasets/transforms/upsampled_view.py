@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.datasets.builder import PIPELINES
 
-from projects.mmdet3d_plugin.datasets.transforms.image_view import project_matrices
+from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 
 
 @PIPELINES.register_module()
@@ -49,7 +49,7 @@ class UpsampledView:
         results['views'][self.name] = dict(
             img=img,
             cam_intrinsic=intrinsics,
-            lidar2img=project_matrices(intrinsics, results['cam2lidar']),
+            lidar2img=lidar_to_image(intrinsics, results['cam2lidar']),
             img_shape=img.shape[-2:],
             valid_shape=tuple(math.floor(side * self.factor) for side in main['valid_shape']),
         )

@@ -1,6 +1,5 @@
 """Any timm model that gives feature maps, as an image backbone."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,9 @@ import timm
 from mmcv.runner import BaseModule
 from mmdet.models import BACKBONES
 from torch import Tensor
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.suggest import nearest
 
 
 @BACKBONES.register_module()
@@ -22,7 +24,7 @@ class TimmBackbone(BaseModule):
         options: further arguments of ``timm.create_model``.
 
     Raises:
-        ValueError: for a model that timm does not know, or that cannot give feature maps at these stages.
+        UserError: for a model that timm does not know, or that cannot give feature maps at these stages.
     """
 
     def __init__(
@@ -37,9 +39,8 @@ class TimmBackbone(BaseModule):
         self.model_name, self.pretrained = model_name, pretrained
         self._options = dict(features_only=True, out_indices=tuple(out_indices), **options)
         if not timm.is_model(model_name):
-            near = difflib.get_close_matches(model_name, timm.list_models(), n=3)
-            raise ValueError(
-                f'TimmBackbone: timm has no model {model_name!r}; nearest: {", ".join(near) or "none"}.'
+            raise UserError(
+                f'TimmBackbone: timm has no model {model_name!r}; {nearest(model_name, timm.list_models())}'
             )
         try:
             self.model = timm.create_model(model_name, **self._options)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmcv.cnn import bias_init_with_prob
@@ -43,6 +43,8 @@ class BEVFormerHead(nn.Module):
         embed_std: standard deviation of BEV queries, of object queries and of camera and level embeddings at
             initialisation. BEVFormer has 1; with less, image features stand out sooner, which short schedules need.
     """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {'bbox_coder': NMSFreeCoder, 'assigner': HungarianAssigner}
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Encoder and decoder of BEVFormer, with the embeddings that tie them to cameras, levels and ego motion."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class PerceptionTransformer(nn.Module):
         decoder: arguments of :class:`DetectionDecoder`.
         legacy: names of the quirks that the published weights were trained with, out of ``LEGACY_QUIRKS``.
     """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {'encoder': BEVFormerEncoder, 'decoder': DetectionDecoder}
 
     def __init__(
         self,

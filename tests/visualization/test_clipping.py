@@ -1,59 +1,31 @@
-"""Corners, projection and frustum clipping, against answers worked out by hand."""
+"""Frustum clipping, against answers worked out by hand."""
 
 import numpy as np
 import pytest
 
-from projects.mmdet3d_plugin.visualization.geometry import (
-    EDGES,
-    FOOTPRINT,
-    FRONT_FACE,
-    box_corners,
-    clip_polygon,
-    clip_segments,
-    project,
-)
+from projects.mmdet3d_plugin.common.geometry import transform_points
+from projects.mmdet3d_plugin.visualization.clipping import clip_polygon, clip_segments
 
 WIDTH, HEIGHT = 100, 80
 # a camera at the LiDAR's origin that looks forward (LiDAR y), focal length 50 pixels
 LOOKING_FORWARD = np.array([(50, 50, 0, 0), (0, 40, -50, 0), (0, 1, 0, 0), (0, 0, 0, 1)], dtype=float)
 
 
-def test_corners_of_a_turned_box() -> None:
-    box = np.array([[10, 20, 1, 4, 2, 3, np.pi / 2]])
-    corners = box_corners(box)[0]
-    # heading +y: the front is at y + l / 2 and the left side at x - w / 2
-    np.testing.assert_allclose(corners[0], (9, 22, -0.5), atol=1e-12)
-    np.testing.assert_allclose(corners[6], (11, 18, 2.5), atol=1e-12)
-    np.testing.assert_allclose(corners[FRONT_FACE][:, 1], 22)
-    np.testing.assert_allclose(corners[FOOTPRINT][:, 2], -0.5)
-
-
-def test_edges_have_the_lengths_of_the_box() -> None:
-    corners = box_corners(np.array([[1, 2, 3, 5, 2, 1.5, 0.7]]))[0]
-    lengths = np.linalg.norm(corners[EDGES[:, 0]] - corners[EDGES[:, 1]], axis=1)
-    np.testing.assert_allclose(np.sort(lengths), [1.5] * 4 + [2] * 4 + [5] * 4)
-
-
-def test_projection_of_a_point_straight_ahead() -> None:
-    u_d, v_d, d = project(np.array([0.0, 10, 0]), LOOKING_FORWARD)
-    assert (u_d / d, v_d / d, d) == (50, 40, 10)
-
-
 def test_segment_in_view_is_unchanged() -> None:
-    ends = project(np.array([[(-1, 10, 0), (1, 10, 0)]], dtype=float), LOOKING_FORWARD)
+    ends = transform_points(np.array([[(-1, 10, 0), (1, 10, 0)]], dtype=float), LOOKING_FORWARD)
     pixels, source = clip_segments(ends, WIDTH, HEIGHT)
     np.testing.assert_allclose(pixels, [[(45, 40), (55, 40)]])
     assert source.tolist() == [0]
 
 
 def test_segment_over_the_border_ends_on_it() -> None:
-    ends = project(np.array([[(0, 10, 0), (100, 10, 0)]], dtype=float), LOOKING_FORWARD)
+    ends = transform_points(np.array([[(0, 10, 0), (100, 10, 0)]], dtype=float), LOOKING_FORWARD)
     pixels, _ = clip_segments(ends, WIDTH, HEIGHT)
     np.testing.assert_allclose(pixels, [[(50, 40), (100, 40)]])
 
 
 def test_segment_behind_the_camera_is_dropped_and_not_mirrored() -> None:
-    ends = project(np.array([[(-1, -10, 0), (1, -10, 0)]], dtype=float), LOOKING_FORWARD)
+    ends = transform_points(np.array([[(-1, -10, 0), (1, -10, 0)]], dtype=float), LOOKING_FORWARD)
     pixels, source = clip_segments(ends, WIDTH, HEIGHT)
     assert pixels.shape == (0, 2, 2)
     assert source.shape == (0,)
@@ -61,14 +33,14 @@ def test_segment_behind_the_camera_is_dropped_and_not_mirrored() -> None:
 
 def test_segment_that_passes_the_camera_leaves_at_the_border() -> None:
     # along the left of the camera from far ahead to behind it: leaves over the left border at y = x
-    ends = project(np.array([[(-2, 20, 0), (-2, -20, 0)]], dtype=float), LOOKING_FORWARD)
+    ends = transform_points(np.array([[(-2, 20, 0), (-2, -20, 0)]], dtype=float), LOOKING_FORWARD)
     pixels, _ = clip_segments(ends, WIDTH, HEIGHT)
     np.testing.assert_allclose(pixels, [[(45, 40), (0, 40)]])
 
 
 def test_clipping_agrees_with_dense_sampling() -> None:
     rng = np.random.default_rng(0)
-    ends = project(rng.uniform(-12, 12, (200, 2, 3)), LOOKING_FORWARD)
+    ends = transform_points(rng.uniform(-12, 12, (200, 2, 3)), LOOKING_FORWARD)
     pixels, source = clip_segments(ends, WIDTH, HEIGHT)
     along = np.linspace(0, 1, 2001)[:, None, None]
     dense = ends[:, 0] + along * (ends[:, 1] - ends[:, 0])
@@ -89,11 +61,11 @@ def test_clipping_agrees_with_dense_sampling() -> None:
 
 def test_polygon_is_cut_at_the_corner_of_the_image() -> None:
     square = np.array([(-1, 10, -1), (100, 10, -1), (100, 10, 100), (-1, 10, 100)], dtype=float)
-    pixels = clip_polygon(project(square, LOOKING_FORWARD), WIDTH, HEIGHT)
+    pixels = clip_polygon(transform_points(square, LOOKING_FORWARD), WIDTH, HEIGHT)
     assert sorted(map(tuple, np.round(pixels, 6))) == [(45, 0), (45, 45), (100, 0), (100, 45)]
 
 
 @pytest.mark.parametrize('ahead', [-5.0, 0.0])
 def test_polygon_not_ahead_is_empty(ahead: float) -> None:
     square = np.array([(-1, ahead, -1), (1, ahead, -1), (1, ahead, 1), (-1, ahead, 1)])
-    assert clip_polygon(project(square, LOOKING_FORWARD), WIDTH, HEIGHT).shape == (0, 2)
+    assert clip_polygon(transform_points(square, LOOKING_FORWARD), WIDTH, HEIGHT).shape == (0, 2)

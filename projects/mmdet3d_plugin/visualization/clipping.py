@@ -1,4 +1,4 @@
-"""From a box to line segments inside an image: corners, projection, frustum clipping.
+"""Segments and polygons, cut to what a camera sees.
 
 Clipping happens in homogeneous image coordinates ``(u * d, v * d, d)`` against the five planes of the
 camera's frustum, before the division by depth. So a box that reaches behind the camera or over the
@@ -7,42 +7,7 @@ image border is cut exactly where it leaves the view, instead of being dropped o
 
 import numpy as np
 
-NEAR = 0.1
-EDGES = np.array(
-    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
-)
-FRONT_FACE = np.array([0, 1, 5, 4])
-FOOTPRINT = np.array([0, 1, 2, 3])
-
-
-def box_corners(boxes: np.ndarray) -> np.ndarray:
-    """Corners of boxes: bottom then top, each front-left, front-right, rear-right, rear-left.
-
-    Args:
-        boxes: (n, 7+) ``x, y, z, l, w, h, yaw`` with the gravity centre, metres and radians.
-
-    Returns:
-        (n, 8, 3) in the frame of the boxes, metres.
-    """
-    forward = np.array([1, 1, -1, -1, 1, 1, -1, -1]) / 2
-    left = np.array([1, -1, -1, 1, 1, -1, -1, 1]) / 2
-    up = np.array([-1, -1, -1, -1, 1, 1, 1, 1]) / 2
-    x, y, z = (boxes[:, 3 + axis, None] * unit for axis, unit in enumerate((forward, left, up)))
-    cos, sin = np.cos(boxes[:, 6, None]), np.sin(boxes[:, 6, None])
-    return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + boxes[:, None, :3]
-
-
-def project(points: np.ndarray, lidar2img: np.ndarray) -> np.ndarray:
-    """Homogeneous image coordinates of points, not yet divided by depth.
-
-    Args:
-        points: (..., 3) in the LiDAR frame, metres.
-        lidar2img: (4, 4) or (3, 4) projection.
-
-    Returns:
-        (..., 3) as ``(u * d, v * d, d)`` with ``u, v`` in pixels and ``d`` in metres.
-    """
-    return points @ lidar2img[:3, :3].T + lidar2img[:3, 3]
+from projects.mmdet3d_plugin.common.geometry import NEAR
 
 
 def _frustum(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +20,7 @@ def clip_segments(segments: np.ndarray, width: int, height: int) -> tuple[np.nda
     """Cut segments to a camera's view.
 
     Args:
-        segments: (n, 2, 3) end points from :func:`project`.
+        segments: (n, 2, 3) end points from :func:`~projects.mmdet3d_plugin.common.geometry.transform_points`.
         width, height: image size in pixels.
 
     Returns:
@@ -77,11 +42,15 @@ def clip_polygon(polygon: np.ndarray, width: int, height: int) -> np.ndarray:
     """Cut a convex polygon to a camera's view.
 
     Args:
-        polygon: (k, 3) corners from :func:`project`, in order.
+        polygon: (k, 3) corners from :func:`~projects.mmdet3d_plugin.common.geometry.transform_points`, in order.
         width, height: image size in pixels.
 
     Returns:
         (m, 2) pixels; empty when nothing is in view.
+
+    Example:
+        >>> clip_polygon(np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1]]), 1, 1).shape
+        (3, 2)
     """
     for plane, offset in zip(*_frustum(width, height), strict=True):
         polygon = _cut(polygon, polygon @ plane + offset)

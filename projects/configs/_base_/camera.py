@@ -1,0 +1,63 @@
+"""Parts that configs of camera detectors compose: mmcv merges dictionaries but cannot edit one element of a list.
+
+Configs import this module; the values end up in them as if they were written there.
+"""
+
+CLASSES = [
+    'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
+    'traffic_cone',
+]  # fmt: skip
+RANGE = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+
+
+def caffe_view(**size: object) -> dict:
+    """BGR with the mean subtracted, as caffe-style backbones expect it; ``size`` goes to ImageView."""
+    return dict(type='ImageView', mean=[103.530, 116.280, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False, **size)
+
+
+def torchvision_view(**size: object) -> dict:
+    """RGB normalised as torchvision's backbones expect it; ``size`` goes to ImageView."""
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    return dict(type='ImageView', mean=mean, std=std, to_rgb=True, **size)
+
+
+def pipelines(view: dict, distort: bool = True) -> tuple[list[dict], list[dict]]:
+    """The pipelines of training and testing around one view of the images.
+
+    Args:
+        view: an ImageView.
+        distort: change colours in training.
+    """
+    load, format_frame = dict(type='LoadMultiViewImages'), dict(type='FormatFrame')
+    train = [
+        load,
+        *([dict(type='PhotoMetricDistortionMultiView')] if distort else []),
+        dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
+        dict(type='ObjectRangeFilter', point_cloud_range=RANGE),
+        dict(type='ObjectNameFilter', classes=CLASSES),
+        view,
+        format_frame,
+    ]
+    return train, [load, view, format_frame]
+
+
+def data(train_pipeline: list[dict], test_pipeline: list[dict], **train: object) -> dict:
+    """The ``data`` of a config that has pipelines of its own; ``train`` are further settings of its training set."""
+    test = dict(pipeline=test_pipeline)
+    return dict(train=dict(pipeline=train_pipeline, **train), val=test, test=test)
+
+
+def torchvision_resnet(depth: int, out_indices: tuple[int, ...]) -> dict:
+    """A ResNet with torchvision's weights, in place of the base's backbone."""
+    return dict(
+        _delete_=True,
+        type='ResNet',
+        depth=depth,
+        num_stages=4,
+        out_indices=out_indices,
+        frozen_stages=1,
+        norm_cfg=dict(type='BN', requires_grad=False),
+        norm_eval=True,
+        style='pytorch',
+        init_cfg=dict(type='Pretrained', checkpoint=f'torchvision://resnet{depth}'),
+    )

@@ -1,0 +1,147 @@
+"""What a config may name: types in the registries of mmcv, mmdet, mmdet3d and ours, and arguments of constructors."""
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mmcv.utils import Registry
+from torch import nn
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.suggest import nearest
+
+FRAMEWORKS = ('mmcv', 'mmdet', 'mmdet3d', 'mmseg', 'projects', 'tests')
+FAMILIES = {
+    'dataset': ('dataset',),
+    'transform': ('pipeline',),
+    'object sampler': ('Object sampler',),
+    'hook': ('hook',),
+    'optimizer': ('optimizer',),
+    'optimizer constructor': ('optimizer builder',),
+    'runner': ('runner',),
+    'part of a recipe': (
+        'connector', 'distillation loss', 'distillation head', 'region', 'target transform', 'teacher', 'initializer',
+    ),
+}  # fmt: skip
+"""What a part of a config names -> names of the registries that hold it; models may come from any other registry."""
+_NOT_MODELS = ('runner builder', 'module wrapper', 'host adapter', 'config check')
+_OF_BUILDERS = {
+    'norm layer': {'requires_grad'},
+    'conv layer': {'fallback_on_stride'},
+    'hook': {'priority'},
+    'optimizer': {'constructor', 'paramwise_cfg'},
+    'plugin layer': {'cfg', 'position', 'stages'},
+}
+"""Arguments that mmcv's builders take out of a config before the constructor sees it."""
+
+Kind = type | Callable
+
+
+def find_kinds(name: str, family: str) -> list[tuple[Kind, str]]:
+    """All classes and functions of a name, each with the name of its registry.
+
+    Args:
+        name: as in ``type``; ``'mmdet.ResNet'`` finds ``ResNet``.
+        family: a key of ``FAMILIES``, or 'model'.
+    """
+    short = name.rpartition('.')[2]
+    return [(r.module_dict[short], r.name) for r in _registries(family) if short in r.module_dict]
+
+
+def require_type(node: dict[str, Any], place: str, family: str) -> list[tuple[Kind, str]]:
+    """The classes that a part of a config may mean; none for a ``type`` that is a class itself.
+
+    Raises:
+        UserError: there is no such type, or the part does not name one.
+    """
+    name = node.get('type')
+    if name is None:
+        raise UserError(f"{place} has no 'type': it must name a {family}")
+    if not isinstance(name, str):
+        if inspect.isclass(name) or inspect.isfunction(name):
+            return []
+        raise UserError(f'{place}.type is {name!r}: it must be the name of a {family}')
+    kinds = find_kinds(name, family)
+    if not kinds:
+        known = {key for r in _registries(family) if r.scope != 'mmseg' for key in r.module_dict}
+        raise UserError(f'{place}.type: there is no {family} {name!r}; {nearest(name, known)}')
+    return kinds
+
+
+def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
+    """Check type and argument names of one part of a config.
+
+    Raises:
+        UserError: an unknown type, or an argument that its constructor does not take.
+    """
+    kinds = require_type(node, place, family)
+    accepted = [_accepted(kind, registry) for kind, registry in kinds]
+    if not accepted or None in accepted:
+        return
+    for key in node:
+        if key != 'type' and not any(key in names for names in accepted):
+            known = set().union(*accepted)
+            raise UserError(f'{place}: {node["type"]} takes no {key!r}; {nearest(key, known)}')
+
+
+def _accepted(kind: Kind, registry: str) -> frozenset[str] | None:
+    """Argument names of a constructor and its builder, None for any."""
+    own = accepted_arguments(kind)
+    return None if own is None else own | _OF_BUILDERS.get(registry, set())
+
+
+@functools.cache
+def accepted_arguments(kind: Kind) -> frozenset[str] | None:
+    """Names of the arguments that a class or function takes, those that it passes to its base class included.
+
+    Returns:
+        The names; None when ``**kwargs`` go somewhere else, so that any name may be right.
+    """
+    if not inspect.isclass(kind):
+        parameters = inspect.signature(kind).parameters.values()
+        any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        return None if any_name else frozenset(p.name for p in parameters)
+    names: set[str] = set()
+    for owner in kind.__mro__:
+        if owner in (nn.Module, object):
+            break
+        if '__init__' not in vars(owner):
+            continue
+        try:
+            parameters = list(inspect.signature(owner.__init__).parameters.values())[1:]
+        except (ValueError, TypeError):  # written in C
+            return None
+        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        if rest is None:
+            break
+        if not _passed_to_base(owner, rest):
+            return None
+    return frozenset(names)
+
+
+def _passed_to_base(owner: type, rest: str) -> bool:
+    """Whether a constructor hands its ``**kwargs`` to the constructor of its base class and nowhere else."""
+    try:
+        source = inspect.getsource(owner.__init__)
+    except (OSError, TypeError):
+        return False
+    uses = re.findall(rf'\b{rest}\b', source.split(':', 1)[1] if ':' in source else source)
+    to_base = re.search(rf'\.__init__\((?:[^()]|\([^()]*\))*\*\*{rest}\b', source)
+    return to_base is not None and len(uses) <= 2  # once in the signature, once here
+
+
+@functools.cache
+def _registries(family: str) -> tuple[Registry, ...]:
+    """The registries of a family that any loaded module of the frameworks or ours holds."""
+    found: dict[int, Registry] = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition('.')[0] in FRAMEWORKS and module is not None:
+            found.update({id(r): r for r in vars(module).values() if isinstance(r, Registry)})
+    if family in FAMILIES:
+        return tuple(r for r in found.values() if r.name in FAMILIES[family])
+    others = {name for names in FAMILIES.values() for name in names}.union(_NOT_MODELS) - {'initializer'}
+    return tuple(r for r in found.values() if r.name not in others)

@@ -1,0 +1,145 @@
+"""Look a whole config over before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
+
+from typing import Any
+
+from mmcv import Config
+
+from projects.mmdet3d_plugin.common.config_check import check_parts
+from projects.mmdet3d_plugin.common.config_numbers import check_numbers
+from projects.mmdet3d_plugin.common.config_types import accepted_arguments, find_kinds, require_arguments
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.suggest import close_names, nearest
+from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, SaveHook
+
+SECTIONS = (
+    'model', 'data', 'optimizer', 'optimizer_config', 'lr_config', 'momentum_config', 'runner', 'checkpoint_config',
+    'evaluation', 'log_config', 'custom_hooks', 'distiller',
+)  # fmt: skip
+SETTINGS = (
+    *SECTIONS, 'seed', 'load_from', 'work_dir', 'amp', 'find_unused_parameters', 'cudnn_benchmark', 'total_epochs',
+    'custom_imports', 'data_root', 'class_names',
+)  # fmt: skip
+_OF_UPSTREAM = {
+    'type',
+    'metric',
+    'pipeline',
+    'by_epoch',
+}  # what upstream's configs say beside our hooks' arguments
+_LOADERS = (
+    'samples_per_gpu',
+    'workers_per_gpu',
+    'train',
+    'val',
+    'test',
+    'shuffler_sampler',
+    'nonshuffler_sampler',
+)
+
+
+def check_test_config(cfg: Config) -> None:
+    """Check what building the model and the data needs.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    check_parts(cfg)
+
+
+def check_train_config(cfg: Config) -> None:
+    """Check everything that a training reads.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    _check_sections(cfg)
+    check_parts(cfg)
+    check_numbers(cfg)
+    for key in cfg.data:
+        if key not in _LOADERS:
+            raise UserError(f'data has no {key!r}; {nearest(key, _LOADERS)}')
+    _check_optimizer(cfg.get('optimizer'))
+    _check_policy(cfg.get('lr_config'), 'lr_config', 'LrUpdaterHook')
+    _check_policy(cfg.get('momentum_config'), 'momentum_config', 'MomentumUpdaterHook')
+    _check_hook_settings(cfg.get('optimizer_config'), 'optimizer_config', OptimizeHook, {'type'})
+    _check_hook_settings(cfg.get('checkpoint_config'), 'checkpoint_config', SaveHook, {'type'})
+    _check_hook_settings(cfg.get('evaluation'), 'evaluation', EvaluateHook, _OF_UPSTREAM)
+    _check_hooks((cfg.get('log_config') or {}).get('hooks'), 'log_config.hooks')
+    _check_hooks(cfg.get('custom_hooks'), 'custom_hooks')
+    _check_runner(cfg)
+
+
+def _check_sections(cfg: Config) -> None:
+    """Sections are dicts, and none that is needed is there under a misspelt name only."""
+    for name in SECTIONS:
+        value = cfg.get(name)
+        wanted = (list, tuple) if name == 'custom_hooks' else dict
+        if value is not None and not isinstance(value, wanted):
+            kind = 'list' if name == 'custom_hooks' else 'dict'
+            raise UserError(f'{name} is {value!r}: it must be a {kind}')
+    for name in ('model', 'data', 'optimizer'):
+        if cfg.get(name) is None:
+            meant = close_names(name, [key for key in cfg if key not in SETTINGS], cutoff=0.75)
+            hint = f'; did you misspell it as {meant[0]!r}?' if meant else ''
+            raise UserError(f'the config has no "{name}"{hint}')
+
+
+def _check_optimizer(optimizer: dict[str, Any]) -> None:
+    """Type and arguments; the parameters are given by the run."""
+    require_arguments(optimizer, 'optimizer', 'optimizer')
+    if optimizer.get('constructor') is not None:
+        constructor = optimizer['constructor']
+        if not find_kinds(constructor, 'optimizer constructor'):
+            raise UserError(f'optimizer.constructor: there is no {constructor!r}')
+
+
+def _check_policy(settings: dict[str, Any] | None, place: str, suffix: str) -> None:
+    """mmcv finds the hook of a policy by a name that it makes of it."""
+    if settings is None or 'policy' not in settings:
+        if settings:
+            raise UserError(f"{place} has no 'policy', such as policy='step'")
+        return
+    policy = str(settings['policy'])
+    name = (policy.title() if policy == policy.lower() else policy) + suffix
+    if not find_kinds(name, 'hook'):
+        known = [
+            kind.removesuffix(suffix) for kind in _hook_names() if kind.endswith(suffix) and kind != suffix
+        ]
+        raise UserError(f'{place}.policy: there is no {policy!r}; {nearest(policy, known)}')
+    arguments = {key: value for key, value in settings.items() if key != 'policy'}
+    require_arguments({'type': name, **arguments}, place, 'hook')
+
+
+def _hook_names() -> list[str]:
+    """Names of all hooks."""
+    from mmcv.runner import HOOKS
+
+    return list(HOOKS.module_dict)
+
+
+def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: type, more: set[str]) -> None:
+    """Arguments of a hook of ours whose type a config need not name."""
+    accepted = accepted_arguments(hook)
+    for key in settings or ():
+        if accepted is not None and key not in accepted | more:
+            raise UserError(f'{place} takes no {key!r}; {nearest(key, accepted)}')
+
+
+def _check_hooks(hooks: Any, place: str) -> None:
+    """Type and arguments of every hook of a list."""
+    if hooks is not None and not isinstance(hooks, (list, tuple)):
+        raise UserError(f'{place} is {hooks!r}: it must be a list of hooks')
+    for index, hook in enumerate(hooks or ()):
+        if isinstance(hook, dict):
+            require_arguments(hook, f'{place}[{index}]', 'hook')
+
+
+def _check_runner(cfg: Config) -> None:
+    """Training is counted in epochs, by our runner whatever name upstream's configs give to it."""
+    runner = cfg.get('runner') or {}
+    if runner.get('type', 'EpochBasedRunner') not in ('EpochBasedRunner', 'TrainRunner'):
+        raise UserError(
+            f'runner.type is {runner["type"]!r}: training is counted in epochs, leave it out or say EpochBasedRunner'
+        )
+    for key in runner:
+        if key not in ('type', 'max_epochs', 'max_iters'):
+            raise UserError(f'runner takes no {key!r}; {nearest(key, ("type", "max_epochs"))}')

@@ -1,0 +1,220 @@
+"""Which numbers of a LiDAR detector's config must agree: classes, anchors, ranges, grids and channels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from projects.mmdet3d_plugin.common.config_check import (
+    CONFIG_CHECKS,
+    class_names,
+    data_ranges,
+    datasets_of,
+    number_of_classes,
+    require_equal,
+    transforms_of,
+)
+from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.errors import UserError
+
+At = Callable[[str], tuple[str, Any]]
+_RANGED = ('PointsRangeFilter', 'ObjectRangeFilter')
+TOLERANCE = 1e-6  # metres
+_VELOCITY = 2  # numbers of a box code beside the seven of its shape and place
+
+
+@CONFIG_CHECKS.register_module(name='VoxelNet')
+def check_voxel_net(cfg: dict[str, Any]) -> None:
+    """VoxelNet (SECOND, PointPillars): anchors for every class, one grid, channels that pass on."""
+    at = _reader(cfg, 'model.')
+    _check_anchor_head(cfg, at, 'bbox_head', 'train_cfg')
+    _check_grid(cfg, at)
+    _check_channels(cfg, at, 'bbox_head')
+
+
+@CONFIG_CHECKS.register_module(name='MVXTwoStageDetector')
+def check_mvx(cfg: dict[str, Any]) -> None:
+    """mmdet3d's detectors of several modalities, their LiDAR branch."""
+    at = _reader(cfg, 'model.pts_')
+    _check_anchor_head(cfg, at, 'bbox_head', None)
+    _check_grid(cfg, at)
+    _check_channels(cfg, at, 'bbox_head')
+
+
+@CONFIG_CHECKS.register_module(name='CenterPoint')
+def check_center_point(cfg: dict[str, Any]) -> None:
+    """CenterPoint: tasks that together are the classes, and one grid in head, coder, training and testing."""
+    at = _reader(cfg, 'model.pts_')
+    _check_tasks(cfg, at)
+    _check_grid(cfg, at)
+    _check_channels(cfg, at, 'bbox_head')
+    _check_cells(cfg, at)
+
+
+@CONFIG_CHECKS.register_module(name='PointRCNN')
+def check_point_rcnn(cfg: dict[str, Any]) -> None:
+    """PointRCNN: first stage, mean sizes and assigners, each for every class."""
+    at = _reader(cfg, 'model.')
+    classes = number_of_classes(cfg)
+    sizes, assigners = at('rpn_head.bbox_coder.mean_size'), at('train_cfg.rcnn.assigner')
+    require_equal('number of classes', classes, at('rpn_head.num_classes'), _count(sizes), _count(assigners))
+
+
+def _reader(cfg: dict[str, Any], prefix: str) -> At:
+    """Function: path below a prefix -> (whole path, value)."""
+    return lambda path: (f'{prefix}{path}', value_at(cfg, f'{prefix}{path}'))
+
+
+def _count(place: tuple[str, Any]) -> tuple[str, Any]:
+    """The length of a list, with words for it."""
+    path, value = place
+    return f'the number of {path}', len(value) if isinstance(value, (list, tuple)) else None
+
+
+def _check_anchor_head(cfg: dict[str, Any], at: At, head: str, train_cfg: str | None) -> None:
+    """Classes, anchors and assigners count alike; anchors lie where the points are."""
+    require_equal('number of classes', at(f'{head}.num_classes'), number_of_classes(cfg))
+    sizes, ranges = at(f'{head}.anchor_generator.sizes'), at(f'{head}.anchor_generator.ranges')
+    assigners = ('', None) if train_cfg is None else at(f'{train_cfg}.assigner')
+    if isinstance(assigners[1], (list, tuple)):  # one for each class, so anchors are of classes too
+        require_equal('number of classes', at(f'{head}.num_classes'), _count(sizes), _count(assigners))
+    if ranges[1] is not None and len(ranges[1]) != 1:
+        require_equal('number of anchors', _count(sizes), _count(ranges))
+    extent = at('voxel_layer.point_cloud_range')
+    for index, bounds in enumerate(ranges[1] or ()):
+        if extent[1] is not None and len(bounds) == 6:
+            where = f'x and y of {ranges[0]}[{index}]'
+            require_equal('range', (f'x and y of {extent[0]}', _flat(extent[1])), (where, _flat(bounds)))
+
+
+def _flat(bounds: Any) -> list[float]:
+    """x0, y0, x1, y1 of a range."""
+    return [bounds[0], bounds[1], bounds[3], bounds[4]]
+
+
+def _check_grid(cfg: dict[str, Any], at: At) -> None:
+    """Voxel layer, encoder, data and transforms see one range; the canvas has as many cells as voxels fit into it."""
+    extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
+    if extent[1] is None or size[1] is None:
+        return
+    if len(size[1]) != 3:
+        raise UserError(f'{size[0]} is {size[1]}: it must be three numbers, metres along x, y and z')
+    require_equal('range', extent, at('voxel_encoder.point_cloud_range'), *data_ranges(cfg))
+    _check_filters(cfg, *extent)
+    require_equal('voxel size', size, at('voxel_encoder.voxel_size'))
+    cells = (np.array(extent[1][3:]) - extent[1][:3]) / size[1]
+    x, y, z = (round(count) for count in cells)
+    shown = ('the range over the voxel size', [y, x])
+    require_equal('cells (y, x)', shown, at('middle_encoder.output_shape'))
+    where, sparse = at('middle_encoder.sparse_shape')
+    if sparse is not None:
+        require_equal(
+            'cells (z + 1, y, x)', ('the range over the voxel size', [z + 1, y, x]), (where, sparse)
+        )
+
+
+def _check_filters(cfg: dict[str, Any], where: str, extent: list[float]) -> None:
+    """Transforms may keep points and boxes beyond the voxels, but not cut those within."""
+    for place, dataset in datasets_of(cfg):
+        for step, transform in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
+            kept = transform.get('point_cloud_range')
+            if transform.get('type') in _RANGED and kept is not None and not _contains(kept, extent):
+                raise UserError(
+                    f'{step}.point_cloud_range is {list(kept)}: it cuts away a part of {where}, {list(extent)}'
+                )
+
+
+def _contains(outer: Any, inner: Any) -> bool:
+    """Whether a range lies within another one."""
+    outer, inner = np.array(outer, dtype=float), np.array(inner, dtype=float)
+    return bool((outer[:3] <= inner[:3] + TOLERANCE).all() and (outer[3:] >= inner[3:] - TOLERANCE).all())
+
+
+def _check_channels(cfg: dict[str, Any], at: At, head: str) -> None:
+    """What one part gives, the next one takes."""
+    features = at('voxel_encoder.in_channels')
+    if at('voxel_encoder.type')[1] == 'HardSimpleVFE':
+        features = at('voxel_encoder.num_features')
+        require_equal('numbers per point', (features[0], features[1] or 4), at('middle_encoder.in_channels'))
+    require_equal('numbers per point', features, *_point_numbers(cfg))
+    widths = at('voxel_encoder.feat_channels')
+    last = (f'the last of {widths[0]}', widths[1][-1] if isinstance(widths[1], (list, tuple)) else None)
+    require_equal('channels', last, at('middle_encoder.in_channels'))
+    if at('middle_encoder.type')[1] == 'PointPillarsScatter':
+        require_equal('channels', at('middle_encoder.in_channels'), at('backbone.in_channels'))
+    for key in ('layer_nums', 'layer_strides'):
+        require_equal('stages', _count(at('backbone.out_channels')), _count(at(f'backbone.{key}')))
+    require_equal('channels', at('backbone.out_channels'), at('neck.in_channels'))
+    given = at('neck.out_channels')
+    if isinstance(given[1], (list, tuple)):
+        require_equal(
+            'levels', _count(given), _count(at('neck.upsample_strides')), _count(at('neck.in_channels'))
+        )
+        given = f'the sum of {given[0]}', sum(given[1])
+    require_equal('channels', given, at(f'{head}.in_channels'))
+
+
+def _point_numbers(cfg: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """(place, numbers per point) of what loads the points last, for every dataset."""
+    found = []
+    for place, dataset in datasets_of(cfg):
+        for where, transform in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
+            used = transform.get('use_dim')
+            if used is not None and 'load_dim' in transform:
+                found.append((f'{where}.use_dim', len(used) if isinstance(used, (list, tuple)) else used))
+    return found
+
+
+def _check_tasks(cfg: dict[str, Any], at: At) -> None:
+    """The classes of the tasks, one after the other, are those of the data: labels count through them."""
+    where, tasks = at('bbox_head.tasks')
+    names = []
+    for index, task in enumerate(tasks or ()):
+        listed = task.get('class_names')
+        if listed is None:
+            raise UserError(f'{where}[{index}] has no class_names')
+        require_equal(
+            'number of classes',
+            (f'{where}[{index}].num_class', task.get('num_class')),
+            (f'the number of {where}[{index}].class_names', len(listed)),
+        )
+        names += list(listed)
+    found = class_names(cfg)
+    if tasks is not None and found is not None:
+        require_equal('classes', found, (f'class_names of {where}', names))
+
+
+def _check_cells(cfg: dict[str, Any], at: At) -> None:
+    """Voxel size, range and cells of the heatmap are the same in voxel layer, coder, training and testing."""
+    extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
+    train, test = _reader(cfg, 'model.train_cfg.pts.'), _reader(cfg, 'model.test_cfg.pts.')
+    coder = _reader(cfg, 'model.pts_bbox_head.bbox_coder.')
+    require_equal('range', extent, train('point_cloud_range'))
+    for place, value in (coder('pc_range'), test('pc_range')):
+        if value is not None and extent[1] is not None:
+            require_equal('range', (f'x and y of {extent[0]}', extent[1][:2]), (place, value[:2]))
+    for place, value in (coder('voxel_size'), train('voxel_size'), test('voxel_size')):
+        if value is not None and size[1] is not None:
+            require_equal('voxel size', (size[0], size[1][: len(value)]), (place, value))
+    stride = _heatmap_stride(at)
+    require_equal(
+        'out_size_factor', stride, coder('out_size_factor'), train('out_size_factor'), test('out_size_factor')
+    )
+    if extent[1] is not None and size[1] is not None and train('grid_size')[1] is not None:
+        cells = [round((extent[1][i + 3] - extent[1][i]) / size[1][i]) for i in range(3)]
+        require_equal('cells', ('the range over the voxel size', cells), train('grid_size'))
+    heads = at('bbox_head.common_heads')[1]
+    if heads is not None:
+        numbers = sum(head[0] for head in heads.values())
+        codes = train('code_weights')
+        require_equal('numbers of a box', ('model.pts_bbox_head.common_heads', numbers), _count(codes))
+        boxes = 7 + (_VELOCITY if 'vel' in heads else 0)
+        require_equal('numbers of a box', ('model.pts_bbox_head.common_heads', boxes), coder('code_size'))
+
+
+def _heatmap_stride(at: At) -> tuple[str, int | None]:
+    """Voxels per cell of the heatmap where a canvas of pillars goes through strides only; None for others."""
+    strides, ups = at('backbone.layer_strides')[1], at('neck.upsample_strides')[1]
+    if at('middle_encoder.type')[1] != 'PointPillarsScatter' or not strides or not ups:
+        return '', None
+    return 'strides of backbone and neck', round(strides[0] / ups[0])
