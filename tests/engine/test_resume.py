@@ -365,9 +365,12 @@ def test_a_score_that_is_no_number_is_said(
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'evaluation': dict(interval=0)}, r'evaluation\.interval must be at least 1, not 0'),
-        ({'evaluation': dict(interval=1.5)}, r'evaluation\.interval must be at least 1, not 1\.5'),
-        ({'evaluation': dict(save_best='ND')}, r'save_best=ND is not a metric; did you mean NDS\?'),
+        (
+            {'evaluation': dict(interval=0)},
+            r'evaluation\.interval is 0: it must be a whole number of at least 1',
+        ),
+        ({'evaluation': dict(interval=1.5)}, r'evaluation\.interval is 1\.5: it must be a whole'),
+        ({'evaluation': dict(save_best='ND')}, r"save_best=ND is not a metric; did you mean 'NDS'\?"),
         (
             {'evaluation': dict(save_best='frames')},
             r"say which values are better, evaluation\.rule='greater' or 'less'",
@@ -375,16 +378,16 @@ def test_a_score_that_is_no_number_is_said(
         ({'evaluation': dict(save_best='NDS', rule='more')}, "rule must be 'greater' or 'less', not 'more'"),
         (
             {'checkpoint_config': dict(interval=0)},
-            r'checkpoint_config\.interval must be at least 1, or -1, not 0',
+            r'checkpoint_config\.interval is 0: it must be',
         ),
-        ({'checkpoint_config': dict(max_keep_ckpts=0)}, 'max_keep_ckpts must be at least 1'),
-        ({'optimizer_config.cumulative_iters': 0}, 'cumulative_iters must be at least 1'),
+        ({'checkpoint_config': dict(max_keep_ckpts=0)}, 'max_keep_ckpts is 0: it must be a whole number'),
+        ({'optimizer_config.cumulative_iters': 0}, 'cumulative_iters is 0: it must be'),
     ],
 )
 def test_settings_are_checked_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr(ToyDataset, 'metric_names', ['NDS', 'mAP', 'frames'], raising=False)
+    monkeypatch.setattr(ToyDataset, 'metric_names', lambda _: ['NDS', 'mAP', 'frames'], raising=False)
     monkeypatch.setattr(TrainRunner, 'run', lambda *_: pytest.fail('it began'))
     with pytest.raises(UserError, match=words):
         run(tmp_path, 1, **changes)

@@ -19,6 +19,7 @@ from pyquaternion import Quaternion
 from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.common.geometry import transform_matrix
+from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS, Info, find_info_file, load_infos
 from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, format_results
 
@@ -182,6 +183,10 @@ class NuScenesTemporalDataset(Dataset):
         path = self.format_results(results, out_dir)
         version, split = self._version_and_split()
         return evaluate_nuscenes(path, self.data_root, version, split, out_dir)
+
+    def metric_names(self) -> list[str]:
+        """Names of what :meth:`evaluate` gives; ``evaluation.save_best`` is one of them."""
+        return [*POINTS, *ERRORS, *(f'AP/{name}' for name in self.CLASSES)]
 
     def _version_and_split(self) -> tuple[str, str]:
         """From the metadata; official BEVFormer files do not name their split, but their file name does."""
