@@ -125,6 +125,7 @@ def test_the_truth_scores_one_where_there_is_enough_of_it(everything: KittiFrame
 
 def test_between_epochs_the_headlines_are_given(everything: KittiFrames) -> None:
     metrics = everything.evaluate(_truth(everything))
+    assert list(metrics) == everything.metric_names()
     assert 'mAP_3d_R40_moderate' in metrics
     assert len(metrics) == 12 + 3
     assert not [key for key in metrics if 'R11' in key or 'loose' in key]

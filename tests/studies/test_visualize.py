@@ -64,10 +64,10 @@ def test_lidar_detector_is_drawn_from_above_only(
     torch.save({'state_dict': build_model(load_config(PILLARS).model).state_dict(), 'meta': {}}, weights)
     command = [PILLARS, str(weights), '--data-root', str(synthetic_kitti), '--out', str(tmp_path / 'out')]
     main([*command, '--samples', '1'])
-    (path,) = (tmp_path / 'out').iterdir()
-    assert path.stem.endswith('_bev')
-    assert cv2.imread(str(path)).std() > 5
-    assert '1 pictures' in capsys.readouterr().out
+    paths = sorted((tmp_path / 'out').iterdir())
+    assert [path.stem.split('_')[1] for path in paths] == ['bev', 'heatmap']
+    assert all(cv2.imread(str(path)).std() > 5 for path in paths)
+    assert '2 pictures' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='six cameras of nuScenes'):
         main([*command, '--samples', '1', '--kinds', 'overview'])
 

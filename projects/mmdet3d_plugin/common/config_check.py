@@ -67,6 +67,9 @@ def require_equal(what: str, *places: tuple[str, Any]) -> None:
 
     Raises:
         UserError: names the first two places that differ, and their values.
+
+    Example:
+        >>> require_equal('number of classes', ('data', 10), ('head', 10))
     """
     known = [(place, value) for place, value in places if value is not None]
     for place, value in known[1:]:

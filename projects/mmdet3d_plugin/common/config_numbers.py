@@ -11,12 +11,22 @@ Rule = tuple[str, Callable[[Any], bool]]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are none."""
+    """Whether a value is a finite number; True and False are none.
+
+    Example:
+        >>> is_number(0.5), is_number(float('inf')), is_number(True)
+        (True, False, False)
+    """
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number."""
+    """Whether a value is a whole number.
+
+    Example:
+        >>> is_whole(3), is_whole(3.5)
+        (True, False)
+    """
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 

@@ -67,6 +67,10 @@ def explain(error: BaseException) -> str | None:
 
     Returns:
         Words without a traceback; None for what only a programmer can mend.
+
+    Example:
+        >>> explain(UserError('give the folder')), explain(RuntimeError('a fault of ours'))
+        ('give the folder', None)
     """
     error = _first_raised(error)
     name, text = _unwrapped(error)

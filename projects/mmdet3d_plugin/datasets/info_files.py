@@ -1,6 +1,5 @@
 """Info files: where they lie, how they are written, read and checked."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, check_convention, check_heading, convert_boxes
 from projects.mmdet3d_plugin.common.files import write_pickle
+from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 
 CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_FRONT_LEFT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_BACK_RIGHT')
 Info = dict[str, Any]
@@ -15,7 +15,12 @@ InfoFile = dict[str, Any]
 
 
 def info_file_name(part: str) -> str:
-    """Name of the info file of ``part`` ('train' or 'val'), whatever the nuScenes version."""
+    """Name of the info file of ``part`` ('train' or 'val'), whatever the nuScenes version.
+
+    Example:
+        >>> info_file_name('train')
+        'nuscenes_infos_temporal_train.pkl'
+    """
     return f'nuscenes_infos_temporal_{part}.pkl'
 
 
@@ -58,8 +63,7 @@ def load_infos(path: Path, convention: str) -> InfoFile:
         ``dict(metadata=..., infos=[...])``, infos sorted by scene as recorded and time, paths relative to the data
         root, ``gt_boxes`` (n, 7) and ``gt_velocity`` (n, 2) without NaN.
     """
-    with open(path, 'rb') as file:
-        content = pickle.load(file)
+    content = read_pickle(path)
     if not isinstance(content, dict) or 'infos' not in content:
         raise ValueError(
             f'{path} is not an info file: it has no list "infos"; make it with tools/create_data.py'

@@ -217,6 +217,12 @@ class KittiFrames(KittiDataset):
             'there is nothing to evaluate: choose other classes or frames'
         )
 
+    def metric_names(self) -> list[str]:
+        """Names of what :meth:`evaluate` gives between epochs."""
+        nothing = [_no_detections() for _ in self.data_infos]
+        metrics = evaluate_kitti(self._truth(), nothing, self.CLASSES, self.overlaps, self.has_images)
+        return [key for key, value in metrics.items() if _is_headline(key) and not np.isnan(value)]
+
     @property
     def has_labels(self) -> bool:
         """Whether frames have labels, which those of KITTI's test split do not."""
@@ -369,6 +375,13 @@ def _checked_frame(info: dict[str, Any]) -> int:
     if not (np.asarray(annos['dimensions'])[cared] > 0).all():
         raise ValueError(f'({number:06d}) has objects of negative size or none')
     return number
+
+
+def _no_detections() -> Annotations:
+    """Annotations of a frame in which nothing was found."""
+    widths = dict(bbox=4, dimensions=3, location=3)
+    keys = ('name', 'alpha', 'bbox', 'dimensions', 'location', 'rotation_y', 'score')
+    return {key: np.zeros((0, widths[key]) if key in widths else 0) for key in keys}
 
 
 def _overlaps_of(classes: Sequence[str], given: Mapping[str, float]) -> dict[str, float]:

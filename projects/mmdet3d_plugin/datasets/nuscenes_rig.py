@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from projects.mmdet3d_plugin.common.geometry import transform_matrix
+from projects.mmdet3d_plugin.common.geometry import planar_pose, transform_matrix
 
 IMAGE_SIZE = (1600, 900)
 
@@ -49,19 +49,24 @@ _CAMERAS = {
 _LIDAR = ((0.9437, 0.0, 1.8402), (0.707796, -0.006492, 0.010646, -0.706307))
 
 
-def nuscenes_rig() -> tuple[np.ndarray, np.ndarray]:
+def nuscenes_rig(num_cams: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Calibration of the standing car, cameras in the order of the dataset.
+
+    Args:
+        num_cams: the first so many of the six; beyond them, the front camera at even angles all around.
 
     Returns:
         Intrinsics (num_cams, 3, 3) in pixels of a 1600x900 image, and camera-to-LiDAR poses (num_cams, 4, 4) in metres.
     """
     ego2lidar = np.linalg.inv(transform_matrix(*reversed(_LIDAR)))
-    intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in _CAMERAS.values()]
-    poses = [
-        ego2lidar @ transform_matrix(rotation, translation)
-        for _, _, translation, rotation in _CAMERAS.values()
-    ]
-    return np.stack(intrinsics), np.stack(poses)
+    cameras = list(_CAMERAS.values())
+    poses = [ego2lidar @ transform_matrix(rotation, position) for _, _, position, rotation in cameras]
+    if num_cams is not None and num_cams > len(cameras):
+        turns = 2 * np.pi * np.arange(num_cams) / num_cams
+        poses = [planar_pose(0, 0, turn) @ poses[0] for turn in turns]
+        cameras = cameras[:1] * num_cams
+    intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in cameras]
+    return np.stack(intrinsics[:num_cams]), np.stack(poses[:num_cams])
 
 
 def _intrinsic(focal: float, centre: tuple[float, float]) -> np.ndarray:

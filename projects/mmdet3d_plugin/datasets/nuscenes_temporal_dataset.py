@@ -320,7 +320,7 @@ def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
 
 
 def _repeat(frame: dict[str, Any]) -> dict[str, Any]:
-    """The frame once more: tensors shared, metas of its own."""
+    """The frame once more: arrays shared, metas of its own."""
     return {key: copy.deepcopy(value) if key.endswith('img_metas') else value for key, value in frame.items()}
 
 

@@ -67,7 +67,12 @@ def read_points(path: Path, load_dim: int = 4) -> np.ndarray:
 
 
 def finite_rows(points: np.ndarray) -> np.ndarray:
-    """(N,) bool, points (N, C) of which all numbers are finite."""
+    """(N,) bool, points (N, C) of which all numbers are finite.
+
+    Example:
+        >>> finite_rows(np.array([[1.0, 2, 3], [np.nan, 2, 3]]))
+        array([ True, False])
+    """
     return np.isfinite(points).all(1)
 
 

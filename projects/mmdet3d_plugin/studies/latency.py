@@ -17,13 +17,14 @@ from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.logs import versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.taps import map_tensors
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.launch import add_launch_arguments, start
-from projects.mmdet3d_plugin.studies.complexity import rig_batch
 
 PROTOCOL = (
-    'one sample of six blank images, fp32, from image tensors to decoded boxes, with the BEV feature of the frame '
-    'before; models take turns frame by frame; median'
+    'one sample of noise images, or of a made-up street in points, fp32, from input tensors to decoded boxes, with '
+    'what a temporal model remembers of the frame before; models take turns frame by frame; median'
 )
 
 
@@ -56,22 +57,22 @@ class Stream:
         cfg = load_config(config)
         self.device = device
         self.model: nn.Module = build_model(cfg.model).to(device).eval()
-        img, self.metas = rig_batch(cfg)
-        self.img = torch.randn(img.shape, generator=torch.Generator().manual_seed(0)).to(device)
-        self.memory = self.model.new_memory()
+        self.adapter = adapter_for(self.model)
+        self.batch = map_tensors(lambda tensor: tensor.to(device), self.adapter.blank_batch(cfg))
+        if 'img' in self.batch:
+            noise = torch.randn(self.batch['img'].shape, generator=torch.Generator().manual_seed(0))
+            self.batch['img'] = noise.to(device)
+        self.memory = self.model.new_memory() if hasattr(self.model, 'new_memory') else None
         self.frame = 0
 
     @torch.no_grad()
     def step(self) -> float:
         """Detect in the next frame; returns seconds."""
-        meta = self.metas[0][0]
-        meta.update(
-            prev_token=str(self.frame - 1), sample_token=str(self.frame), prev_bev_exists=self.frame > 0
-        )
+        self.adapter.next_frame(self.batch, self.frame)
         self.frame += 1
         self._wait()
         start_time = time.perf_counter()
-        self.model.forward_test(self.img, self.metas, memory=self.memory)
+        self.adapter.predict(self.model, self.batch, self.memory)
         self._wait()
         return time.perf_counter() - start_time
 

@@ -22,7 +22,7 @@ SAMPLING_MACS = 5
 
 
 class LiveBytes:
-    """Bytes of the tensors that are alive, and their peak; views cost nothing.
+    """Bytes of the storages that are alive, and their peak; views cost nothing.
 
     Attributes:
         now: bytes alive.
@@ -34,7 +34,7 @@ class LiveBytes:
         self._known: set[int] = set()
 
     def see(self, tensor: Tensor) -> None:
-        """Take note of a tensor; its bytes are given back when its storage dies."""
+        """Take note of a tensor of any shape such as (B, C, H, W); its bytes are given back when its storage dies."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
@@ -205,7 +205,7 @@ class OpCounter(TorchDispatchMode):
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
+    """All tensors, of any shape such as (B, C, H, W), in nested tuples, lists and dicts."""
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 

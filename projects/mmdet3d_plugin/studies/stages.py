@@ -202,7 +202,12 @@ class StageRunner:
 
 
 def clock(seconds: float) -> str:
-    """A duration as h:mm:ss."""
+    """A duration as h:mm:ss.
+
+    Example:
+        >>> clock(3725)
+        '1:02:05'
+    """
     return str(datetime.timedelta(seconds=round(seconds)))
 
 

@@ -23,7 +23,10 @@ from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
+from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -111,21 +114,25 @@ def detect(
     """Detect in a sample after the frames of its scene before it.
 
     Returns:
-        Boxes with scores, and the (C, H, W) BEV feature where the detector remembers one.
+        Boxes with scores, and the (C, H, W) BEV feature where the host's adapter has one by the name of 'bev'.
     """
+    try:
+        tap = next(iter(adapter_for(model).aliases(model).get('bev', ())), None)
+    except DistillError:  # boxes can be drawn of a detector without an adapter too
+        tap = None
     first = index
     while first > max(0, index - HISTORY) and dataset.scene_tokens[first - 1] == dataset.scene_tokens[index]:
         first -= 1
     extra = {'memory': model.new_memory()} if hasattr(model, 'new_memory') else {}
+    first = first if extra else index
     for i in range(first, index + 1):
         batch = unpack_batch(collate([dataset[i]], samples_per_gpu=1), launch)
-        result = model(return_loss=False, **batch, **extra)[0]
+        with Recorder(model, [tap] if tap and i == index else []) as recorder:
+            result = model(return_loss=False, **batch, **extra)[0]
     result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
-    bev = getattr(extra.get('memory'), 'bev', None)
-    if bev is None:
-        return boxes, None
-    return boxes, bev[0].T.unflatten(1, model.pts_bbox_head.bev_shape).cpu().numpy()
+    bev = tap.read(recorder.pop()[tap.path])[0].cpu().numpy() if tap else None
+    return boxes, bev
 
 
 def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[float]) -> Figure:

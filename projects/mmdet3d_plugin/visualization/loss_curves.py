@@ -79,6 +79,10 @@ def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
     Args:
         values: (n,).
         share: width of the window as a share of n.
+
+    Example:
+        >>> smooth(np.array([0.0, 3.0, 0.0]), share=1.0)
+        array([1.5, 1. , 1.5])
     """
     width = max(1, round(len(values) * share)) | 1
     weights = np.ones(width)

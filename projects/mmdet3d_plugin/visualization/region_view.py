@@ -20,7 +20,12 @@ NOTHING = BoxSet(np.zeros((0, 7)), np.zeros(0, dtype=int), np.zeros(0))
 
 
 def tint(region: np.ndarray) -> np.ndarray:
-    """Weights (H, W) in [0, 1] as a transparent picture (H, W, 4): fainter with less weight, nothing at weight 0."""
+    """Weights (H, W) in [0, 1] as a transparent picture (H, W, 4): fainter with less weight, nothing at weight 0.
+
+    Example:
+        >>> tint(np.ones((2, 2))).shape
+        (2, 2, 4)
+    """
     weight = np.clip(region, 0, 1)
     picture = WEIGHTS(weight)
     low, high = OPACITY

@@ -134,7 +134,12 @@ def print_counts(part: str, infos: list[Info]) -> None:
 
 
 def info_file_name(split: str) -> str:
-    """Name of the info file of a split: 'train', 'val', 'trainval' or 'test'."""
+    """Name of the info file of a split: 'train', 'val', 'trainval' or 'test'.
+
+    Example:
+        >>> info_file_name('trainval')
+        'kitti_infos_trainval.pkl'
+    """
     return f'kitti_infos_{split}.pkl'
 
 

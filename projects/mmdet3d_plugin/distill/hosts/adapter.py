@@ -1,10 +1,13 @@
 """The base of all adapters: everything the distiller may ask a host."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from mmcv import Config
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.datasets.blank_batch import blank_cloud, blank_images, has_images
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
@@ -28,6 +31,13 @@ class HostAdapter:
 
     head: ClassVar[str] = ''
     """Dotted path of the detection head, which ``InheritHead`` copies; '' where that makes no sense."""
+
+    cost_columns: ClassVar[tuple[str, ...]] = ('trainable', 'parameters', 'computed', 'published')
+    """What the family's papers report of a model's cost: fields of :class:`~studies.complexity.Cost`."""
+
+    shape_only: ClassVar[tuple[str, ...]] = ()
+    """Paths of modules that run one after the other before any other and need no values, only shapes, when operations
+    are counted: an image backbone and its neck, say. Counting is as right without, and slower."""
 
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
         """Do what comes before the frame that is distilled (earlier frames), outside the taps.
@@ -107,6 +117,49 @@ class HostAdapter:
     def box_convention(self, model: nn.Module) -> str | None:
         """Convention of the host's boxes ('v1.0' or 'legacy'), None where it has no say."""
         return None
+
+    def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
+        """One frame without data, as :meth:`infer` takes it: black images, or a cloud from a file or made up.
+
+        Args:
+            cfg: of the detector and its data.
+            cloud: file of points, for detectors that look at points.
+        """
+        return blank_images(cfg) if has_images(cfg) else blank_cloud(cfg, cloud)
+
+    def next_frame(self, batch: Batch, number: int) -> None:
+        """Let a blank batch be frame ``number`` (from 0) of a drive, for hosts with a memory; edited in place."""
+        for meta in batch['img_metas']:
+            if isinstance(meta, list):
+                meta[-1].update(
+                    prev_token=str(number - 1), sample_token=str(number), prev_bev_exists=number > 0
+                )
+
+    def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
+        """Run the whole detector, from the inputs to final boxes, as testing does.
+
+        Args:
+            model: the host.
+            batch: as for :meth:`infer`.
+            memory: what ``model.new_memory()`` returned, for hosts that have one.
+
+        Returns:
+            Per sample ``boxes_3d``, ``scores_3d`` and ``labels_3d``.
+        """
+        extra = {} if memory is None else {'memory': memory}
+        return model(return_loss=False, **batch, **extra)
+
+    def cost_parts(self, model: nn.Module) -> dict[str, str]:
+        """Parts whose cost is counted apart: name -> module path. What runs inside two is booked under the inner one."""
+        return {name: name for name, _ in model.named_children()}
+
+    def published_rows(self, model: nn.Module) -> dict[nn.Module, Callable[[tuple], dict[nn.Module, int]]]:
+        """Where published figures count other rows of linear layers than ours computes.
+
+        Returns:
+            Module -> function of the positional inputs of its forward pass, which tells the rows of layers inside.
+        """
+        return {}
 
     def grids(self, model: nn.Module) -> dict[str, tuple[int, ...]]:
         """Embeddings that lie on a grid and can be resized: state key -> grid shape, rows in the same order."""

@@ -1,18 +1,23 @@
 """What the distiller knows about BEVFormer."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import torch
+from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
+from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, HostAdapter
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.hosts.bevformer.reference_points import VisiblePairs
+from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import CameraDeformableAttention
 
 _DECODER = 'transformer.decoder'
 
@@ -22,6 +27,7 @@ class BEVFormerAdapter(HostAdapter):
     """BEVFormer: ``pv`` is one (B * num_cams, C, h, w) per FPN level, ``bev`` is (B, C, H, W), row = y, column = x."""
 
     head = 'pts_bbox_head'
+    shape_only = ('img_backbone', 'img_neck')
 
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
         """Compute the BEV of the earlier frames without gradient; keep the last frame.
@@ -46,7 +52,7 @@ class BEVFormerAdapter(HostAdapter):
 
     def infer(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Raw predictions of the current frame: ``bev_embed``, ``all_cls_scores``, ``all_bbox_preds``."""
-        return model.predict_raw(batch['img'], batch['img_metas'], batch['prev_bev'])
+        return model.predict_raw(batch['img'], batch['img_metas'], batch.get('prev_bev'))
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'pv': each FPN level's output convolution; 'bev': the encoder's output; 'queries': (num_layers, B, Q, C)."""
@@ -130,6 +136,26 @@ class BEVFormerAdapter(HostAdapter):
         """The convention of the head's box codes."""
         return model.pts_bbox_head.box_convention
 
+    def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
+        """Black images of as many cameras as the model was made for."""
+        return blank_images(cfg, cfg.model.pts_bbox_head.transformer.num_cams)
+
+    def cost_parts(self, model: nn.Module) -> dict[str, str]:
+        """The five parts of the published tables."""
+        transformer = f'{self.head}.transformer'
+        return {
+            'backbone': 'img_backbone',
+            'neck': 'img_neck',
+            'encoder': f'{transformer}.encoder',
+            'decoder': f'{transformer}.decoder',
+            'head': self.head,
+        }
+
+    def published_rows(self, model: nn.Module) -> dict[nn.Module, Callable[[tuple], dict[nn.Module, int]]]:
+        """Spatial cross-attention: published figures pad every camera's queries to the camera that sees most."""
+        attentions = [module for module in model.modules() if isinstance(module, CameraDeformableAttention)]
+        return {module: partial(_padded_rows, module) for module in attentions}
+
     def grids(self, model: nn.Module) -> dict[str, tuple[int, ...]]:
         """The learned BEV queries and their row and column positions."""
         h, w = model.pts_bbox_head.bev_h, model.pts_bbox_head.bev_w
@@ -153,6 +179,14 @@ def _sampled(
     size = offsets.new_tensor([bev_shape[1], bev_shape[0]])
     weights = logits.view(b, q, attention.num_heads, attention.num_points).softmax(-1)
     return reference[:, :, None, None] + offsets / size, weights
+
+
+def _padded_rows(attention: CameraDeformableAttention, inputs: tuple) -> dict[nn.Module, int]:
+    """Rows that an implementation projects which pads all cameras to the fullest; ours projects every query once."""
+    value = inputs[1]
+    pairs = next(item for item in inputs if isinstance(item, VisiblePairs))
+    rows = len(value) * int(torch.bincount(pairs.value_index).max())
+    return {attention.sampling_offsets: rows, attention.attention_weights: rows}
 
 
 def unflatten_bev(bev: Any, size: tuple[int, int]) -> Tensor:

@@ -20,6 +20,13 @@ class PointRCNNAdapter(HostAdapter):
     """
 
     head: ClassVar[str] = 'rpn_head'
+    cost_columns: ClassVar[tuple[str, ...]] = (
+        'parameters',
+        'computed',
+        'published',
+        'sparsekd',
+        'activations',
+    )
 
     def infer(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw predictions of the first stage, as ``heads`` gives them."""
@@ -29,6 +36,10 @@ class PointRCNNAdapter(HostAdapter):
         """Boxes after the second stage; the first is run again, since it does not return its features."""
         found = model.simple_test(batch['points'], batch['img_metas'])
         return [Detections(one['boxes_3d'], one['scores_3d'], one['labels_3d']) for one in found]
+
+    def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
+        """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""
+        return model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'points' and 'heads', see the class."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.taps import Call, Tap
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, VoxelGrid, Voxels
+from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import out_of_range
 
 VOXELS = 'voxels'
 """Key of a batch: the :class:`Voxels` that both detectors use."""
@@ -27,6 +28,14 @@ class VoxelHostAdapter(HostAdapter):
 
     prefix: ClassVar[str] = ''
     """What module names begin with."""
+
+    cost_columns: ClassVar[tuple[str, ...]] = (
+        'parameters',
+        'computed',
+        'published',
+        'sparsekd',
+        'activations',
+    )
 
     def share(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
         """Voxelise once for both where their grids agree, with the student's cap on the number of voxels."""
@@ -49,13 +58,20 @@ class VoxelHostAdapter(HostAdapter):
         return self.read_heads(self.part(model, 'bbox_head')(features))
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
-        """Boxes after the host's own threshold and non-maximum suppression."""
+        """Boxes after the host's own threshold and non-maximum suppression; none in clouds without points in range."""
         predictions = self.infer(model, batch) if predictions is None else predictions
-        head = self.part(model, 'bbox_head')
+        found = self.part(model, 'bbox_head').get_bboxes(
+            *self.decoder_arguments(predictions), batch['img_metas']
+        )
+        empty = out_of_range(self.part(model, 'voxel_layer'), batch['points'])
         return [
-            Detections(*found)
-            for found in head.get_bboxes(*self.decoder_arguments(predictions), batch['img_metas'])
+            Detections(*(part[:0] if none else part for part in parts))
+            for parts, none in zip(found, empty, strict=True)
         ]
+
+    def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
+        """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""
+        return model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
 
     def features(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """Levels of the neck, (B, C, H, W) each."""
