@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.errors import explain
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import SPLITS, create_nuscenes_infos
 
@@ -61,7 +62,7 @@ def _add_common(parser: argparse.ArgumentParser, root: str, tag: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Create the files; a problem with the data is one line on stderr and exit status 1."""
+    """Create the files; a problem with the data is one line on stderr and exit status 2."""
     args = parse_args(argv)
     try:
         if args.dataset == 'kitti':
@@ -74,7 +75,10 @@ def main(argv: list[str] | None = None) -> int:
             )
         else:
             create_nuscenes_infos(args.root_path, args.version, args.out_dir, args.canbus)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f'error: {message}', file=sys.stderr)
+        return 2
     return 0
