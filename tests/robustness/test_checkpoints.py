@@ -53,7 +53,6 @@ CONTENT: dict[str, Edit] = {
     'state dict is a list': lambda content: {**content, 'state_dict': [1]},
     'state dict is None': lambda content: {**content, 'state_dict': None},
     'meta is a list': lambda content: {**content, 'meta': [3]},
-    'meta is None': lambda content: {**content, 'meta': None},
     'a weight is a number': state(lambda s: s.update({FIRST: 3.0})),
     'a weight is gone': state(lambda s: s.pop(FIRST)),
     'a weight too many': state(lambda s: s.update({'head.weight': torch.zeros(2)})),
