@@ -88,7 +88,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, _DAMAGED):
         file = _file_in_hand(error)
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
         return _explain_torch(error, text)
     return _explain_transform(error, name, text)
 
