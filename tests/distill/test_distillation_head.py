@@ -44,7 +44,7 @@ def build(tmp_path: Path) -> Build:
 
 def observe(distiller: Distiller, batch: dict) -> Step:
     """The step of a batch as far as the head needs it."""
-    records, predictions = distiller.teacher.observe(batch, distiller.taps('teacher'), torch.device('cpu'))
+    records, predictions, _ = distiller.teacher.observe(batch, distiller.taps('teacher'), torch.device('cpu'))
     return Step(batch, {}, records, predictions)
 
 

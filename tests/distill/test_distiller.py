@@ -68,11 +68,11 @@ def test_teacher_stays_in_eval_and_answers_alike(distiller: Distiller) -> None:
     batch, device = toy_batch(), torch.device('cpu')
     taps = distiller.taps('teacher')
     distiller.eval()
-    first, _ = distiller.teacher.observe(batch, taps, device)
+    first = distiller.teacher.observe(batch, taps, device).features
     distiller.train()
     for _ in range(3):
         distiller.train_step(batch, None)
-    again, _ = distiller.teacher.observe(batch, taps, device)
+    again = distiller.teacher.observe(batch, taps, device).features
     assert not any(module.training for module in distiller.teacher.model.modules())
     assert all(module.training for module in distiller.student.modules())
     assert all(torch.equal(first[path], again[path]) for path in first)

@@ -62,9 +62,9 @@ FD3D = [path for path in RECIPES if 'fd3d' in path.stem]
 
 def test_fd3d_has_the_papers_parts() -> None:
     _, distiller = build(Path('projects/configs/distiller/base_distill_small_fd3d.py'))
-    assert distiller.terms == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
+    assert list(distiller.terms) == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
     assert distiller.distill['head'].init == 'teacher'
-    assert all(distiller.distill[name].region.instances.source == 'both' for name in distiller.terms[:5])
+    assert all(distiller.distill[name].region.instances.source == 'both' for name in list(distiller.terms)[:5])
 
 
 @pytest.mark.parametrize('path', FD3D, ids=lambda path: path.stem)
@@ -84,7 +84,7 @@ def test_every_fd3d_row_has_a_pint_sized_twin_of_the_same_terms(path: Path) -> N
 
 def test_ablation_rows_differ_from_the_recipe_where_their_names_say() -> None:
     def terms(row: str) -> list[str]:
-        return build(Path(f'projects/configs/distiller/base_distill_small_fd3d_{row}.py'))[1].terms
+        return list(build(Path(f'projects/configs/distiller/base_distill_small_fd3d_{row}.py'))[1].terms)
 
     levels = [f'pv_generation_{i}' for i in range(4)]
     assert terms('pv') == levels

@@ -137,10 +137,10 @@ def rows_of_both(distiller: Distiller) -> tuple[VoxelFeatures, VoxelFeatures]:
     """Voxels of student and teacher in one step."""
     batch = distiller.adapter.share_inputs(distiller.student, distiller.teacher.model, lidar_batch([0, 1]))
     (pupil,), (expert,) = (part.taps(*args) for part, args in _sides(distiller))
-    knowledge, _ = distiller.teacher.observe(batch, [expert], torch.device('cpu'))
+    knowledge = distiller.teacher.observe(batch, [expert], torch.device('cpu')).features
     with Recorder(distiller.student, [pupil]) as recorder:
         distiller.adapter.losses(distiller.student, batch)
-    return pupil.read(recorder.pop()[pupil.path]), expert.read(knowledge[expert.path])
+    return pupil.convert(recorder.pop()[pupil.path]), expert.convert(knowledge[expert.path])
 
 
 def _sides(distiller: Distiller) -> list[tuple[Any, tuple]]:

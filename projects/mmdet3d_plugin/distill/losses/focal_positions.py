@@ -23,7 +23,7 @@ class FocalPositions(DistillLoss):
     lower this loss.
 
     Args:
-        of: name of an earlier term whose generated student feature is compared; None for what the connector gives.
+        generated_by: name of an earlier term whose generated student feature is compared; None for what the connector gives.
         top_k: queries per sample, best first.
         min_score: least confidence of a query's last layer; a scene in which the teacher sees nothing gives 0.
         compare: 'positions' = every sampled position by itself; 'aggregated' = the attention-weighted sum over a
@@ -37,7 +37,7 @@ class FocalPositions(DistillLoss):
 
     def __init__(
         self,
-        of: str | None = None,
+        generated_by: str | None = None,
         top_k: int = 300,
         min_score: float = 0.1,
         compare: str = 'positions',
@@ -49,14 +49,14 @@ class FocalPositions(DistillLoss):
             raise ValueError(f'compare must be one of {COMPARE}, got {compare!r}')
         if layers is not None and layers < 1:
             raise ValueError(f'layers must be at least 1, got {layers}')
-        self.generated_by, self.top_k, self.min_score = of, top_k, min_score
+        self.generated_by, self.top_k, self.min_score = generated_by, top_k, min_score
         self.compare, self.layers, self.gate = compare, layers, gate
 
     def forward(self, student: Tensor, teacher: Tensor, *, step: Step) -> Tensor:
         """Distance at the sampled positions.
 
         Args:
-            student: (B, C, H, W), after the connector; not used if :attr:`of` is given.
+            student: (B, C, H, W), after the connector; not used if :attr:`generated_by` is given.
             teacher: (B, C, H, W), constant.
             step: with the reading of the distillation head.
 
