@@ -185,6 +185,14 @@ def one_view(seeds: list[int]) -> dict[str, Any]:
     return dict(points=[batch['points']], img_metas=[batch['img_metas']])
 
 
+def emptied(batch: dict[str, Any], which: list[int], outside: bool = False) -> dict[str, Any]:
+    """A batch of which some clouds have no points, or, ``outside``, none in range."""
+    clouds = list(batch['points'])
+    for i in which:
+        clouds[i] = clouds[i] + torch.tensor([1000.0, 0, 0, 0]) if outside else clouds[i][:0]
+    return {**batch, 'points': clouds}
+
+
 def _sample(seed: int, box_dim: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     low, high = np.array([*RANGE[:3], 0.0]), np.array([*RANGE[3:], 1.0])

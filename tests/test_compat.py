@@ -1,5 +1,7 @@
 """Each mend of compat.py, by what fails without it; those of the distributed wrapper are in engine/test_parallel.py."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import torch
 import torch.utils.checkpoint as cp
 
 from projects.mmdet3d_plugin import compat
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_it_can_be_applied_again() -> None:
@@ -22,6 +26,23 @@ def test_mmdet3d_is_importable_and_mmcv_keeps_its_version() -> None:
 
     assert mmcv.__version__ == '1.7.2'
     assert mmdet3d.__version__ == '1.0.0rc6'
+
+
+PLAIN = """
+import sys
+import projects.mmdet3d_plugin
+print('torch' in sys.modules)
+import mmdet3d, mmcv
+from mmdet.models import build_backbone
+build_backbone(dict(type='ResNet', depth=18)).init_weights()
+print(mmdet3d.__version__, mmcv.__version__)
+"""
+
+
+def test_importing_the_plugin_is_quick_makes_mmdet3d_importable_and_initialisation_quiet() -> None:
+    done = subprocess.run([sys.executable, '-c', PLAIN], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['False', '1.0.0rc6', '1.7.2'], done.stdout[:2000]
+    assert done.stderr == ''
 
 
 def test_numpy_aliases_are_the_builtin_types() -> None:

@@ -15,11 +15,11 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.run import main
 
 
-def first_cause(error: ChildFailedError) -> ProcessFailure:
-    """The failure that began it: a killed process, else one that said why, else the earliest."""
-    failures = sorted(error.failures.values(), key=lambda failure: int(failure.timestamp))
-    killed = [failure for failure in failures if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM]
-    spoke = [failure for failure in failures if failure.exitcode == 2]
+def first_cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:
+    """The rank and the failure that began it: a killed process, else one that said why, else the earliest."""
+    failures = sorted(error.failures.items(), key=lambda item: int(item[1].timestamp))
+    killed = [item for item in failures if item[1].exitcode < 0 and item[1].exitcode != -signal.SIGTERM]
+    spoke = [item for item in failures if item[1].exitcode == 2]
     return (killed or spoke or failures)[0]
 
 
@@ -29,12 +29,12 @@ def run(argv: list[str] | None = None) -> int:
     try:
         main(argv)
     except ChildFailedError as error:
-        cause = first_cause(error)
+        rank, cause = first_cause(error)
         if cause.exitcode >= 0:
             return cause.exitcode
         name = signal.Signals(-cause.exitcode).name
         print(
-            f'error: process {cause.global_rank} was killed ({name}): if the memory is used up, lower '
+            f'error: process {rank} was killed ({name}): if the memory is used up, lower '
             'data.samples_per_gpu or data.workers_per_gpu; --resume auto goes on from the last checkpoint',
             file=sys.stderr,
         )

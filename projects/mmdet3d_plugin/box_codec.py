@@ -31,7 +31,12 @@ _MAX_HEADING_ERROR = 0.8  # rad; right conventions measure about 0.02, wrong one
 
 
 def check_convention(convention: str) -> str:
-    """Return the name unchanged, or raise a ValueError that lists the valid ones."""
+    """Return the name unchanged, or raise a ValueError that lists the valid ones.
+
+    Example:
+        >>> check_convention('legacy')
+        'legacy'
+    """
     if convention not in BOX_CONVENTIONS:
         raise ValueError(f'unknown box convention {convention!r}; choose one of {", ".join(BOX_CONVENTIONS)}')
     return convention
@@ -41,12 +46,17 @@ def convert_boxes(boxes: Array, source: str, target: str) -> Array:
     """Express boxes of one convention in the other; columns from 7 on (velocities) stay as they are.
 
     Args:
-        boxes: (..., 7 + k), LiDAR frame. The heights (z) may be any origin: they are not touched.
+        boxes: (..., 7 + k) such as (N, 9), LiDAR frame. The heights (z) may be any origin: they are not touched.
         source: convention of ``boxes``.
         target: convention wanted.
 
     Returns:
         (..., 7 + k), a new array of the same kind, also when nothing changes.
+
+    Example:
+        >>> box = torch.tensor([[10.0, 5.0, -1.0, 4.0, 2.0, 1.5, 0.0, 3.0, 0.0]])
+        >>> convert_boxes(box, 'v1.0', 'legacy')[0, 3:7].tolist()
+        [2.0, 4.0, 1.5, -1.5707963705062866]
     """
     check_convention(source), check_convention(target)
     out = boxes.clone() if isinstance(boxes, Tensor) else np.array(boxes)
@@ -66,6 +76,11 @@ def encode_boxes(boxes: Array, convention: str) -> Array:
     Returns:
         (..., 10) codes ``(x, y, log size0, log size1, z, log h, sin, cos, vx, vy)``; sizes are (l, w) for v1.0
         and (w, l) for legacy, the angle is yaw or ``-yaw - pi/2``.
+
+    Example:
+        >>> box = torch.tensor([10.0, 5.0, -1.0, 1.0, 1.0, 1.0, 0.0, 3.0, 0.0])
+        >>> encode_boxes(box, 'v1.0').tolist()
+        [10.0, 5.0, 0.0, 0.0, -1.0, 0.0, 0.0, 1.0, 3.0, 0.0]
     """
     b = convert_boxes(boxes, 'v1.0', convention)
     lib = torch if isinstance(b, Tensor) else np
@@ -77,11 +92,16 @@ def decode_boxes(codes: Array, convention: str) -> Array:
     """Turn regressed codes back into boxes: the inverse of :func:`encode_boxes`.
 
     Args:
-        codes: (..., 10), see :func:`encode_boxes`; sine and cosine need no unit length.
+        codes: (..., 10) such as (N, 10), see :func:`encode_boxes`; sine and cosine need no unit length.
         convention: the convention of the head that made the codes.
 
     Returns:
         (..., 9) boxes in convention v1.0 with gravity centres, yaw in [-pi, pi).
+
+    Example:
+        >>> box = torch.tensor([10.0, 5.0, -1.0, 4.0, 2.0, 1.5, 0.5, 3.0, 0.0])
+        >>> torch.allclose(decode_boxes(encode_boxes(box, 'legacy'), 'legacy'), box)
+        True
     """
     c = codes
     lib = torch if isinstance(c, Tensor) else np
@@ -99,6 +119,13 @@ def heading_error(boxes: Array, convention: str) -> float:
     Args:
         boxes: (n, 9) in ``convention``, LiDAR frame.
         convention: the convention the boxes are believed to have.
+
+    Example:
+        >>> boxes = np.tile([0, 0, 0, 4, 2, 1.5, 0, 10, 0], (5, 1))  # they head and drive along x
+        >>> heading_error(boxes, 'v1.0')
+        0.0
+        >>> round(heading_error(boxes, 'legacy'), 2)
+        1.57
     """
     values = boxes.detach().cpu().numpy() if isinstance(boxes, Tensor) else np.asarray(boxes)
     b = convert_boxes(values.astype(np.float64), convention, 'v1.0')
@@ -118,6 +145,10 @@ def check_heading(boxes: Array, convention: str) -> float:
 
     Returns:
         The median error in radians; NaN when fewer than five boxes move, and nothing can be said.
+
+    Example:
+        >>> check_heading(np.tile([0, 0, 0, 4, 2, 1.5, 0, 10, 0], (5, 1)), 'v1.0')
+        0.0
     """
     error = heading_error(boxes, convention)
     if error > _MAX_HEADING_ERROR:

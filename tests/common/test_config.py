@@ -81,6 +81,16 @@ def test_data_root_moves_every_path_of_every_dataset(tmp_path: Path) -> None:
     assert cfg.data_root == f'{tmp_path}/'
 
 
+@pytest.mark.parametrize('here', ['', '.', './'])
+def test_paths_that_lie_in_no_folder_of_the_dataset_stay(tmp_path: Path, here: str) -> None:
+    dataset = dict(type='D', data_root=here, ann_file='/elsewhere/infos.pkl', pipeline=[dict(db='db/a.pkl')])
+    cfg = Config(dict(data=dict(train=dataset)))
+    move_data_root(cfg, tmp_path)
+    assert cfg.data.train.ann_file == '/elsewhere/infos.pkl'
+    assert cfg.data.train.pipeline[0].db == 'db/a.pkl'
+    assert cfg.data.train.data_root == f'{tmp_path}/'
+
+
 def test_a_data_root_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
     cfg = Config(dict(data=dict(train=dict(type='D'))))
     with pytest.raises(UserError, match='nowhere is not a folder'):

@@ -1,6 +1,7 @@
 """The one line that an error becomes."""
 
 import errno
+import functools
 import json
 import pickle
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from projects.mmdet3d_plugin.common.errors import UserError, explain
+from projects.mmdet3d_plugin.engine.hooks import OptimizeHook
 
 
 class Failing(Dataset):
@@ -63,6 +65,27 @@ def test_a_data_process_says_what_this_process_would(
 ) -> None:
     loader = DataLoader(Failing(error), num_workers=workers, collate_fn=list)
     assert explain(raised(list, loader)) == message
+
+
+class Checked(Dataset):
+    """Fails in a check of ours that raises a plain ValueError, or in a conversion."""
+
+    def __init__(self, check: object) -> None:
+        self.check = check
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> object:
+        return self.check()
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_check_of_ours_speaks_to_people_and_a_failed_conversion_does_not(workers: int) -> None:
+    loader = DataLoader(Checked(functools.partial(OptimizeHook, cumulative_iters=0)), num_workers=workers)
+    assert explain(raised(list, loader)).startswith('optimizer_config.cumulative_iters must be at least 1')
+    loader = DataLoader(Checked(functools.partial(int, 'three')), num_workers=workers, collate_fn=list)
+    assert explain(raised(list, loader)) is None
 
 
 @pytest.mark.parametrize(
@@ -117,6 +140,10 @@ def test_errors_that_a_registry_cannot_raise_again_are_read_as_they_were(tmp_pat
     registry = Registry('reader')
     registry.register_module(name='Reader')(read_json)
     (tmp_path / 'cut').write_text('{')
+    registry.register_module(name='Unpickler')(read_pickle)
+    (tmp_path / 'empty').write_bytes(b'')
+    error = raised(registry.build, dict(type='Unpickler', path=tmp_path / 'empty'))
+    assert 'empty is damaged' in explain(error)
     error = raised(registry.build, dict(type='Reader', path=tmp_path / 'cut'))
     assert isinstance(error, TypeError)  # JSONDecodeError takes three arguments, mmcv gives one
     assert 'cut is damaged' in explain(error)

@@ -56,6 +56,41 @@ def test_scripts_train_and_test_with_two_processes(tmp_path: Path) -> None:
     assert alone['frames'] == 53
 
 
+@pytest.mark.parametrize(
+    ('ranks', 'how', 'status', 'said'),
+    [
+        ('1', 'word', 2, 'error: the image a.jpg is gone: copy it again'),
+        ('0,1', 'word', 2, 'error: the image a.jpg is gone: copy it again'),
+        ('1', 'kill', 137, 'error: process 1 was killed (SIGKILL)'),
+    ],
+)
+def test_a_run_of_two_processes_ends_in_words(
+    tmp_path: Path, ranks: str, how: str, status: int, said: str
+) -> None:
+    config = tmp_path / 'toy.py'
+    changes = {
+        'model.type': 'StoppingDetector',
+        'custom_imports.imports': ['tests.engine.stopping'],
+        'data.samples_per_gpu': 1,
+    }
+    config.write_text(
+        toy_config(
+            tmp_path / 'run', 2, **changes, checkpoint_config=dict(interval=1, by_epoch=False)
+        ).pretty_text
+    )
+    done = shell('tools/dist_train.sh', str(config), '2', STOP_RANK=ranks, STOP_HOW=how)
+    assert done.returncode == status, done.stderr[-3000:]
+    assert done.stderr.count(said) == 1
+    assert 'Traceback' not in done.stderr
+    assert 'Root Cause' not in done.stderr
+    words = [
+        line for line in done.stderr.splitlines() if line and not line[0].isdigit() and 'training' not in line
+    ]
+    assert len(words) <= 2, words
+    if len(words) == 2:  # rank 0 says where the run goes on
+        assert any('--resume auto goes on from' in line and 'iter_2.pth' in line for line in words)
+
+
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_distill.sh', 'dist_test.sh'])
 def test_scripts_say_how_they_are_called(script: str) -> None:
     done = shell(f'tools/{script}', 'config.py')

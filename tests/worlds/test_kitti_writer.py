@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from projects.mmdet3d_plugin.datasets.converters.kitti_files import read_calibration, read_labels, read_points
+from projects.mmdet3d_plugin.datasets.converters.kitti_files import read_calibration, read_labels
+from projects.mmdet3d_plugin.datasets.point_files import read_points
 from projects.mmdet3d_plugin.worlds.catalog import KITTI
 from projects.mmdet3d_plugin.worlds.create import create_world, main
 from projects.mmdet3d_plugin.worlds.kitti_writer import (

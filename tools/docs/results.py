@@ -202,7 +202,7 @@ def _listed(items: Sequence[object]) -> str:
 
 @block('published')
 def published() -> str:
-    """NDS and mAP on nuScenes val as their authors give them, with the command that runs ours."""
+    """NDS and mAP on nuScenes val as their authors give them."""
     rows = []
     for row in record('published')['nuscenes_val']:
         score = f'{row["NDS"]:.2f} / {row["mAP"]:.2f}'
@@ -212,15 +212,8 @@ def published() -> str:
         role = '' if row['role'] == 'recipe' else f' ({row["role"]})'
         student = row['student'] or '-'
         student = f'`{student}`' if student.endswith('.py') else student
-        rows.append([f'`{row["config"]}`{role}', student, score, row['source'], f'`{_command(row)}`'])
-    return table(['recipe', 'student', 'published NDS / mAP', 'source', 'not run here: the command'], rows)
-
-
-def _command(row: Record) -> str:
-    if row['role'] == 'teacher':
-        return f'tools/dist_test.sh {row["config"]} ckpts/bevformer_r101_dcn_24ep.pth 8'
-    tool = 'dist_distill' if row['role'] == 'recipe' else 'dist_train'
-    return f'tools/{tool}.sh {row["config"]} 8'
+        rows.append([f'`{row["config"]}`{role}', student, score, row['source']])
+    return table(['recipe', 'student', 'published NDS / mAP', 'source'], rows)
 
 
 @block('models')
@@ -236,12 +229,11 @@ def models() -> str:
             f'{row["published_rule"] / 1e9:.1f}',
             f'{others[row["config"]]:.2f}' if row['config'] in others else '',
             f'{row["computed"] / 1e9:.1f}',
-            row['weights'],
         ]
         for row in record('camera_costs')['rows']
     ]
     columns = ['config', 'images', 'BEV', 'parameters', 'GFLOPs, published rule', 'published', 'all counted']
-    return table([*columns, 'published weights'], rows)
+    return table(columns, rows)
 
 
 @block('lidar costs')

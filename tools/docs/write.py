@@ -1,4 +1,4 @@
-"""Write the generated parts of the documentation: python tools/docs/write.py [--check | --demo work_dirs/demo].
+"""Write the generated parts of the documentation: python -m tools.docs.write [--check | --demo work_dirs/demo].
 
 A page marks such a part by ``<!-- written: NAME -->`` and ``<!-- end -->``; NAME is one of ``results.BLOCKS``.
 """
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not arguments.check:
             path.write_text(filled(path.read_text()))
     if stale and arguments.check:
-        raise SystemExit('run `python tools/docs/write.py`')
+        raise SystemExit('run `python -m tools.docs.write`')
 
 
 if __name__ == '__main__':

@@ -151,7 +151,12 @@ def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
 
 def plain_state(model: nn.Module) -> 'OrderedDict[str, torch.Tensor]':
-    """State dict of a model or of the model inside a parallel wrapper, on the CPU."""
+    """State dict of a model or of the model inside a parallel wrapper, on the CPU.
+
+    Example:
+        >>> list(plain_state(torch.nn.Linear(2, 1)))
+        ['weight', 'bias']
+    """
     state = unwrap(model).state_dict()
     cpu = OrderedDict((key, value.detach().cpu()) for key, value in state.items())
     cpu._metadata = getattr(state, '_metadata', OrderedDict())  # versions that layers look at when loading
@@ -159,7 +164,12 @@ def plain_state(model: nn.Module) -> 'OrderedDict[str, torch.Tensor]':
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, without MMDataParallel or MMDistributedDataParallel around it."""
+    """The model itself, without MMDataParallel or MMDistributedDataParallel around it.
+
+    Example:
+        >>> unwrap(torch.nn.Identity())
+        Identity()
+    """
     from mmcv.parallel import is_module_wrapper
 
     return model.module if is_module_wrapper(model) else model
@@ -179,6 +189,10 @@ def plain_names(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Raises:
         UserError: two weights would get one name.
+
+    Example:
+        >>> plain_names({'student.head.weight': 1, 'teacher.head.weight': 2})
+        ({'head.weight': 1}, ['teacher.head.weight'])
     """
     if state and all(name.startswith('module.') for name in state):
         state = {name.removeprefix('module.'): value for name, value in state.items()}

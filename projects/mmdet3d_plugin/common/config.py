@@ -1,5 +1,6 @@
 """Load a config, and point it at another data folder."""
 
+import gc
 import os
 import sys
 import traceback
@@ -33,6 +34,10 @@ def load_config(
 
     Raises:
         UserError: there is no such file, it cannot be read, or an override fits nothing.
+
+    Example:
+        >>> load_config('bevformer_tiny.py', {'total_epochs': 12}).total_epochs
+        12
     """
     register_all()
     cfg = read_config(find_config(path))
@@ -80,6 +85,7 @@ def _forget(error: Exception) -> None:
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         traceback.clear_frames(error.__traceback__)
+        gc.collect()
     finally:
         sys.unraisablehook = hook
 
@@ -89,6 +95,10 @@ def find_config(path: str | os.PathLike) -> Path:
 
     Raises:
         UserError: no such file (with the nearest names), or several with that name.
+
+    Example:
+        >>> find_config('bevformer_tiny.py').name
+        'bevformer_tiny.py'
     """
     if Path(path).is_file():
         return Path(path)
@@ -132,10 +142,17 @@ def move_data_root(cfg: Config, data_root: str | os.PathLike) -> None:
 
 
 def innermost_datasets(dataset: Any) -> Iterator[dict[str, Any]]:
-    """Yield the dataset configs inside RepeatDataset-like wrappers, ConcatDataset and lists."""
+    """Yield the dataset configs inside RepeatDataset-like wrappers, ConcatDataset and lists.
+
+    Example:
+        >>> list(innermost_datasets(dict(type='RepeatDataset', dataset=dict(type='KittiFrames'))))
+        [{'type': 'KittiFrames'}]
+    """
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
             yield from innermost_datasets(item)
+    elif not isinstance(dataset, dict):
+        raise UserError(f'data holds {dataset!r} where the config of a dataset belongs')
     elif 'dataset' in dataset:
         yield from innermost_datasets(dataset['dataset'])
     elif 'datasets' in dataset:
@@ -165,7 +182,12 @@ def _shown(file: Path) -> str:
 
 
 def work_dir_of(cfg: Config, chosen: str | os.PathLike | None = None) -> Path:
-    """The run's folder: the chosen one, else the config's, else ``work_dirs/<name of the config>``."""
+    """The run's folder: the chosen one, else the config's, else ``work_dirs/<name of the config>``.
+
+    Example:
+        >>> work_dir_of(Config.fromfile('projects/configs/bevformer/bevformer_tiny.py')).as_posix()
+        'work_dirs/bevformer_tiny'
+    """
     if chosen is not None:
         return Path(chosen)
     if cfg.get('work_dir'):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,15 @@ _PARTS = (
 )  # fmt: skip
 _FREE = ('train_cfg', 'test_cfg', 'roi_layer')  # what detectors read as they like, and operators of mmcv
 
+_BY_NUMBER = ('ObjectNameFilter', 'DefaultFormatBundle3D')
 
-def check_parts(cfg: dict[str, Any]) -> None:
+
+def check_parts(cfg: dict[str, Any], evaluated: bool = True) -> None:
     """Check model and data of a config.
+
+    Args:
+        cfg: the config.
+        evaluated: whether something is scored; else the splits for that need not have the classes of training.
 
     Raises:
         UserError: names the key and the mend.
@@ -43,7 +50,7 @@ def check_parts(cfg: dict[str, Any]) -> None:
     for place, dataset in datasets_of(cfg):
         _check_dataset(dataset, place)
     check_numbers(cfg)
-    check_classes(cfg)
+    check_classes(cfg, evaluated)
     check_host(cfg)
 
 
@@ -67,6 +74,9 @@ def require_equal(what: str, *places: tuple[str, Any]) -> None:
 
     Raises:
         UserError: names the first two places that differ, and their values.
+
+    Example:
+        >>> require_equal('number of classes', ('data', 10), ('head', 10))
     """
     known = [(place, value) for place, value in places if value is not None]
     for place, value in known[1:]:
@@ -120,12 +130,15 @@ def data_ranges(cfg: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def check_classes(cfg: dict[str, Any]) -> None:
-    """All splits have the same classes in the same order, and no transform drops or renames one of them."""
+def check_classes(cfg: dict[str, Any], evaluated: bool = True) -> None:
+    """All splits have the same classes in the same order, and no transform drops or renames one of them.
+
+    Unless something is ``evaluated``, only the split to train on matters.
+    """
     found = class_names(cfg)
     for place, dataset in datasets_of(cfg):
         names = _classes_of(dataset)
-        if found is not None and names is not None:
+        if found is not None and names is not None and (evaluated or place.startswith('data.train')):
             require_equal('classes', found, (f'{place}.classes', names))
         for where, transform in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
             if names is not None:
@@ -144,6 +157,9 @@ def _check_transform_classes(transform: dict[str, Any], where: str, wanted: tupl
     """A transform knows at least the classes of its dataset; one that labels objects itself knows the same."""
     for key in ('classes', 'class_names'):
         names = transform.get(key)
+        # mmdet3d's own transforms go by the number of a class, and never look at its name.
+        if transform.get('type') in _BY_NUMBER and len(names or ()) == len(wanted[1]):
+            continue
         if isinstance(names, (list, tuple)) and not set(wanted[1]) <= set(names):
             require_equal('classes', wanted, (f'{where}.{key}', list(names)))
     sampler = transform.get('db_sampler')
@@ -167,6 +183,8 @@ def _check_dataset(node: dict[str, Any], place: str) -> None:
     """Type and arguments of a dataset and of its transforms."""
     require_arguments(node, place, 'dataset')
     classes = node.get('classes')
+    if isinstance(classes, str) and not Path(classes).is_file():  # mmdet reads names from a file too
+        raise UserError(f'{place}.classes is {classes!r}: it must be a list of names')
     if isinstance(classes, (list, tuple)):
         if not classes or not all(isinstance(name, str) for name in classes):
             raise UserError(f'{place}.classes is {list(classes)!r}: it must hold names of classes')

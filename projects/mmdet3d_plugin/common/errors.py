@@ -20,6 +20,7 @@ class UserError(ValueError):
     """
 
 
+PACKAGE = Path(__file__).resolve().parents[1]
 _ON_DISK = {
     errno.ENOENT: 'there is no such file or folder',
     errno.ENOSPC: 'the disk is full: make room, then run again',
@@ -50,6 +51,7 @@ _SHAPES = re.compile(
     r'|Sizes of tensors must match|normalized_shape|running_mean should contain|weight of size|expanded size'
     r'|to be divisible by|incompatible (?:tensor )?(?:size|shape)'
 )
+_TRANSFORMS = ('pipelines', 'transforms')  # folders of mmdet, mmdet3d and ours
 _DAMAGED = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile, JSONDecodeError, UnicodeDecodeError)
 _IN_WORKER = re.compile(r'Caught (\w+) in (?:DataLoader worker|pin memory thread|replica|process)')
 _LAST_LINE = re.compile(r'^((?:\w+\.)*\w+)(?:: |$)', re.MULTILINE)
@@ -66,10 +68,16 @@ def explain(error: BaseException) -> str | None:
 
     Returns:
         Words without a traceback; None for what only a programmer can mend.
+
+    Example:
+        >>> explain(UserError('give the folder')), explain(RuntimeError('a fault of ours'))
+        ('give the folder', None)
     """
     error = _first_raised(error)
     name, text = _unwrapped(error)
     if isinstance(error, UserError | FloatingPointError) or name.endswith(('UserError', 'DistillError')):
+        return text
+    if name == 'ValueError' and _raised_by_us(error):
         return text
     if isinstance(error, OSError) or (name.endswith('Error') and text.startswith('[Errno ')):
         return _explain_os_error(error, text)
@@ -78,11 +86,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, BrokenProcessPool):
         return 'a process of the pool was killed: if the memory is used up, ask for fewer workers'
     if isinstance(error, _DAMAGED):
-        file = _file_in_hand(error.__traceback__)
+        file = _file_in_hand(error)
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
         return _explain_torch(error, text)
-    return None
+    return _explain_transform(error, name, text)
 
 
 def lost_connection(error: BaseException) -> bool:
@@ -101,6 +109,17 @@ def _first_raised(error: BaseException) -> BaseException:
     ):
         return error.__context__
     return error
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether a statement of this package raised it, as its checks do, here or in a data-loading process."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if _IN_WORKER.search(str(error)):
+        found = re.findall(r'File "([^"]+)", line \d+, in .*\n +(.*)', str(error))
+        file, line = found[-1] if found else ('', '')
+    else:
+        file, line = (frames[-1].filename, frames[-1].line or '') if frames else ('', '')
+    return Path(file).is_relative_to(PACKAGE) and line.startswith('raise ')
 
 
 def _unwrapped(error: BaseException) -> tuple[str, str]:
@@ -122,8 +141,21 @@ def _explain_os_error(error: BaseException, text: str) -> str:
         number, path = int(found[1]), (found[2] or '').strip('\'"') or None
     if number not in _ON_DISK:
         return text or type(error).__name__
-    file = path if path is not None else _file_in_hand(error.__traceback__)
+    file = path if path is not None else _file_in_hand(error)
     return f'{file}: {_ON_DISK[number]}' if file is not None else _ON_DISK[number]
+
+
+def _explain_transform(error: BaseException, name: str, text: str) -> str | None:
+    """A transform that misses what another one should have made before it."""
+    frames = [(f.filename, f.name) for f in traceback.extract_tb(error.__traceback__)]
+    if _IN_WORKER.search(str(error)):
+        frames = re.findall(r'File "([^"]+)", line \d+, in (\w+)', str(error))
+    file, _ = frames[-1] if frames else ('', '')
+    if name == 'RecursionError' and any(Path(file).stem == 'collate' for file, _ in frames):
+        return "samples cannot be put into a batch: the dataset's pipeline must end with a transform that formats them"
+    if name == 'KeyError' and Path(file).parent.name in _TRANSFORMS:
+        return f"a transform of {Path(file).stem} needs {text!r}, which none before it gives: check the dataset's pipeline"
+    return None
 
 
 def _explain_torch(error: RuntimeError, text: str) -> str | None:
@@ -138,13 +170,18 @@ def _explain_torch(error: RuntimeError, text: str) -> str | None:
     return None
 
 
-def _file_in_hand(trace: TracebackType | None) -> str | None:
-    """The file that the innermost function with a path among its variables was busy with."""
-    for frame, _ in reversed(list(traceback.walk_tb(trace))):
-        for name in ('path', 'filename', 'file', 'filepath', 'file_path', 'ann_file'):
-            value = frame.f_locals.get(name)
-            if isinstance(value, str | Path) and str(value) and not str(value).endswith('.py'):
-                return str(value)
+def _file_in_hand(error: BaseException | None) -> str | None:
+    """The file that the innermost function with a path among its variables was busy with.
+
+    mmcv's registries raise anew, so the function may be in the traceback of what came before.
+    """
+    while error is not None:
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+            for name in ('path', 'filename', 'file', 'filepath', 'file_path', 'ann_file'):
+                value = frame.f_locals.get(name)
+                if isinstance(value, str | Path) and str(value) and not str(value).endswith('.py'):
+                    return str(value)
+        error = error.__context__
     return None
 
 

@@ -61,7 +61,14 @@ def write_bytes(path: Target, content: bytes | memoryview, sync: bool = True) ->
 
 
 def write_text(path: Target, text: str, sync: bool = True) -> Path:
-    """Write text as UTF-8, whole or not at all; see :func:`write_file`."""
+    """Write text as UTF-8, whole or not at all; see :func:`write_file`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(Path(folder) / 'note.txt', 'whole or not at all').read_text()
+        'whole or not at all'
+    """
     return write_bytes(path, text.encode(), sync)
 
 
@@ -187,7 +194,12 @@ def remove_temporaries(folder: Target) -> list[Path]:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this number runs on this machine."""
+    """Whether a process of this number runs on this machine.
+
+    Example:
+        >>> is_alive(os.getpid())
+        True
+    """
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -52,7 +52,12 @@ def transform_matrix(
 
 
 def planar_pose(x: float, y: float, yaw: float) -> np.ndarray:
-    """Transform (4, 4) from a body on the ground to the frame it stands in; metres, radians."""
+    """Transform (4, 4) from a body on the ground to the frame it stands in; metres, radians.
+
+    Example:
+        >>> planar_pose(1, 2, 0) @ (5, 0, 0, 1)
+        array([6., 2., 0., 1.])
+    """
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
 
@@ -66,12 +71,21 @@ def transform_points(points: Array, matrix: Array) -> Array:
 
     Returns:
         (..., 3): metres, or ``(u * d, v * d, d)`` with ``u, v`` in pixels and the depth ``d`` in metres.
+
+    Example:
+        >>> transform_points(np.array([[10.0, 0, 0]]), planar_pose(1, 2, 0))
+        array([[11.,  2.,  0.]])
     """
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def turn(points: Array, yaw: Array) -> Array:
-    """Turn points (..., 3) about z by ``yaw`` radians, which broadcasts over the leading axes."""
+    """Turn points (..., 3) about z by ``yaw`` radians, which broadcasts over the leading axes.
+
+    Example:
+        >>> turn(np.array([[1.0, 0, 5]]), np.array([np.pi / 2])).round(6)
+        array([[0., 1., 5.]])
+    """
     xp = torch if isinstance(points, Tensor) else np
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     cos, sin = xp.cos(yaw), xp.sin(yaw)
@@ -106,6 +120,10 @@ def rectangle_corners(centre: np.ndarray, size: np.ndarray, yaw: np.ndarray) -> 
 
     Returns:
         (..., 4, 2), metres.
+
+    Example:
+        >>> rectangle_corners(np.zeros(2), np.array([4.0, 2]), np.zeros(())).tolist()
+        [[-2.0, -1.0], [2.0, -1.0], [2.0, 1.0], [-2.0, 1.0]]
     """
     x, y = np.moveaxis(_UNIT_SQUARE * np.asarray(size)[..., None, :], -1, 0)
     cos, sin = np.cos(yaw)[..., None], np.sin(yaw)[..., None]
@@ -121,6 +139,12 @@ def lidar_to_image(intrinsics: np.ndarray, cam2lidar: np.ndarray) -> np.ndarray:
 
     Returns:
         (num_cams, 4, 4), LiDAR frame to pixels.
+
+    Example:
+        >>> ahead = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # looks along x
+        >>> lidar2img = lidar_to_image(np.diag([100.0, 100, 1])[None], ahead[None])
+        >>> transform_points(np.array([[10.0, 2, 0]]), lidar2img[0])
+        array([[-200.,    0.,   10.]])
     """
     cam2img = np.tile(np.eye(4), (len(intrinsics), 1, 1))
     cam2img[:, :3, :3] = intrinsics
@@ -137,6 +161,12 @@ def image_bounds(corners: Tensor, lidar2img: Tensor, near: float = NEAR) -> tupl
 
     Returns:
         Lower and upper corner, each (M, num_cams, 2) in pixels; lower = inf, upper = -inf behind the camera.
+
+    Example:
+        >>> corners = box_corners(torch.tensor([[0.0, 0, 10, 2, 2, 2, 0]]))  # 10 m ahead in z
+        >>> low, high = image_bounds(corners, torch.eye(4)[None, None])
+        >>> low.shape, [round(x, 3) for x in high[0, 0].tolist()]
+        (torch.Size([1, 1, 2]), [0.111, 0.111])
     """
     corners = torch.nn.functional.pad(corners, (0, 1), value=1.0)
     points = torch.einsum('mcij,mkj->mcki', lidar2img[..., :3, :], corners)

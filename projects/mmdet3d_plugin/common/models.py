@@ -34,7 +34,16 @@ def build_model(cfg: dict[str, Any]) -> nn.Module:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a block, and afterwards every module back into the mode it had."""
+    """Put a model into eval mode for a block, and afterwards every module back into the mode it had.
+
+    Example:
+        >>> model = nn.Dropout().train()
+        >>> with evaluating(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

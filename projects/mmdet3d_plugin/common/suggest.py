@@ -40,6 +40,10 @@ def close_names(name: str, known: Iterable[str], count: int = 3, cutoff: float =
         known: what could have been meant.
         count: how many to return at most.
         cutoff: least likeness, 0 to 1.
+
+    Example:
+        >>> close_names('bevformer', ['BEVFormer', 'VoxelNet'])
+        ['BEVFormer']
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
     return [

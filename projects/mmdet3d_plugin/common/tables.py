@@ -94,7 +94,12 @@ def make_table(rows: dict[str, dict[str, float]], first: str = 'model') -> Table
 
 
 def format_metric(name: str, value: float) -> str:
-    """A metric as papers print it; '-' when it is not known."""
+    """A metric as papers print it; '-' when it is not known.
+
+    Example:
+        >>> format_metric('NDS', 0.5176), format_metric('mATE', 0.6725), format_metric('NDS', math.nan)
+        ('51.76', '0.672', '-')
+    """
     if math.isnan(value):
         return '-'
     return f'{100 * value:.2f}' if name in POINTS or _KITTI.match(name) else f'{value:.3f}'

@@ -69,23 +69,23 @@ def run(main: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace
         try:
             return main(arguments)
         except KeyboardInterrupt as error:
-            raise _leave(*interrupts.farewell(error)) from None
+            raise _leave(*interrupts.farewell(error), 'farewell') from None
         except Exception as error:
             message = explain(error)
             if message is None or os.environ.get(TRACEBACK):
                 raise
             if launch.is_one_of_many() and lost_connection(error):
-                raise _leave(f'{message}; {interrupts.where_to_resume()}', STATUS) from None
+                raise _leave(f'{message}; {interrupts.where_to_resume()}', STATUS, 'farewell') from None
             raise _leave(f'error: {message}', STATUS) from None
         finally:
             launch.stop()
 
 
-def _leave(message: str, status: int) -> Exit:
-    """Print the last words of a command; of several processes that fail alike only the first one talks."""
+def _leave(message: str, status: int, subject: str = 'error') -> Exit:
+    """Print the last words of a command; of several processes only the first one talks about a subject."""
     try:
-        launch.wait_for_turn()
-        print(message, file=sys.stderr, flush=True)
+        if launch.may_speak(subject):
+            print(message, file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         pass  # the launcher ends this process because another one has said why
     return Exit(message, status)

@@ -1,5 +1,6 @@
 """Look a whole config over before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
 
+import inspect
 from typing import Any
 
 from mmcv import Config
@@ -25,6 +26,7 @@ _OF_UPSTREAM = {
     'pipeline',
     'by_epoch',
 }  # what upstream's configs say beside our hooks' arguments
+ALIKE = 0.75
 _LOADERS = (
     'samples_per_gpu',
     'workers_per_gpu',
@@ -45,14 +47,18 @@ def check_test_config(cfg: Config) -> None:
     check_parts(cfg)
 
 
-def check_train_config(cfg: Config) -> None:
+def check_train_config(cfg: Config, validate: bool = True) -> None:
     """Check everything that a training reads.
+
+    Args:
+        cfg: the config.
+        validate: whether it evaluates between epochs.
 
     Raises:
         UserError: names the key and the mend.
     """
     _check_sections(cfg)
-    check_parts(cfg)
+    check_parts(cfg, validate)
     check_numbers(cfg)
     for key in cfg.data:
         if key not in _LOADERS:
@@ -119,9 +125,11 @@ def _hook_names() -> list[str]:
 def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: type, more: set[str]) -> None:
     """Arguments of a hook of ours whose type a config need not name."""
     accepted = accepted_arguments(hook)
+    known = set(inspect.signature(hook).parameters) | more
     for key in settings or ():
-        if accepted is not None and key not in accepted | more:
-            raise UserError(f'{place} takes no {key!r}; {nearest(key, accepted)}')
+        if key in known or (accepted is None and not close_names(key, known, cutoff=ALIKE)):
+            continue  # what the hook passes on is for others to judge, but not what looks like a slip
+        raise UserError(f'{place} takes no {key!r}; {nearest(key, known)}')
 
 
 def _check_hooks(hooks: Any, place: str) -> None:

@@ -1,5 +1,7 @@
 """Run a detector over a data loader and bring the results of every process together in order."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from projects.mmdet3d_plugin.common.checkpoint import unwrap
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.engine import interrupts
@@ -34,6 +37,10 @@ def run_inference(
 
     Returns:
         on rank 0 one result dict per sample in the dataset's order, None elsewhere.
+
+    Raises:
+        UserError: what a head predicts for a sample is not finite. No threshold would let such scores pass, so that
+            they would count as nothing found.
     """
     detector = unwrap(model)
     detector = getattr(detector, 'student', detector)
@@ -41,15 +48,57 @@ def run_inference(
     # What a temporal host remembers of the last frame lives here and dies here, not on the module.
     extra = dict(memory=detector.new_memory()) if hasattr(detector, 'new_memory') else {}
     results: list[dict[str, Any]] = []
-    with evaluating(detector):
+    with evaluating(detector), _finite_heads(detector):
         for batch in track(data_loader, len(data_loader), 'evaluating', launch.is_main):
             interrupts.check()
             with precision.autocast():
-                found = detector(return_loss=False, **unpack_batch(batch, launch), **extra)
+                found = _detect(detector, dict(unpack_batch(batch, launch), **extra))
             results.extend(to_cpu(result) for result in found)
     return gather_results(
         list(zip(sample_indices(data_loader), results, strict=True)), len(data_loader.dataset)
     )
+
+
+def _detect(detector: nn.Module, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Results of one batch, or one line that names the sample."""
+    try:
+        return detector(return_loss=False, **batch)
+    except _NotFiniteError as error:
+        meta = batch.get('img_metas')
+        while isinstance(meta, (list, tuple)) and meta:  # per view, per sample, per frame
+            meta = meta[-1]
+        names = ('pts_filename', 'sample_token', 'sample_idx')
+        name = next((meta[key] for key in names if key in meta), '?') if isinstance(meta, dict) else '?'
+        raise UserError(
+            f'{error} for sample {name}: the checkpoint or what is read of this sample holds numbers that are not '
+            'finite'
+        ) from None
+
+
+class _NotFiniteError(ArithmeticError):
+    """A head returned NaN or an infinity."""
+
+
+@contextmanager
+def _finite_heads(model: nn.Module) -> Iterator[None]:
+    """Look, for a block, at what every detection head returns before it is turned into boxes."""
+    heads = [module for module in model.modules() if hasattr(module, 'get_bboxes')]
+    handles = [head.register_forward_hook(_require_finite) for head in heads]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _require_finite(head: nn.Module, _: Any, outputs: Any) -> None:
+    if isinstance(outputs, torch.Tensor):
+        if not torch.isfinite(outputs).all():
+            raise _NotFiniteError(f'{type(head).__name__} predicts what is not finite')
+        return
+    values = outputs.values() if isinstance(outputs, dict) else outputs
+    for value in values if isinstance(values, Iterable) else ():
+        _require_finite(head, None, value)
 
 
 def sample_indices(data_loader: DataLoader) -> list[int]:
@@ -83,7 +132,12 @@ def gather_results(indexed: list[tuple[int, Any]], total: int) -> list[Any] | No
 
 
 def to_cpu(result: Any) -> Any:
-    """Move boxes and tensors of a result to the CPU, through dicts, lists and tuples."""
+    """Move boxes and tensors of a result to the CPU, through dicts, lists and tuples.
+
+    Example:
+        >>> to_cpu({'boxes': torch.zeros(1, 7)})['boxes'].device
+        device(type='cpu')
+    """
     if isinstance(result, dict):
         return {key: to_cpu(value) for key, value in result.items()}
     if isinstance(result, (list, tuple)):

@@ -39,10 +39,11 @@ def caught() -> Iterator[None]:
         before = {number: signal.signal(number, answer) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: signals are not ours
         before = {}
-    _State.pending, _State.work_dir = None, None
+    _State.work_dir = None
     try:
         yield
     finally:
+        _State.pending = None
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -80,10 +80,25 @@ def is_one_of_many() -> bool:
     return int(os.environ.get('WORLD_SIZE', 1)) > 1 and 'RANK' in os.environ
 
 
-def wait_for_turn() -> None:
-    """Before the last words of a run: all processes mostly fail alike, and torchrun ends those that come later."""
-    if is_one_of_many() and os.environ['RANK'] != '0':
+def may_speak(subject: str) -> bool:
+    """Whether this process is the first of all to say something; all of them mostly fail alike.
+
+    Rank 0 comes first. The others wait a moment: torchrun ends them when it has seen why.
+
+    Args:
+        subject: what is said, in a word.
+    """
+    if not is_one_of_many():
+        return True
+    main = os.environ['RANK'] == '0'
+    if not main:
         time.sleep(SECONDS_BEFORE_SPEAKING)
+    if not dist.is_initialized():
+        return True
+    try:
+        return dist.distributed_c10d._get_default_store().add(f'said {subject}', 1) == 1
+    except RuntimeError:  # whoever kept the count is gone, and so is the run
+        return main
 
 
 def end_with_parent() -> None:

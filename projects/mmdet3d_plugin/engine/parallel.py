@@ -31,7 +31,7 @@ def unpack_batch(batch: dict[str, Any], launch: Launch) -> dict[str, Any]:
     """Take a batch out of its DataContainers and put its tensors on this process's device.
 
     Args:
-        batch: as the data loader yields it.
+        batch: as the data loader yields it, images (B, T, num_cams, 3, H, W) for instance.
         launch: the place of this process.
     """
     from mmcv.parallel import scatter

@@ -20,7 +20,13 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.build import (
+    build_loader,
+    build_split,
+    classes_of,
+    require_cameras,
+    require_evaluation,
+)
 from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -34,11 +40,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
     parser.add_argument('--eval', nargs='+', choices=('bbox',), help='what to evaluate')
+    parser.add_argument(
+        '--format-only',
+        action='store_true',
+        help="write the files that the dataset's server takes, without evaluation; labels are not needed",
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='keep the raw results')
     parser.add_argument('--out-dir', help='where metrics.json and the submission file go')
     arguments = parser.parse_args(argv)
-    if not (arguments.eval or arguments.out):
-        parser.error('say what to do with the results: --eval bbox, or --out results.pkl')
+    if not (arguments.eval or arguments.format_only or arguments.out):
+        parser.error('say what to do with the results: --eval bbox, --format-only, or --out results.pkl')
     cli.run(_test_from, arguments)
 
 
@@ -53,6 +64,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         out_dir=arguments.out_dir,
         out=arguments.out,
         evaluate=bool(arguments.eval),
+        format_only=arguments.format_only,
         amp=arguments.amp,
         launch=launch,
         threads=arguments.threads,
@@ -69,6 +81,7 @@ def evaluate_checkpoint(
     amp: str | None = None,
     launch: Launch | None = None,
     quiet: bool = False,
+    format_only: bool = False,
     threads: int | None = None,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
@@ -84,6 +97,8 @@ def evaluate_checkpoint(
         amp: 'bf16', 'fp16' or None.
         launch: the place of this process, one plain process by default.
         quiet: do not print the table.
+        format_only: let the dataset write ``out_dir`` for its server, and do not evaluate. So it is, with a warning,
+            where samples have no labels.
         threads: torch's threads on the CPU; as many as there are cores by default.
 
     Returns:
@@ -94,15 +109,25 @@ def evaluate_checkpoint(
     folder = Path(out_dir) if out_dir else work_dir_of(cfg) / f'eval_{Path(checkpoint).stem}'
     if launch.is_main and out:
         require_writable_file(out)
-    if launch.is_main and evaluate:
+    if launch.is_main and (evaluate or format_only):
         require_writable(folder)
     choose_threads(threads, deterministic=True)
     content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
+    if evaluate and not getattr(dataset, 'has_labels', True):
+        get_logger().warning(
+            'samples of data.%s have no labels: there will be files for a server, no scores', split
+        )
+        evaluate, format_only = False, True
+    if format_only and not hasattr(dataset, 'format_results'):
+        raise UserError(
+            f'{type(dataset).__name__} has no format for a server: say --eval bbox or --out FILE.pkl'
+        )
     if evaluate:
         require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
+    require_cameras(model, dataset)
     report = load_weights(model, content, source=checkpoint)
     get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)
@@ -113,7 +138,9 @@ def evaluate_checkpoint(
     if out:
         write_pickle(out, results)
         get_logger().info('wrote %s', out)
-    if not evaluate:
+    if format_only:
+        get_logger().info('%d samples; wrote %s', len(results), dataset.format_results(results, str(folder)))
+    if format_only or not evaluate:
         return {}
     metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
     write_json(folder / 'metrics.json', metrics, indent=2)

@@ -17,6 +17,7 @@ from torch import nn
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.common.config_numbers import SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
@@ -24,7 +25,13 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.build import (
+    build_loader,
+    build_split,
+    classes_of,
+    require_cameras,
+    require_evaluation,
+)
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -105,7 +112,8 @@ def train(
     options = options or TrainOptions()
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
-    check_train_config(cfg)
+    check_train_config(cfg, options.validate)
+    check_number('--seed', options.seed, SEED)
     with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
         _open_work_dir(cfg, work_dir, launch)
         seed = cfg.get('seed', 0) if options.seed is None else options.seed
@@ -118,6 +126,7 @@ def train(
             initialize_weights(model, cfg.load_from)
         seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
         dataset = build_split(cfg, 'train', test_mode=False)
+        require_cameras(model, dataset)
         loader = build_loader(cfg, dataset, True, launch, seed)
         meta = dict(
             config=cfg.pretty_text,
@@ -221,7 +230,7 @@ def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, lau
         # upstream repeats the test pipeline, which data.val has, and names the metric: there is one, bbox
         settings = _without(cfg.evaluation, 'pipeline', 'metric')
         split = build_split(cfg, 'val', test_mode=True)
-        require_evaluation(split, 'val', settings.get('save_best'))
+        require_evaluation(split, 'val')
         runner.register_hook(
             EvaluateHook(build_loader(cfg, split, False, launch), **settings), priority='LOW'
         )

@@ -74,7 +74,13 @@ def to_camera(boxes: np.ndarray, info: Info) -> np.ndarray:
 
 
 def observation_angle(camera: np.ndarray) -> np.ndarray:
-    """Alpha (n,) in -pi..pi of boxes (n, 7) in the camera's frame: the yaw as seen along the line of sight."""
+    """Alpha (n,) in -pi..pi of boxes (n, 7) in the camera's frame: the yaw as seen along the line of sight.
+
+    Example:
+        >>> ahead = np.array([[0.0, 1.6, 20, 4, 1.5, 1.6, 0]])
+        >>> observation_angle(ahead)
+        array([0.])
+    """
     return _wrap(camera[:, 6] - np.arctan2(camera[:, 0], camera[:, 2]))
 
 

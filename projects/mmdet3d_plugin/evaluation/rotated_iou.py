@@ -20,6 +20,11 @@ def rectangle_intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Returns:
         (...) float64 square metres.
+
+    Example:
+        >>> square, turned = np.array([0.0, 0, 2, 2, 0]), np.array([0.0, 0, 2, 2, np.pi / 4])
+        >>> round(float(rectangle_intersection(square, turned)), 3)
+        3.314
     """
     first, second = np.broadcast_arrays(np.asarray(first, np.float64), np.asarray(second, np.float64))
     pairs = np.stack([first, second]).reshape(2, -1, 5)
@@ -64,7 +69,12 @@ def _border(polygon: np.ndarray, other: np.ndarray, shared: bool) -> np.ndarray:
 
 
 def rectangle_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of rectangles (..., 5) as in :func:`rectangle_intersection`; returns (...)."""
+    """Intersection over union of rectangles (..., 5) as in :func:`rectangle_intersection`; returns (...).
+
+    Example:
+        >>> float(rectangle_iou(np.array([0.0, 0, 4, 2, 0]), np.array([2.0, 0, 4, 2, 0])).round(3))
+        0.333
+    """
     shared = rectangle_intersection(first, second)
     return _over_union(shared, first[..., 2] * first[..., 3], second[..., 2] * second[..., 3])
 
@@ -78,6 +88,11 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Returns:
         (...) float64 in 0..1.
+
+    Example:
+        >>> box = np.array([[0.0, 0, 0, 4, 2, 2, 0]])
+        >>> box_iou(box, box + [0, 0, 1, 0, 0, 0, 0]).round(3)
+        array([0.333])
     """
     plane = [0, 1, 3, 4, 6]
     top = np.minimum(first[..., 2] + first[..., 5] / 2, second[..., 2] + second[..., 5] / 2)
@@ -87,13 +102,23 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def image_box_intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Area shared by image boxes (..., 4) x0, y0, x1, y1 and (..., 4), pair by pair; returns (...) square pixels."""
+    """Area shared by image boxes (..., 4) x0, y0, x1, y1 and (..., 4), pair by pair; returns (...) square pixels.
+
+    Example:
+        >>> image_box_intersection(np.array([0, 0, 10, 10]), np.array([5, 0, 15, 10]))
+        50
+    """
     size = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     return size.clip(0).prod(-1)
 
 
 def image_box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of image boxes (..., 4) and (..., 4), pair by pair; returns (...) in 0..1."""
+    """Intersection over union of image boxes (..., 4) and (..., 4), pair by pair; returns (...) in 0..1.
+
+    Example:
+        >>> image_box_iou(np.array([0.0, 0, 10, 10]), np.array([5.0, 0, 15, 10])).round(3)
+        0.333
+    """
     areas = ((box[..., 2:] - box[..., :2]).prod(-1) for box in (first, second))
     return _over_union(image_box_intersection(first, second), *areas)
 

@@ -138,6 +138,10 @@ def average_precision(precision: np.ndarray, recall: np.ndarray) -> float:
     Args:
         precision: (S,).
         recall: (S,), in any order.
+
+    Example:
+        >>> average_precision(np.array([1.0, 1.0]), np.array([0.5, 1.0]))
+        1.0
     """
     order = np.lexsort((-precision, recall))
     recall, precision = recall[order], np.maximum.accumulate(precision[order][::-1])[::-1]

@@ -20,13 +20,19 @@ _loaded = False
 
 
 def serves(tensor: Tensor, operator: str = 'ms_deform_attn') -> bool:
-    """Is there a compiled kernel of this operator for the device that the tensor lives on?"""
+    """Whether a compiled kernel of this operator exists for the device of a tensor such as (N, C, H, W)."""
     return (operator, tensor.device.type) in _served
 
 
 @contextlib.contextmanager
 def pure_torch() -> Iterator[None]:
-    """Within this context the doors take their plain torch path: for comparisons."""
+    """Within this context the doors take their plain torch path: for comparisons.
+
+    Example:
+        >>> with pure_torch():
+        ...     serves(torch.empty(0))
+        False
+    """
     global _served
     before, _served = _served, frozenset()
     try:

@@ -13,7 +13,12 @@ LEAST_WORK = 1 << 27
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` with the same weights under the same names, see :func:`linear`."""
+    """``nn.Linear`` with the same weights under the same names, see :func:`linear`.
+
+    Example:
+        >>> Linear(8, 2)(torch.zeros(5, 8)).shape
+        torch.Size([5, 2])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., O)."""
@@ -32,6 +37,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Returns:
         (..., O).
+
+    Example:
+        >>> linear(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4))[0]
+        tensor([4., 4., 4., 4.])
     """
     floats = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
     if floats and x.numel() * len(weight) >= LEAST_WORK and library.serves(x, 'linear'):

@@ -19,6 +19,11 @@ def masked_l2(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
     Returns:
         Scalar in the dtype of ``student``.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2.0)
+        >>> masked_l2(student, teacher, weight=torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]))
+        tensor(12.)
     """
     n, _, h, w = student.shape
     if teacher.shape != student.shape:
@@ -49,7 +54,12 @@ def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
 
 
 def masked_l2_torch(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """See :func:`masked_l2`; in plain torch."""
+    """See :func:`masked_l2`; in plain torch.
+
+    Example:
+        >>> masked_l2_torch(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), torch.full((1, 1, 1, 1), 0.5))
+        tensor(1.5000)
+    """
     return (weight.detach() * (student - teacher.detach()).square()).sum()
 
 

@@ -31,6 +31,12 @@ def ms_deform_attn(
 
     Returns:
         (B, Q, M * D), in the dtype of ``value``.
+
+    Example:
+        >>> value = torch.arange(4.0).view(1, 4, 1, 1)  # one map of 2 x 2 cells
+        >>> centre = torch.full((1, 1, 1, 1, 1, 2), 0.5)  # one query, one head, one level, one point
+        >>> ms_deform_attn(value, [(2, 2)], centre, torch.ones(1, 1, 1, 1, 1))
+        tensor([[[1.5000]]])
     """
     _check_value(value, spatial_shapes)
     _check_points('sampling_locations', sampling_locations, value, spatial_shapes)
@@ -60,6 +66,12 @@ def ms_deform_attn_fused(
 
     Returns:
         (B, Q, M * D), in the dtype of ``value``.
+
+    Example:
+        >>> value = torch.arange(4.0).view(1, 4, 1, 1)
+        >>> offsets, logits = torch.zeros(1, 1, 1, 1, 1, 2), torch.zeros(1, 1, 1, 1)
+        >>> ms_deform_attn_fused(value, [(2, 2)], offsets, logits, torch.full((1, 1, 1, 2), 0.5))
+        tensor([[[1.5000]]])
     """
     _check_value(value, spatial_shapes)
     _check_points('sampling_offsets', sampling_offsets, value, spatial_shapes)

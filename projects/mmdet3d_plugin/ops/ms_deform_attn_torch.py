@@ -34,7 +34,7 @@ def ms_deform_attn_fused_torch(
     attention_logits: Tensor,
     reference_points: Tensor,
 ) -> Tensor:
-    """See ``ms_deform_attn_fused``; softmax and locations as tensors of their own."""
+    """See ``ms_deform_attn_fused``; softmax (B, Q, M, L, P) and locations (B, Q, M, L, P, 2) are made whole."""
     locations = sampling_locations(spatial_shapes, sampling_offsets, reference_points)
     weights = attention_logits.softmax(-1).view(sampling_offsets.shape[:-1])
     return ms_deform_attn_torch(value, spatial_shapes, locations, weights)
@@ -78,6 +78,11 @@ def sampling_locations(spatial_shapes: Shapes, sampling_offsets: Tensor, referen
 
     Returns:
         (B, Q, M, L, P, 2), (x, y) in units of map width and height.
+
+    Example:
+        >>> offsets = torch.ones(1, 1, 1, 1, 1, 2)  # one cell to the right and one down
+        >>> sampling_locations([(2, 4)], offsets, torch.zeros(1, 1, 1, 2)).flatten()
+        tensor([0.2500, 0.5000])
     """
     size = sampling_offsets.new_tensor([(w, h) for h, w in spatial_shapes])
     turn = torch.arange(sampling_offsets.shape[4], device=sampling_offsets.device) % reference_points.shape[2]

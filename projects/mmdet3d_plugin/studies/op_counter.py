@@ -22,7 +22,7 @@ SAMPLING_MACS = 5
 
 
 class LiveBytes:
-    """Bytes of the tensors that are alive, and their peak; views cost nothing.
+    """Bytes of the storages that are alive, and their peak; views cost nothing.
 
     Attributes:
         now: bytes alive.
@@ -34,7 +34,7 @@ class LiveBytes:
         self._known: set[int] = set()
 
     def see(self, tensor: Tensor) -> None:
-        """Take note of a tensor; its bytes are given back when its storage dies."""
+        """Take note of a tensor of any shape such as (B, C, H, W); its bytes are given back when its storage dies."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
@@ -96,7 +96,7 @@ class OpCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Count one operation, and skip it if it works on hollow tensors."""
+        """Count one operation, and skip it if it works on hollow values."""
         kwargs = kwargs or {}
         formula = flop_registry.get(func._overloadpacket)
         if formula is None:
@@ -205,7 +205,7 @@ class OpCounter(TorchDispatchMode):
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
+    """All tensors, of any shape such as (B, C, H, W), in nested tuples, lists and dicts."""
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 

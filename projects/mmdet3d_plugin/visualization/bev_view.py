@@ -72,6 +72,10 @@ def heading_lines(boxes: np.ndarray) -> np.ndarray:
 
     Returns:
         (n, 2, 2) metres.
+
+    Example:
+        >>> heading_lines(np.array([[0.0, 0, 0, 4, 2, 2, 0]])).tolist()
+        [[[2.0, 0.0], [3.0, 0.0]]]
     """
     direction = np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6])], axis=1)
     front = boxes[:, :2] + boxes[:, 3, None] / 2 * direction

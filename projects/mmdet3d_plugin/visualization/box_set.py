@@ -46,6 +46,11 @@ class BoxSet:
 
 
 def present_classes(sets: Sequence[BoxSet | None], classes: Sequence[str]) -> list[str]:
-    """Names of the classes in any of the sets, in class order."""
+    """Names of the classes in any of the sets, in class order.
+
+    Example:
+        >>> present_classes([None], ['car'])
+        []
+    """
     seen = {name for boxes in sets if boxes is not None for name in boxes.names(classes)}
     return [name for name in classes if name in seen]

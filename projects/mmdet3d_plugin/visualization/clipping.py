@@ -47,6 +47,10 @@ def clip_polygon(polygon: np.ndarray, width: int, height: int) -> np.ndarray:
 
     Returns:
         (m, 2) pixels; empty when nothing is in view.
+
+    Example:
+        >>> clip_polygon(np.array([[0.0, 0, 1], [1, 0, 1], [1, 1, 1]]), 1, 1).shape
+        (3, 2)
     """
     for plane, offset in zip(*_frustum(width, height), strict=True):
         polygon = _cut(polygon, polygon @ plane + offset)

@@ -92,7 +92,12 @@ class Positions:
 
 
 def measure_gap(gap: np.ndarray, region: np.ndarray | None) -> Gap:
-    """Average a map of gaps (N, H, W) over everything, inside and outside a region (N, H, W)."""
+    """Average a map of gaps (N, H, W) over everything, inside and outside a region (N, H, W).
+
+    Example:
+        >>> measure_gap(np.ones((1, 2, 2)), None)
+        Gap(everywhere=1.0, inside=nan, outside=nan)
+    """
     nan = float('nan')
     if region is None:
         return Gap(float(gap.mean()), nan, nan)

@@ -32,6 +32,11 @@ def feature_salience(feature: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W).
+
+    Example:
+        >>> feature_salience(np.ones((4, 2, 2)))
+        array([[0., 0.],
+               [0., 0.]], dtype=float32)
     """
     feature = feature.astype(np.float32)
     return np.linalg.norm(feature - feature.mean(axis=(1, 2), keepdims=True), axis=0)

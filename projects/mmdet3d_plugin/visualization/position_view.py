@@ -18,7 +18,12 @@ LARGEST = 90.0
 
 
 def layer_colours(count: int) -> np.ndarray:
-    """(count, 4) colours from the first decoder layer, cold, to the last one, warm."""
+    """(count, 4) colours from the first decoder layer, cold, to the last one, warm.
+
+    Example:
+        >>> layer_colours(3).shape
+        (3, 4)
+    """
     return colormaps['turbo'](np.linspace(0.15, 0.85, count))
 
 

@@ -35,7 +35,12 @@ SPARE_COLOURS = ('#4aa8ff', '#3ddc84', '#b388ff', '#ff9f1c', '#ff5da2', '#ffd23f
 
 
 def class_colour(name: str) -> str:
-    """Hex colour of a class; names outside nuScenes and KITTI get a stable spare colour."""
+    """Hex colour of a class; names outside nuScenes and KITTI get a stable spare colour.
+
+    Example:
+        >>> class_colour('car') == class_colour('Car')
+        True
+    """
     return CLASS_COLOURS.get(name.lower()) or SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)]
 
 
@@ -45,6 +50,10 @@ def class_colours(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     Args:
         labels: (n,) class indices.
         classes: names by index.
+
+    Example:
+        >>> class_colours(np.array([0, 0]), ['car']) == [class_colour('car')] * 2
+        True
     """
     return [class_colour(classes[int(label)]) for label in labels]
 

@@ -60,7 +60,12 @@ class Ground:
 
 
 def to_texels(points: np.ndarray) -> np.ndarray:
-    """Global points (n, 2) in metres to int32 texels (n, 2) of the finest level."""
+    """Global points (n, 2) in metres to int32 texels (n, 2) of the finest level.
+
+    Example:
+        >>> to_texels(np.array([[0.0, 0.0]])).shape
+        (1, 2)
+    """
     flipped = np.stack([points[:, 0], EXTENT - points[:, 1]], axis=-1)
     return np.rint(flipped / RESOLUTION).astype(np.int32)
 

@@ -58,6 +58,10 @@ def rotate(vectors: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """Rotate vectors (..., 3) by a matrix (3, 3).
 
     Written out, as BLAS may round differently with another number of threads and every byte shall be reproducible.
+
+    Example:
+        >>> rotate(np.array([[1.0, 0, 0]]), np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]))
+        array([[0., 1., 0.]])
     """
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
     return np.stack([x * row[0] + y * row[1] + z * row[2] for row in rotation], axis=-1)

@@ -54,6 +54,12 @@ def boxes_hide(bounds: np.ndarray, viewer: np.ndarray) -> np.ndarray:
 
     Returns:
         (n, n) bool, [i, j] true when i may hide a piece of j.
+
+    Example:
+        >>> bounds = np.array([[[1, -1, 0], [2, 1, 2]], [[5, -1, 0], [6, 1, 2]]])
+        >>> boxes_hide(bounds, np.zeros(3))
+        array([[False,  True],
+               [False, False]])
     """
     low, high = bounds[:, 0], bounds[:, 1]
     apart = low[:, None] >= high[None] - 1e-9  # [i, j, axis]: i lies beyond j

@@ -263,6 +263,11 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Returns:
         (...) bool.
+
+    Example:
+        >>> square = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+        >>> bool(overlaps(square, square + 0.5)), bool(overlaps(square, square + 2))
+        (True, False)
     """
     first, second = np.broadcast_arrays(first, second)
     apart = np.zeros(first.shape[:-2], dtype=bool)

@@ -90,6 +90,11 @@ def distort(
 
     Returns:
         (H, W, 3) float32; values may leave [0, 255].
+
+    Example:
+        >>> grey = np.full((1, 1, 3), 100.0, dtype=np.float32)
+        >>> distort(grey, 10, True, 1.0, 1.0, 0.0, np.arange(3)).ravel()
+        array([110., 110., 110.], dtype=float32)
     """
     early, late = (contrast, 1.0) if contrast_first else (1.0, contrast)
     out = _affine(image.astype(np.float32), (early,) * 3, (early * brightness,) * 3)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.taps import Call, Tap
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, VoxelGrid, Voxels
+from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import out_of_range
 
 VOXELS = 'voxels'
 """Key of a batch: the :class:`Voxels` that both detectors use."""
@@ -57,12 +58,15 @@ class VoxelHostAdapter(HostAdapter):
         return self.read_heads(self.part(model, 'bbox_head')(features))
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
-        """Boxes after the host's own threshold and non-maximum suppression."""
+        """Boxes after the host's own threshold and non-maximum suppression; none in clouds without points in range."""
         predictions = self.infer(model, batch) if predictions is None else predictions
-        head = self.part(model, 'bbox_head')
+        found = self.part(model, 'bbox_head').get_bboxes(
+            *self.decoder_arguments(predictions), batch['img_metas']
+        )
+        empty = out_of_range(self.part(model, 'voxel_layer'), batch['points'])
         return [
-            Detections(*found)
-            for found in head.get_bboxes(*self.decoder_arguments(predictions), batch['img_metas'])
+            Detections(*(part[:0] if none else part for part in parts))
+            for parts, none in zip(found, empty, strict=True)
         ]
 
     def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:

@@ -122,7 +122,8 @@ class BEVFormerEncoder(nn.Module):
         legacy_shift: shift the reference points of *both* BEV maps by the ego motion, not only those of the
             previous one. The published weights were trained so.
         with_cp: gradient checkpointing per layer.
-        layer: further arguments of :class:`BEVFormerLayer`.
+        num_heads, num_levels, num_points, temporal_points, feedforward_dims, dropout: of each
+            :class:`BEVFormerLayer`.
     """
 
     def __init__(

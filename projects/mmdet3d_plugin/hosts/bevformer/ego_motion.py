@@ -17,6 +17,12 @@ def bev_shift(can_bus: Tensor, real_size: tuple[float, float]) -> Tensor:
 
     Returns:
         (B, 2), shift (x, y) to add to reference points in [0, 1]; x is right, y is forward.
+
+    Example:
+        >>> can_bus = torch.zeros(1, 18)
+        >>> can_bus[0, 1] = 5.12  # metres
+        >>> bev_shift(can_bus, (102.4, 102.4)).abs().max()
+        tensor(0.0500)
     """
     motion = can_bus[:, :2].double()
     length = motion.norm(dim=1)
@@ -38,6 +44,14 @@ def rotate_bev(
 
     Returns:
         (B, C, H, W), a new tensor: the caller's memory is not touched.
+
+    Example:
+        >>> bev = torch.zeros(1, 1, 3, 3)
+        >>> bev[0, 0, 1, 2] = 1.0
+        >>> rotate_bev(bev, torch.tensor([90.0]))[0, 0].round()
+        tensor([[0., 1., 0.],
+                [0., 0., 0.],
+                [0., 0., 0.]])
     """
     h, w = bev.shape[-2:]
     cx, cy = (0.0, 0.0) if center is None else (center[0] - 0.5 * w, center[1] - 0.5 * h)

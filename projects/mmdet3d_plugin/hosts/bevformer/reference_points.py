@@ -26,7 +26,13 @@ class VisiblePairs:
 
 
 def plane_points(h: int, w: int, device: torch.device) -> Tensor:
-    """Cell centres of the BEV map, row by row: (H * W, 2), (x, y) in [0, 1]."""
+    """Cell centres of the BEV map, row by row: (H * W, 2), (x, y) in [0, 1].
+
+    Example:
+        >>> plane_points(1, 2, torch.device('cpu'))
+        tensor([[0.2500, 0.5000],
+                [0.7500, 0.5000]])
+    """
     y = (torch.arange(h, device=device) + 0.5) / h
     x = (torch.arange(w, device=device) + 0.5) / w
     grid_y, grid_x = torch.meshgrid(y, x, indexing='ij')
@@ -34,7 +40,13 @@ def plane_points(h: int, w: int, device: torch.device) -> Tensor:
 
 
 def pillar_points(h: int, w: int, num_points: int, pc_range: list[float], device: torch.device) -> Tensor:
-    """Anchors at ``num_points`` heights above every BEV cell: (H * W, D, 3), metres in the LiDAR frame."""
+    """Anchors at ``num_points`` heights above every BEV cell: (H * W, D, 3), metres in the LiDAR frame.
+
+    Example:
+        >>> points = pillar_points(1, 1, 2, [-10, -10, -4, 10, 10, 4], torch.device('cpu'))
+        >>> points.tolist()
+        [[[0.0, 0.0, -3.5], [0.0, 0.0, 3.5]]]
+    """
     low, high = torch.tensor(pc_range[:3], device=device), torch.tensor(pc_range[3:], device=device)
     height = float(high[2] - low[2])
     z = torch.linspace(0.5, height - 0.5, num_points, device=device) / height
@@ -54,6 +66,13 @@ def project_to_cameras(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> 
     Returns:
         (B, num_cams, Q, D, 2) in units of the image, and the (B, num_cams, Q, D) mask of points that lie in
         front of the camera and inside its image.
+
+    Example:
+        >>> points = torch.tensor([[[0.0, 0.0, 10.0]]])  # 10 m ahead of a camera that looks along z
+        >>> lidar2img = torch.tensor([[100.0, 0, 80, 0], [0, 100, 48, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        >>> places, visible = project_to_cameras(points, lidar2img[None, None], torch.tensor([[[160.0, 96.0]]]))
+        >>> places.flatten(), visible.flatten()  # the middle of the image
+        (tensor([0.5000, 0.5000]), tensor([True]))
     """
     rotation, translation = lidar2img[..., :3, :3], lidar2img[..., :3, 3]
     cam = torch.einsum('bnij,qdj->bnqdi', rotation, points) + translation[:, :, None, None]

@@ -48,7 +48,12 @@ class Gain:
 
 
 def spread_of(values: Iterable[float]) -> Spread | None:
-    """Mean and spread; None of no values."""
+    """Mean and spread; None of no values.
+
+    Example:
+        >>> spread_of([1.0, 2.0, 3.0])
+        Spread(mean=2.0, deviation=1.0, low=1.0, high=3.0, count=3)
+    """
     values = list(values)
     if not values:
         return None
@@ -62,6 +67,10 @@ def paired_gain(base: Mapping[int, float], other: Mapping[int, float]) -> Gain |
     Args:
         base: seed -> value.
         other: seed -> value.
+
+    Example:
+        >>> paired_gain({0: 10.0, 1: 11.0}, {0: 12.0, 1: 14.0}).mean
+        2.5
     """
     differences = {seed: other[seed] - base[seed] for seed in sorted(base.keys() & other.keys())}
     spread = spread_of(differences.values())
@@ -71,7 +80,12 @@ def paired_gain(base: Mapping[int, float], other: Mapping[int, float]) -> Gain |
 
 
 def half_width_of(values: Sequence[float]) -> float | None:
-    """Half the 95 % interval of the mean: t(n - 1) * s / sqrt(n); None for fewer than two values."""
+    """Half the 95 % interval of the mean: t(n - 1) * s / sqrt(n); None for fewer than two values.
+
+    Example:
+        >>> round(half_width_of([1.0, 2.0, 3.0]), 3)
+        2.484
+    """
     from scipy.stats import t
 
     n = len(values)
@@ -81,12 +95,22 @@ def half_width_of(values: Sequence[float]) -> float | None:
 
 
 def share_of(part: float, whole: float) -> float | None:
-    """``part / whole``; None when there is no positive whole to have a share of."""
+    """``part / whole``; None when there is no positive whole to have a share of.
+
+    Example:
+        >>> share_of(2.0, 8.0), share_of(2.0, -1.0)
+        (0.25, None)
+    """
     return part / whole if whole > 0 else None
 
 
 def ranges_apart(better: Iterable[float], worse: Iterable[float]) -> bool | None:
-    """Whether the least of one is above the most of the other; None when either has fewer than two values."""
+    """Whether the least of one is above the most of the other; None when either has fewer than two values.
+
+    Example:
+        >>> ranges_apart([17.2, 17.3], [16.9, 17.1])
+        True
+    """
     better, worse = list(better), list(worse)
     if min(len(better), len(worse)) < 2:
         return None
