@@ -64,7 +64,9 @@ def test_fd3d_has_the_papers_parts() -> None:
     _, distiller = build(Path('projects/configs/distiller/base_distill_small_fd3d.py'))
     assert list(distiller.terms) == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
     assert distiller.distill['head'].init == 'teacher'
-    assert all(distiller.distill[name].region.instances.source == 'both' for name in list(distiller.terms)[:5])
+    assert all(
+        distiller.distill[name].region.instances.source == 'both' for name in list(distiller.terms)[:5]
+    )
 
 
 @pytest.mark.parametrize('path', FD3D, ids=lambda path: path.stem)
