@@ -169,14 +169,11 @@ def _cell(value: float, style: str) -> str:
 def load_distiller(cfg: Config, checkpoint: str, launch: Launch) -> tuple[Distiller, bool]:
     """Build the distiller of a recipe with the weights of a checkpoint.
 
-    The training data of the recipe learns to make the teacher's view too.
-
     Returns:
         The distiller, and whether its connectors and generators are trained.
     """
     content = read_checkpoint(checkpoint)
     distiller = build_distiller(cfg)
-    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     load_weights(distiller, content)
     trained = any(f'.{name}'.rfind(f'.{DISTILL}') >= 0 for name in content['state_dict'])
     return distiller.to(launch.device), trained or not list(distiller.distill.parameters())
@@ -214,6 +211,7 @@ def _draw_from(arguments: argparse.Namespace) -> None:
         load_config(arguments.config, arguments.cfg_options, arguments.data_root), arguments.split
     )
     distiller, trained = load_distiller(cfg, arguments.checkpoint, launch)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     if not trained:
         print(f'notice: {UNTRAINED}')
     dataset = build_split(cfg, 'train', test_mode=False)
