@@ -62,11 +62,14 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The module at a dotted path; a wrong path is an error that names the nearest ones."""
-    modules = dict(model.named_modules())
+    """The module at a dotted path; a wrong path is an error that names the nearest five and how many there are."""
+    modules = {name: module for name, module in model.named_modules() if name}
     plain = path.removesuffix(_INPUT).removesuffix(_CALL)
-    if not plain or plain not in modules:
-        raise DistillError(f'{type(model).__name__} has no module {plain!r}; {nearest(plain, modules)}')
+    if plain not in modules:
+        # Hosts have hundreds of modules: whatever is nearest helps more than the first of a list.
+        close = nearest(plain, modules, count=5, cutoff=0.0)
+        host = type(model).__name__
+        raise DistillError(f'{host} has no module {plain!r} among its {len(modules)}; {close}')
     return modules[plain]
 
 

@@ -1,6 +1,7 @@
 # PointDistiller on nuScenes pillars as its recipes inherit it: the 256 cells with the largest activation of the teacher
 # on the neck's finest level, K = 128. They add the student.
-# Published without effective weights: reweighting='none' is exactly that.
+# Published, every weight is the number of samples per GPU, whatever the temperature: reweighting='none' with compat=True
+# gives that.
 from projects.configs._base_.recipes import local_graph
 
 distiller = local_graph(
