@@ -25,6 +25,7 @@ from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.compute import speed_up
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -183,6 +184,9 @@ def _build_runner(
     if epochs is None:
         raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark', False)) and not options.deterministic
+    if cfg.get('compute'):
+        teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
+        speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
     return TrainRunner(
         launch=launch,
