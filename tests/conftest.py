@@ -34,16 +34,28 @@ def nuscenes_one_frame() -> Path:
 @pytest.fixture(scope='session')
 def kitti_one_frame(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with links to the real KITTI frame 000008 and all that tools/create_data.py makes of it."""
+    root = _linked_kitti('kitti_one_frame', tmp_path_factory)
+    create_kitti_infos(root, progress=False)
+    return root
+
+
+@pytest.fixture(scope='session')
+def kitti_five_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with links to five real KITTI frames and nothing made of them; skips where they are not."""
+    return _linked_kitti('kitti_five_frames', tmp_path_factory)
+
+
+def _linked_kitti(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of links to real KITTI frames, to write into."""
     shared = _shared_data()
-    path = shared / 'kitti_one_frame' if shared else None
+    path = shared / name if shared else None
     if path is None or not path.is_dir():
-        pytest.skip('needs the real frame of ../shared/data/kitti_one_frame (set FD_SHARED to its shared/)')
-    root = tmp_path_factory.mktemp('kitti_one_frame')
+        pytest.skip(f'needs the real frames of ../shared/data/{name} (set FD_SHARED to its shared/)')
+    root = tmp_path_factory.mktemp(name)
     (root / 'training').mkdir()
     (root / 'ImageSets').symlink_to(path / 'ImageSets')
     for folder in (path / 'training').iterdir():
         (root / 'training' / folder.name).symlink_to(folder)
-    create_kitti_infos(root, progress=False)
     return root
 
 

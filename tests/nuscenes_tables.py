@@ -11,6 +11,7 @@ from pyquaternion import Quaternion
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 
 IMAGE_SIZE = (64, 36)
+SIX = dict.fromkeys(CAMERAS, IMAGE_SIZE)
 STEP_US = 500_000
 EGO_VELOCITY = np.array([6.0, 2.0, 0.0])
 EGO_YAWS = np.radians([-6.0, -2.0, 3.0, 9.0, 14.0])  # passes zero, where degrees jump from 360 to 0
@@ -27,33 +28,43 @@ OBJECTS = (
 )
 
 
-def write_nuscenes(root: Path, version: str, scenes: dict[str, int]) -> None:
+def write_nuscenes(
+    root: Path, version: str, scenes: dict[str, int], cameras: dict[str, tuple[int, int]] = SIX
+) -> None:
     """Write tables, images, sweeps and a map.
 
     Args:
         root: made when it is not there.
         version: name of the folder of the tables.
         scenes: number of keyframes of each scene.
+        cameras: (width, height) of the images of each, by channel.
     """
-    tables: dict[str, list[dict[str, Any]]] = _fixed_tables()
+    tables: dict[str, list[dict[str, Any]]] = _fixed_tables(cameras)
     for name, length in scenes.items():
-        _add_scene(tables, root, name, length)
+        _add_scene(tables, root, name, length, cameras)
     _write_file(root / 'maps/map.png', cv2.imencode('.png', np.zeros((4, 4), np.uint8))[1].tobytes())
     for name, rows in tables.items():
         _write_file(root / version / f'{name}.json', json.dumps(rows).encode())
 
 
-def _fixed_tables() -> dict[str, list[dict[str, Any]]]:
+def _fixed_tables(cameras: dict[str, tuple[int, int]]) -> dict[str, list[dict[str, Any]]]:
     categories = sorted({o[0] for o in OBJECTS})
     attributes = sorted({o[1] for o in OBJECTS if o[1]})
-    rig = [_calibration(name, i) for i, name in enumerate((*CAMERAS, 'LIDAR_TOP'))]
+    rig = [
+        _calibration(name, i, size)
+        for i, (name, size) in enumerate([*cameras.items(), ('LIDAR_TOP', (0, 0))])
+    ]
     return dict(
         category=[dict(token=c, name=c, description='', index=i) for i, c in enumerate(categories)],
         attribute=[dict(token=a, name=a, description='') for a in attributes],
         visibility=[dict(token='4', level='v80-100', description='')],
         sensor=[
-            dict(token=f's-{c["token"]}', channel=c['token'], modality='lidar' if i == 6 else 'camera')
-            for i, c in enumerate(rig)
+            dict(
+                token=f's-{c["token"]}',
+                channel=c['token'],
+                modality='camera' if c['token'] in cameras else 'lidar',
+            )
+            for c in rig
         ],
         calibrated_sensor=rig,
         log=[dict(token='log', logfile='log', vehicle='v', date_captured='2026-11-20', location='x')],
@@ -65,14 +76,17 @@ def _fixed_tables() -> dict[str, list[dict[str, Any]]]:
     )
 
 
-def _calibration(name: str, place: int) -> dict[str, Any]:
+def _calibration(name: str, place: int, size: tuple[int, int]) -> dict[str, Any]:
     """Cameras look outwards every 60 degrees; the LiDAR has x right and y forward, as in nuScenes."""
     if name == 'LIDAR_TOP':
         rotation, intrinsic, position = Quaternion(axis=(0, 0, 1), degrees=-90), [], [0.9, 0.0, 1.8]
     else:
         forward = Quaternion(matrix=np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]))
-        rotation = Quaternion(axis=(0, 0, 1), degrees=(0, -60, 60, 180, 120, -120)[place]) * forward
-        intrinsic, position = [[50.0, 0, 31.0], [0, 50.0, 17.0], [0, 0, 1]], [1.5, 0.1 * place, 1.5]
+        rotation = Quaternion(axis=(0, 0, 1), degrees=(0, -60, 60, 180, 120, -120, 90, -90)[place]) * forward
+        intrinsic, position = (
+            [[50.0, 0, size[0] / 2 - 1], [0, 50.0, size[1] / 2 - 1], [0, 0, 1]],
+            [1.5, 0.1 * place, 1.5],
+        )
     return dict(
         token=name,
         sensor_token=f's-{name}',
@@ -82,7 +96,13 @@ def _calibration(name: str, place: int) -> dict[str, Any]:
     )
 
 
-def _add_scene(tables: dict[str, list[dict[str, Any]]], root: Path, name: str, length: int) -> None:
+def _add_scene(
+    tables: dict[str, list[dict[str, Any]]],
+    root: Path,
+    name: str,
+    length: int,
+    cameras: dict[str, tuple[int, int]],
+) -> None:
     tokens = [f'{name}-{i}' for i in range(length)]
     tables['scene'].append(
         dict(
@@ -106,19 +126,21 @@ def _add_scene(tables: dict[str, list[dict[str, Any]]], root: Path, name: str, l
                 rotation=Quaternion(axis=(0, 0, 1), radians=EGO_YAWS[i]).elements.tolist(),
             )
         )
-        for channel in (*CAMERAS, 'LIDAR_TOP'):
-            tables['sample_data'].append(_sample_data(root, token, channel, i))
+        for place, channel in enumerate((*cameras, 'LIDAR_TOP')):
+            tables['sample_data'].append(_sample_data(root, token, channel, i, place, cameras.get(channel)))
         _add_annotations(tables, name, tokens, i)
 
 
-def _sample_data(root: Path, token: str, channel: str, i: int) -> dict[str, Any]:
-    lidar = channel == 'LIDAR_TOP'
+def _sample_data(
+    root: Path, token: str, channel: str, i: int, place: int, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    lidar = size is None
     filename = f'samples/{channel}/{token}.{"pcd.bin" if lidar else "png"}'
     if lidar:
         _write_file(root / filename, np.ones((3, 5), np.float32).tobytes())
     else:
-        rng = np.random.default_rng((CAMERAS.index(channel), i))
-        image = rng.integers(0, 256, (IMAGE_SIZE[1], IMAGE_SIZE[0], 3), dtype=np.uint8)
+        rng = np.random.default_rng((place, i))
+        image = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         _write_file(root / filename, cv2.imencode('.png', image)[1].tobytes())
     return dict(
         token=f'{token}-{channel}',
@@ -128,8 +150,8 @@ def _sample_data(root: Path, token: str, channel: str, i: int) -> dict[str, Any]
         timestamp=i * STEP_US,
         fileformat='pcd' if lidar else 'png',
         is_key_frame=True,
-        width=0 if lidar else IMAGE_SIZE[0],
-        height=0 if lidar else IMAGE_SIZE[1],
+        width=0 if lidar else size[0],
+        height=0 if lidar else size[1],
         filename=filename,
         prev='',
         next='',

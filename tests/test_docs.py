@@ -1,5 +1,6 @@
 """The documentation: links lead somewhere, figures are those of the records, every page is in the navigation."""
 
+import json
 import os
 import re
 import subprocess
@@ -113,3 +114,32 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert 'href="set-up.html"' in home
     assert 'id="projects.mmdet3d_plugin.ops.knn.' in (tmp_path / 'api' / 'ops.html').read_text()
     assert not re.search(r'<(script|img|link)[^>]+(src|href)="?http', home), 'it is read without a network'
+
+
+def test_a_finished_demo_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from projects.mmdet3d_plugin.studies.demo import CONTENDERS, DemoOptions, demo_stages
+    from tools.docs import record_demo
+
+    def write(path: Path, content: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+    out, options = tmp_path / 'demo', DemoOptions(out=tmp_path / 'demo')
+    errors = dict.fromkeys(('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE'), 0.51234)
+    for contender in CONTENDERS:
+        write(options.metrics(contender), {'NDS': 0.12345, 'mAP': 0.5, **errors})
+    for name in ('teacher', 'student'):
+        write(out / 'cost' / f'{name}.json', {'total': {'parameters': 680_000, 'computed': 1.39e9}})
+    write(out / 'cost' / 'latency.json', {'models': [{'median_ms': 39.31}] * 3})
+    for stage in demo_stages(options):
+        write(out / 'stamps' / f'{stage.name}.json', {'key': '', 'seconds': 60})
+    monkeypatch.setattr(record_demo, 'BENCHMARKS', tmp_path)
+    record_demo.record_demo(out)
+    written = json.loads((tmp_path / 'demo_cpu.json').read_text())
+    assert written.keys() == record('demo_cpu').keys()
+    assert written['minutes'] == len(demo_stages(options))
+    assert written['models'][0] == {
+        'model': 'teacher',
+        **{'NDS': 12.35, 'mAP': 50.0, **dict.fromkeys(errors, 0.512)},
+        **{'parameters_m': 0.68, 'gflops': 1.39, 'ms_per_frame': 39.3},
+    }

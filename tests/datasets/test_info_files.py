@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from projects.mmdet3d_plugin.box_codec import convert_boxes
-from projects.mmdet3d_plugin.datasets.info_files import find_info_file, load_infos, save_infos
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.info_files import find_info_file, load_infos, relative_path, save_infos
+from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
 
 TRAIN = 'nuscenes_infos_temporal_train.pkl'
 
@@ -81,3 +83,52 @@ def test_other_pickles_are_refused(tmp_path: Path) -> None:
     save_infos(dict(infos=[dict(token='a', scene_token='b', timestamp=0)]), tmp_path / TRAIN)
     with pytest.raises(ValueError, match='lacks cams, can_bus, lidar_path'):
         load_infos(tmp_path / TRAIN, 'v1.0')
+
+
+CHANGES = {
+    'size': (lambda i: i['gt_boxes'].__setitem__((2, 3), -1), 'box 2 .* has a size that no object has'),
+    'nan box': (lambda i: i['gt_boxes'].__setitem__((1, 0), np.nan), 'box 1 .* is not finite'),
+    'names': (lambda i: i.update(gt_names=i['gt_names'][1:]), '8 boxes, 8 velocities and 7 names'),
+    'intrinsic': (lambda i: i['cams']['CAM_BACK'].update(cam_intrinsic=np.full((3, 3), np.nan)), 'cam_intrinsic of CAM_BACK'),
+    'turn': (lambda i: i['cams']['CAM_BACK'].update(sensor2lidar_rotation=np.zeros((3, 3))), 'rotation of CAM_BACK is no rot'),
+    'pose': (lambda i: i.update(ego2global_rotation=[0, 0, 0, 0]), 'ego2global_rotation .* is no unit quaternion'),
+    'bus': (lambda i: i['can_bus'].__setitem__(4, np.inf), 'can_bus .* is not finite'),
+    'key': (lambda i: i['cams']['CAM_BACK'].pop('cam_intrinsic'), 'cam_intrinsic is missing'),
+    'path': (lambda i: i.update(lidar_path=3), 'cannot be read'),
+    'time': (lambda i: i.update(timestamp='noon'), 'cannot be read'),
+    'twice': (lambda i: i.update(token='scene-0001-0', timestamp=1), 'this token is there twice'),
+    'same time': (lambda i: i.update(timestamp=0), 'timestamp 0 is not after that of the sample before'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', CHANGES)
+def test_numbers_that_cannot_be_right_are_named(tiny_nuscenes: Path, tmp_path: Path, kind: str) -> None:
+    change, words = CHANGES[kind]
+    content = load_infos(tiny_nuscenes / TRAIN, 'v1.0')
+    change(content['infos'][1])
+    save_infos(content, tmp_path / TRAIN)
+    with pytest.raises(UserError, match=rf'{tmp_path / TRAIN}: sample scene-0001-\d.*{words}') as caught:
+        load_infos(tmp_path / TRAIN, 'v1.0')
+    assert '\n' not in str(caught.value)
+
+
+def test_paths_are_cut_at_the_folder_and_not_within_a_name() -> None:
+    assert relative_path('/data/my_samples/nus/sweeps/LIDAR_TOP/a.bin') == 'sweeps/LIDAR_TOP/a.bin'
+    assert relative_path('/data/samples/nus/sweeps/LIDAR_TOP/a.bin') == 'sweeps/LIDAR_TOP/a.bin'
+    assert relative_path('data\\nuscenes\\samples\\CAM_FRONT\\a.jpg') == 'samples/CAM_FRONT/a.jpg'
+    assert relative_path('images/left/a.jpg') == 'images/left/a.jpg'
+
+
+def test_unlabelled_and_empty_files_are_refused_where_training_begins(
+    tiny_nuscenes: Path, tmp_path: Path
+) -> None:
+    content = load_infos(tiny_nuscenes / TRAIN, 'v1.0')
+    flagless = [dict(info, valid_flag=info['valid_flag'] & False) for info in content['infos']]
+    bare = [
+        {k: v for k, v in info.items() if not k.startswith(('gt_', 'valid'))} for info in content['infos']
+    ]
+    for infos, words in ((flagless, 'set use_valid_flag=False'), (bare, 'holds no boxes')):
+        save_infos(dict(metadata={}, infos=infos), tmp_path / TRAIN)
+        with pytest.raises(UserError, match=words):
+            NuScenesTemporalDataset(str(tmp_path), TRAIN, [], queue_length=2)
+    assert 'ann_info' not in NuScenesTemporalDataset(str(tmp_path), TRAIN, [], test_mode=True).get_frame(0)

@@ -351,3 +351,21 @@ def test_a_damaged_cloud_is_named(synthetic_kitti: Path, tmp_path: Path) -> None
         dataset[0]
     (reduced / '000000.bin').write_bytes(b'')
     assert dataset[0]['points'][0].data.shape == (0, 4)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple:
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_no_code_of_a_stranger_runs(synthetic_kitti: Path, tmp_path: Path) -> None:
+    for content, wanted in (
+        (pickle.dumps([_Evil()]), 'is refused'),
+        (b'', 'is empty'),
+        (b'123', 'is damaged'),
+    ):
+        (tmp_path / 'a.pkl').write_bytes(content)
+        with pytest.raises(
+            UserError, match=f'a.pkl {wanted}.*make it with: python tools/create_data.py kitti'
+        ):
+            _dataset(synthetic_kitti, tmp_path / 'a.pkl')

@@ -124,7 +124,7 @@ def test_metas_are_complete(tiny_nuscenes: Path) -> None:
     assert set(meta) == {
         'sample_token', 'scene_token', 'prev_token', 'prev_bev_exists', 'can_bus', 'lidar2img', 'cam_intrinsic',
         'cam2lidar', 'img_shape', 'valid_shape', 'pad_shape', 'filename', 'lidar2ego', 'ego2global', 'box_type_3d',
-        'pc_range', 'view',
+        'pc_range', 'view', 'cam_names',
     }  # fmt: skip
     assert meta['lidar2img'].shape == meta['cam2lidar'].shape == (6, 4, 4)
     assert meta['cam_intrinsic'].shape == (6, 3, 3)
@@ -193,9 +193,8 @@ def test_samples_without_targets_are_replaced(tiny_nuscenes: Path) -> None:
     sample = kept[2]
     assert metas(sample)[-1]['sample_token'] == 'scene-0001-2'
     assert len(sample['gt_labels_3d'].data) == len(sample['gt_bboxes_3d'].data) == 0
-    near = make(tiny_nuscenes, point_cloud_range=[-1, -1, -5, 1, 1, 3])
     with pytest.raises(ValueError, match='set filter_empty=False'):
-        near[0]
+        make(tiny_nuscenes, point_cloud_range=[-1, -1, -5, 1, 1, 3])
 
 
 def test_boxes_no_point_hits_are_no_targets_but_stay_in_testing(tiny_nuscenes: Path) -> None:

@@ -171,6 +171,14 @@ def test_what_is_unusual_but_right_passes(name: str, changes: dict[str, Any]) ->
     check_train_config(config(name, changes))
 
 
+def test_other_classes_of_the_same_number_train_alone_and_are_not_scored_as_others() -> None:
+    """mmdet3d's transforms go by the number of a class; a split that nobody reads need not have the same."""
+    changed = config(PILLARS, {'data.train.classes': ['Pedestrian', 'Cyclist', 'Truck']})
+    check_train_config(changed, validate=False)
+    with pytest.raises(UserError, match=r'^classes: data.train.classes is .* but data.val.classes is'):
+        check_train_config(changed)
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [

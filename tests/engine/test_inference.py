@@ -1,10 +1,19 @@
 """What can go wrong when results are brought together; the rest is in test_parallel.py and test_test.py."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from mmcv import Config
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
+from torch.utils.data import DataLoader
 
-from projects.mmdet3d_plugin.engine.inference import gather_results, to_cpu
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.engine.inference import gather_results, run_inference, to_cpu
+from tests.engine.toy import ONE_PROCESS
+from tests.lidar_factories import centerpoint_config, one_view, pillar_config
 
 
 def test_results_are_put_in_order() -> None:
@@ -24,3 +33,23 @@ def test_boxes_and_tensors_come_to_the_cpu_without_graph() -> None:
     assert not result['pair'][0].requires_grad
     assert result['boxes_3d'].tensor.shape == (2, 9)
     assert result['names'] == ['a']
+
+
+@pytest.mark.parametrize('config', [pillar_config, centerpoint_config])
+def test_scores_that_are_not_finite_are_an_error_and_not_nothing_found(
+    config: Callable[..., dict[str, Any]],
+) -> None:
+    """NaN fails every threshold: without a look at the head's outputs, such a frame would count as empty."""
+    model = build_model(Config(dict(model=config())).model)
+    batches = [one_view([0]), one_view([1])]
+    loader = DataLoader(batches, batch_size=1, collate_fn=lambda samples: samples[0])
+    assert len(run_inference(model, loader, ONE_PROCESS)) == 2
+    batches[1]['points'][0][0][5, 3] = torch.nan
+    with pytest.raises(
+        UserError, match='Head predicts what is not finite for sample 1: the checkpoint or what'
+    ):
+        run_inference(model, loader, ONE_PROCESS)
+    torch.nn.init.constant_(next(model.parameters()), torch.inf)
+    with pytest.raises(UserError, match='Head predicts what is not finite for sample 0'):
+        run_inference(model, loader, ONE_PROCESS)
+    assert not any(module._forward_hooks for module in model.modules())

@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.engine.export import export_student
 from projects.mmdet3d_plugin.engine.export import main as export_main
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint, main
 from projects.mmdet3d_plugin.engine.train import TrainOptions, train
-from tests.engine.toy import ONE_PROCESS, toy_config
+from tests.engine.toy import ONE_PROCESS, ToyDataset, toy_config
 
 
 @pytest.fixture(scope='module')
@@ -86,3 +86,33 @@ def test_export_does_not_overwrite_unasked(trained: Path, tmp_path: Path) -> Non
     with pytest.raises(SystemExit, match='exists: choose another name or say --force'):
         export_main([str(trained / 'epoch_1.pth'), target])
     export_main([str(trained / 'epoch_1.pth'), target, '--force'])
+
+
+def test_what_a_server_takes_is_written_without_labels(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [
+        str(trained / 'toy.py'),
+        str(trained / 'epoch_1.pth'),
+        '--device',
+        'cpu',
+        '--out-dir',
+        str(tmp_path),
+    ]
+    with pytest.raises(SystemExit):
+        main([*arguments, '--format-only'])
+    assert 'ToyDataset has no format' in capsys.readouterr().err
+
+    def write(_: ToyDataset, results: list, out_dir: str) -> str:
+        (Path(out_dir) / 'server.txt').write_text(str(len(results)))
+        return out_dir
+
+    monkeypatch.setattr(ToyDataset, 'format_results', write, raising=False)
+    main([*arguments, '--format-only'])
+    assert (tmp_path / 'server.txt').read_text() == '7'
+    assert not (tmp_path / 'metrics.json').exists()
+    (tmp_path / 'server.txt').unlink()
+    monkeypatch.setattr(ToyDataset, 'has_labels', False, raising=False)
+    main([*arguments, '--eval', 'bbox'])  # a test split: no scores, and no error either
+    assert (tmp_path / 'server.txt').read_text() == '7'
+    assert not (tmp_path / 'metrics.json').exists()

@@ -124,3 +124,46 @@ def test_mistakes_are_said(tiny_nuscenes: Path, one_frame_root: Path) -> None:
     dataset.infos[2] = dict(dataset.infos[2], token='stranger')
     with pytest.raises(ValueError, match=r'1 predicted samples \(first stranger\) are not in'):
         dataset.evaluate(results)
+
+
+def test_a_detector_of_few_classes_is_scored_over_its_own_too(tiny_nuscenes: Path, caplog: Any) -> None:
+    dataset = NuScenesTemporalDataset(str(tiny_nuscenes), VAL, [], classes=['car', 'trailer'], test_mode=True)
+    metrics = dataset.evaluate(perfect(dataset))
+    assert metrics['mAP'] == pytest.approx(0.1)
+    assert metrics['mAP/own classes'] == pytest.approx(0.5)
+    assert metrics['mATE/own classes'] == pytest.approx(0.5, abs=1e-5)
+    assert set(metrics) == set(dataset.metric_names())
+    assert 'knows 2 (car, trailer)' in caplog.text
+    assert 'no ground truth of the classes trailer' in caplog.text
+    cones = NuScenesTemporalDataset(str(tiny_nuscenes), VAL, [], classes=['barrier'], test_mode=True)
+    metrics = cones.evaluate(perfect(cones))
+    assert metrics['NDS/own classes'] == pytest.approx(1, abs=1e-4)  # without velocity and attribute
+    assert all(np.isfinite(list(metrics.values())))
+
+
+def test_what_evaluation_needs_is_looked_for_before(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    make(tiny_nuscenes).check_evaluation()
+    dataset = make(tiny_nuscenes)
+    dataset.data_root = tmp_path
+    with pytest.raises(FileNotFoundError, match=r'no tables of v1.0-trainval'):
+        dataset.check_evaluation()
+    dataset = make(tiny_nuscenes)
+    dataset.infos = [dict(info, valid_flag=info['valid_flag'] & False) for info in dataset.infos]
+    with pytest.raises(ValueError, match=r'no ground truth .* has a LiDAR or radar point'):
+        dataset.check_evaluation()
+    dataset.infos = []
+    with pytest.raises(ValueError, match='holds no samples'):
+        dataset.check_evaluation()
+    dataset = make(tiny_nuscenes)
+    for info in dataset.infos:
+        info['gt_boxes'][:, :2] += 500
+    with pytest.raises(ValueError, match='are farther than the devkit scores'):
+        dataset.check_evaluation()
+
+
+def test_scores_that_are_not_finite_are_an_error(tiny_nuscenes: Path) -> None:
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    results[0]['scores_3d'][0] = np.nan
+    with pytest.raises(ValueError, match='scores for sample scene-0003-0 are not finite'):
+        dataset.evaluate(results)

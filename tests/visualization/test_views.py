@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from projects.mmdet3d_plugin.datasets.info_files import CAMERAS as NUSCENES
 from projects.mmdet3d_plugin.studies.lesson import BEV, CAMERAS, Comparison, Positions
 from projects.mmdet3d_plugin.studies.lidar_lesson import Importance, Pivots
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
@@ -204,7 +205,7 @@ def test_comparisons_have_a_column_or_row_for_each_feature() -> None:
     ]
     assert len(shown.axes) == 3 + 3 + 1  # the colour bar
     views = {key: rng.normal(size=(6, 4, 4, 8)) for key in ('teacher', 'student')}
-    shown = draw_camera_comparison(Comparison('term', CAMERAS, **views), (1.0, 0.75), width=80)
+    shown = draw_camera_comparison(Comparison('term', CAMERAS, **views), (1.0, 0.75), NUSCENES, width=80)
     assert len(shown.axes) == 3 * 6 + 1
     assert shown.axes[0].get_ylim() == (3.0, 0.0)
 

@@ -40,7 +40,7 @@ model = dict(
             embed_dims=256,
             encoder=dict(num_layers=6, num_levels=4, num_points=8, num_points_in_pillar=4),
             decoder=dict(num_layers=6),
-            legacy=['shift', 'rotate_center', 'nearest'],
+            legacy=['shift', 'rotate_center', 'nearest', 'can_bus'],
         ),
         bbox_coder=dict(max_num=300),
         assigner=dict(cls_weight=2.0, reg_weight=0.25),

@@ -12,7 +12,7 @@ model = dict(
     pts_bbox_head=dict(
         bev_h=100,
         bev_w=100,
-        transformer=dict(encoder=dict(num_layers=3), legacy=['shift', 'nearest']),
+        transformer=dict(encoder=dict(num_layers=3), legacy=['shift', 'nearest', 'can_bus']),
     ),
 )
 

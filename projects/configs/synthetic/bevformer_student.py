@@ -13,5 +13,5 @@ model = dict(
 )
 
 image_view = camera.torchvision_view(size=(160, 90))
-train_pipeline, test_pipeline = camera.pipelines(image_view, distort=False)
+train_pipeline, test_pipeline = camera.pipelines(image_view, distort=False, float32=False)
 data = camera.data(train_pipeline, test_pipeline)

@@ -50,7 +50,7 @@ model = dict(
 )
 
 image_view = camera.torchvision_view(size=(320, 180))
-train_pipeline, test_pipeline = camera.pipelines(image_view, distort=False)
+train_pipeline, test_pipeline = camera.pipelines(image_view, distort=False, float32=False)
 data = dict(
     samples_per_gpu=2,
     workers_per_gpu=0,

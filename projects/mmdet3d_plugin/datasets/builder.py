@@ -1,14 +1,18 @@
 """Data loaders for training and testing, in one process or many."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmcv.parallel import collate
-from torch.utils.data import DataLoader
+from mmdet.datasets import ClassBalancedDataset, RepeatDataset
+from mmdet3d.datasets import build_dataset as mmdet3d_build_dataset
+from torch.utils.data import DataLoader, Dataset
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.dataset_wrappers import BalancedDataset, JoinedDataset, keep_seeds
 from projects.mmdet3d_plugin.datasets.info_files import create_command
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
 from projects.mmdet3d_plugin.datasets.samplers import SceneSampler, TrainSampler
@@ -54,6 +58,29 @@ def build_dataloader(
     )
 
 
+def build_dataset(cfg: dict[str, Any] | Sequence[dict[str, Any]]) -> Dataset:
+    """Build a dataset, or wrappers around datasets.
+
+    Args:
+        cfg: of one dataset; a list of them, or one whose ``ann_file`` is a list, are joined; ``ConcatDataset``,
+            ``RepeatDataset``, ``ClassBalancedDataset`` and ``CBGSDataset`` are taken as mmdet3d takes them.
+    """
+    if isinstance(cfg, (list, tuple)):
+        return JoinedDataset([build_dataset(item) for item in cfg])
+    kind, files = cfg.get('type'), cfg.get('ann_file')
+    if kind == 'ConcatDataset':
+        return JoinedDataset([build_dataset(item) for item in cfg['datasets']])
+    if isinstance(files, (list, tuple)):
+        return JoinedDataset([build_dataset({**cfg, 'ann_file': file}) for file in files])
+    if kind == 'RepeatDataset':
+        return RepeatDataset(build_dataset(cfg['dataset']), cfg['times'])
+    if kind == 'ClassBalancedDataset':
+        return keep_seeds(ClassBalancedDataset(build_dataset(cfg['dataset']), cfg['oversample_thr']))
+    if kind == 'CBGSDataset':
+        return keep_seeds(BalancedDataset(build_dataset(cfg['dataset'])))
+    return mmdet3d_build_dataset(cfg)
+
+
 def _quiet_worker(_: int) -> None:
     """OpenCV's own threads would compete with the workers for the cores."""
     import cv2
@@ -68,9 +95,12 @@ def require_files(dataset: dict[str, Any]) -> None:
         UserError: the info file of a dataset config is not there.
     """
     for inner in innermost_datasets(dataset):
-        info = inner.get('ann_file')
-        candidates = [Path(info), Path(inner.get('data_root') or '.') / info] if isinstance(info, str) else []
-        if candidates and not any(candidate.is_file() for candidate in candidates):
+        files = inner.get('ann_file')
+        for info in files if isinstance(files, (list, tuple)) else [files]:
+            if not isinstance(info, str):
+                continue
+            if any(path.is_file() for path in (Path(info), Path(inner.get('data_root') or '.') / info)):
+                continue
             raise UserError(
                 f'there is no info file {info}: make it with "{_creation(inner)}", or point --data-root at a '
                 'folder that has it'

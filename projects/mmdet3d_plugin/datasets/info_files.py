@@ -1,27 +1,43 @@
 """Info files: where they lie, how they are written, read and checked."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, check_convention, check_heading, convert_boxes
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_pickle
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
+from projects.mmdet3d_plugin.datasets.info_checks import check_infos
 
 CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_FRONT_LEFT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_BACK_RIGHT')
+"""The cameras of nuScenes' cars, in the order of the published models. Other rigs have others."""
 Info = dict[str, Any]
 InfoFile = dict[str, Any]
+_NEEDED = ('token', 'scene_token', 'timestamp', 'cams', 'can_bus', 'lidar_path')
 
 
-def info_file_name(part: str) -> str:
-    """Name of the info file of ``part`` ('train' or 'val'), whatever the nuScenes version.
+def temporal_info_file(split: str) -> str:
+    """Name of the info file of a split of nuScenes ('train', 'val', 'test' or one's own), whatever the version.
 
     Example:
-        >>> info_file_name('train')
+        >>> temporal_info_file('train')
         'nuscenes_infos_temporal_train.pkl'
     """
-    return f'nuscenes_infos_temporal_{part}.pkl'
+    return f'nuscenes_infos_temporal_{split}.pkl'
+
+
+def ordered_cameras(names: Iterable[str]) -> tuple[str, ...]:
+    """The order in which cameras go into a network: those of nuScenes as the published models have them, then by name.
+
+    Example:
+        >>> ordered_cameras(['left', 'CAM_BACK', 'CAM_FRONT'])
+        ('CAM_FRONT', 'CAM_BACK', 'left')
+    """
+    return tuple(sorted(names, key=lambda n: (CAMERAS.index(n) if n in CAMERAS else len(CAMERAS), n)))
 
 
 def save_infos(content: InfoFile | list[Info] | dict[str, list[Info]], path: Path) -> None:
@@ -56,31 +72,36 @@ def load_infos(path: Path, convention: str) -> InfoFile:
     """Read an info file of this project or of BEVFormer and mmdet3d, with boxes in convention v1.0.
 
     Args:
-        path: the pickle.
+        path: the pickle; it may come from a stranger.
         convention: box convention of the file; a file that says otherwise about itself is an error.
 
     Returns:
-        ``dict(metadata=..., infos=[...])``, infos sorted by scene as recorded and time, paths relative to the data
-        root, ``gt_boxes`` (n, 7) and ``gt_velocity`` (n, 2) without NaN.
+        ``dict(metadata=..., cameras=..., infos=[...])``: names of the cameras in the order of the network; infos sorted
+        by scene as recorded and time, paths relative to the data root, ``gt_boxes`` (n, 7) and ``gt_velocity`` (n, 2)
+        without NaN.
+
+    Raises:
+        UserError: the file is no info file, or holds numbers that cannot be right.
     """
     content = read_pickle(path)
-    if not isinstance(content, dict) or 'infos' not in content:
-        raise ValueError(
+    infos = content.get('infos') if isinstance(content, dict) else None
+    if not isinstance(infos, list) or not all(isinstance(info, dict) for info in infos):
+        raise UserError(
             f'{path} is not an info file: it has no list "infos"; make it with tools/create_data.py'
         )
-    metadata = dict(content.get('metadata') or {})
+    metadata = content.get('metadata')
+    metadata = dict(metadata) if isinstance(metadata, dict) else {}
     _check_marker(path, metadata.get('box_convention'), convention)
-    infos = sorted(
-        (_normalise(info, convention, path) for info in content['infos']), key=_scene_order(content['infos'])
-    )
+    infos = sorted((_normalise(info, convention, path) for info in infos), key=_scene_order(infos))
+    check_infos(infos, path)
     _check_boxes(path, convention, infos)
-    return dict(metadata=metadata, infos=infos)
+    return dict(metadata=metadata, cameras=_cameras_of(infos, path), infos=infos)
 
 
 def _check_marker(path: Path, marker: str | None, convention: str) -> None:
     check_convention(convention)
     if marker is not None and marker != convention:
-        raise ValueError(
+        raise UserError(
             f'{path} holds boxes in the {marker!r} convention, but the dataset was told info_convention='
             f'{convention!r}; set info_convention={marker!r}'
         )
@@ -90,39 +111,74 @@ def _scene_order(infos: list[Info]) -> Any:
     """Sort key: scenes in the order in which the file first names them, frames by time."""
     rank: dict[str, int] = {}
     for info in infos:
-        rank.setdefault(info['scene_token'], len(rank))
-    return lambda info: (rank[info['scene_token']], info['timestamp'])
+        rank.setdefault(str(info.get('scene_token')), len(rank))
+    return lambda info: (rank[str(info['scene_token'])], info['timestamp'])
 
 
 def _normalise(info: Info, convention: str, path: Path) -> Info:
-    missing = [
-        k for k in ('token', 'scene_token', 'timestamp', 'cams', 'can_bus', 'lidar_path') if k not in info
-    ]
+    """One info with relative paths and boxes in v1.0."""
+    missing = [key for key in _NEEDED if key not in info]
     if missing:
-        raise ValueError(
+        raise UserError(
             f'{path}: an info lacks {", ".join(missing)}; temporal infos come from tools/create_data.py'
         )
-    info = dict(info)
-    info['lidar_path'] = _relative(info['lidar_path'])
+    try:
+        return _normalised(info, convention)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f'it lacks {error}' if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f'{path}: sample {info["token"]} cannot be read ({what}); make the file again with tools/create_data.py'
+        ) from error
+
+
+def _normalised(info: Info, convention: str) -> Info:
+    info = dict(info, timestamp=info['timestamp'] + 0)  # a TypeError for what is no number
+    info['lidar_path'] = relative_path(info['lidar_path'])
     info['sweeps'] = [
-        {**sweep, 'data_path': _relative(sweep['data_path'])} for sweep in info.get('sweeps', ())
+        {**sweep, 'data_path': relative_path(sweep['data_path'])} for sweep in info.get('sweeps', ())
     ]
     info['cams'] = {
-        name: {**cam, 'data_path': _relative(cam['data_path'])} for name, cam in info['cams'].items()
+        name: {**cam, 'data_path': relative_path(cam['data_path'])} for name, cam in info['cams'].items()
     }
     if 'gt_boxes' in info:
         boxes = np.asarray(info['gt_boxes'], dtype=np.float64).reshape(-1, 7)
         info['gt_boxes'] = convert_boxes(boxes, convention, 'v1.0')
-        info['gt_velocity'] = np.nan_to_num(np.asarray(info['gt_velocity'], dtype=np.float64)).reshape(-1, 2)
+        velocity = np.asarray(info['gt_velocity'], dtype=np.float64).reshape(-1, 2)
+        info['gt_velocity'] = np.where(np.isnan(velocity), 0.0, velocity)  # unknown at the ends of a track
+        info['gt_names'] = np.asarray(info['gt_names'], dtype=str)
     return info
 
 
-def _relative(path: str) -> str:
-    """Cut what stands before ``samples/`` or ``sweeps/``: official files store paths of their author's machine."""
-    for folder in ('samples/', 'sweeps/'):
-        if (at := path.rfind(folder)) >= 0:
-            return path[at:]
-    return path
+def relative_path(path: str) -> str:
+    """Cut what stands before the folder ``samples`` or ``sweeps``: official files store paths of their author's machine.
+
+    Examples:
+        >>> relative_path('/home/me/my_samples/nuscenes/sweeps/LIDAR_TOP/a.bin')
+        'sweeps/LIDAR_TOP/a.bin'
+        >>> relative_path(r'D:\\data\\samples\\CAM_FRONT\\a.jpg')
+        'samples/CAM_FRONT/a.jpg'
+    """
+    parts = re.split(r'[/\\]', path) if '\\' in path else path.split('/')
+    for at in range(len(parts) - 1, -1, -1):
+        if parts[at] in ('samples', 'sweeps'):
+            return '/'.join(parts[at:])
+    return '/'.join(parts)
+
+
+def _cameras_of(infos: list[Info], path: Path) -> tuple[str, ...]:
+    """Names of the cameras, the same in all infos."""
+    if not infos:
+        return ()
+    names = set(infos[0]['cams'])
+    for info in infos:
+        other = set(info['cams'])
+        if other != names:
+            name, owner = (min(names - other), info) if names - other else (min(other - names), infos[0])
+            raise UserError(
+                f'{path}: sample {owner["token"]} has no camera {name}, which other samples have; keep the same cameras '
+                'in all (tools/create_data.py nuscenes --cameras NAME ...)'
+            )
+    return ordered_cameras(names)
 
 
 def _check_boxes(path: Path, convention: str, infos: list[Info]) -> None:
@@ -134,7 +190,7 @@ def _check_boxes(path: Path, convention: str, infos: list[Info]) -> None:
         check_heading(np.concatenate(labelled), 'v1.0')
     except ValueError as error:
         other = BOX_CONVENTIONS[1 - BOX_CONVENTIONS.index(convention)]
-        raise ValueError(
+        raise UserError(
             f'{path} does not hold {convention!r} boxes: they do not point where they move; set '
             f'info_convention={other!r}'
         ) from error

@@ -13,6 +13,7 @@ from mmdet3d.datasets import KittiDataset
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import get_logger
 from projects.mmdet3d_plugin.common.rng import drawn_from
+from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.info_files import create_command, find_info_file
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
@@ -311,13 +312,6 @@ class KittiFrames(KittiDataset):
             )
 
 
-def read_pickle(path: Path) -> Any:
-    """Replaced by the allow-listed reader."""
-    import pickle
-
-    return pickle.loads(path.read_bytes())
-
-
 def read_kitti_infos(path: Path, mend: str) -> list[dict[str, Any]]:
     """Infos of KITTI's frames, of this project or of mmdet3d.
 
@@ -329,7 +323,7 @@ def read_kitti_infos(path: Path, mend: str) -> list[dict[str, Any]]:
         UserError: the file is damaged or another dataset's, or an info lacks what is needed or holds impossible
             numbers.
     """
-    infos = read_pickle(path)
+    infos = read_pickle(path, f'make it with: {mend}')
     keys = 'like those of nuScenes' if isinstance(infos, dict) and 'infos' in infos else type(infos).__name__
     if not isinstance(infos, list):
         raise UserError(

@@ -18,9 +18,11 @@ from nuscenes.eval.common.utils import quaternion_yaw
 from pyquaternion import Quaternion
 from torch.utils.data import Dataset
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_matrix
-from projects.mmdet3d_plugin.datasets.info_files import CAMERAS, Info, find_info_file, load_infos
-from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, format_results
+from projects.mmdet3d_plugin.datasets.info_files import Info, find_info_file, load_infos
+from projects.mmdet3d_plugin.datasets.nuscenes_truth import check_truth
+from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, format_results, metric_names
 
 CLASSES = (
     'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
@@ -84,6 +86,7 @@ class NuScenesTemporalDataset(Dataset):
         content = load_infos(self.ann_file, info_convention)
         self.infos: list[Info] = content['infos']
         self.metadata: dict[str, Any] = content['metadata']
+        self.cameras: tuple[str, ...] = content['cameras']
         self.CLASSES = _check_classes(classes)
         self.pipeline = _build_pipeline(pipeline)
         self.queue_length = _check_queue(queue_length, test_mode)
@@ -95,6 +98,8 @@ class NuScenesTemporalDataset(Dataset):
         self.scene_tokens = [info['scene_token'] for info in self.infos]
         self.flag = np.zeros(len(self.infos), dtype=np.uint8)  # mmdet's samplers group by it
         self._scene_start = _scene_starts(self.scene_tokens)
+        if not test_mode:
+            self._check_labels()
 
     def __len__(self) -> int:
         return len(self.infos)
@@ -122,9 +127,7 @@ class NuScenesTemporalDataset(Dataset):
         """
         info = self.infos[index]
         if 'gt_boxes' not in info:
-            raise ValueError(
-                f'{self.ann_file} holds no boxes (sample {info["token"]}); it cannot be used to train'
-            )
+            raise self._unlabelled(info)
         mask = self._target_mask(info)
         boxes = np.hstack([info['gt_boxes'], info['gt_velocity']])[mask]
         names = np.asarray(info['gt_names'])[mask]
@@ -134,10 +137,15 @@ class NuScenesTemporalDataset(Dataset):
             gt_names=names,
         )
 
+    def get_cat_ids(self, index: int) -> list[int]:
+        """Labels of the classes in a frame, each once: what balancing wrappers ask for."""
+        names = set(np.asarray(self.infos[index]['gt_names'])[self._target_mask(self.infos[index])])
+        return [label for label, name in enumerate(self.CLASSES) if name in names]
+
     def get_frame(self, index: int) -> dict[str, Any]:
         """What the pipeline starts from: paths, calibration and poses of one frame, all freshly made."""
         info = self.infos[index]
-        cams = [self._camera(info, name) for name in CAMERAS]
+        cams = [info['cams'][name] for name in self.cameras]
         frame = dict(
             sample_token=info['token'],
             scene_token=info['scene_token'],
@@ -145,7 +153,8 @@ class NuScenesTemporalDataset(Dataset):
             pts_filename=str(self.data_root / info['lidar_path']),
             sweeps=self._sweeps(info),
             img_filename=[str(self.data_root / cam['data_path']) for cam in cams],
-            img_size=[(cam['width'], cam['height']) for cam in cams] if 'width' in cams[0] else None,
+            img_size=[(cam['width'], cam['height']) if 'width' in cam else None for cam in cams],
+            cam_names=list(self.cameras),
             cam_intrinsic=np.array([cam['cam_intrinsic'] for cam in cams], dtype=np.float64),
             cam2lidar=np.array(
                 [
@@ -178,14 +187,28 @@ class NuScenesTemporalDataset(Dataset):
             out_dir: keeps the submission file and the devkit's summary; by default they are thrown away.
 
         Returns:
-            ``NDS``, ``mAP``, ``mATE``, ``mASE``, ``mAOE``, ``mAVE``, ``mAAE`` and ``AP/<class>``, devkit floats.
+            See :func:`~projects.mmdet3d_plugin.evaluation.nuscenes_metric.evaluate_nuscenes`.
         """
         if out_dir is None:
             with tempfile.TemporaryDirectory() as folder:
                 return self.evaluate(results, folder)
         path = self.format_results(results, out_dir)
         version, split = self._version_and_split()
-        return evaluate_nuscenes(path, self.data_root, version, split, out_dir)
+        return evaluate_nuscenes(
+            path, self.data_root, version, split, out_dir, self.CLASSES, self.metadata.get('scenes')
+        )
+
+    def check_evaluation(self) -> None:
+        """Look for what :meth:`evaluate` will need: tables, samples, and boxes to find.
+
+        Raises:
+            UserError: something is not there; names it and the mend.
+        """
+        check_truth(self.ann_file, self.infos, self.CLASSES, self.data_root, self._version_and_split()[0])
+
+    def metric_names(self) -> list[str]:
+        """Names of the metrics that :meth:`evaluate` gives."""
+        return metric_names(self.CLASSES)
 
     def _version_and_split(self) -> tuple[str, str]:
         """From the metadata; official BEVFormer files do not name their split, but their file name does."""
@@ -206,9 +229,40 @@ class NuScenesTemporalDataset(Dataset):
         for candidate in rng.permutation(len(self)):
             if self._has_targets(candidate):
                 return int(candidate)
-        raise ValueError(
-            f'no sample of {self.ann_file} has a box of {self.CLASSES} within {self.pc_range}; set '
-            'filter_empty=False to train on it all the same'
+        raise self._without_targets()
+
+    def _check_labels(self) -> None:
+        """Refuse an info file that there is nothing to learn from, before training begins."""
+        for info in self.infos:
+            if 'gt_boxes' not in info:
+                raise self._unlabelled(info)
+        if self.infos and self.filter_empty and not any(map(self._has_targets, range(len(self)))):
+            raise self._without_targets()
+
+    def _unlabelled(self, info: Info) -> UserError:
+        return UserError(
+            f'{self.ann_file} holds no boxes (sample {info["token"]}); it cannot be used to train, only to predict '
+            '(tools/test.py --format-only)'
+        )
+
+    def _without_targets(self) -> UserError:
+        """What empties the samples, and what helps."""
+        what = f'no sample of {self.ann_file} has a box of {self.CLASSES} within {self.pc_range}'
+        present = {str(name) for info in self.infos for name in info['gt_names']}
+        if not present & set(self.CLASSES):
+            return UserError(
+                f'{what}; its classes are {", ".join(sorted(present)) or "none"}: choose of them (classes)'
+            )
+        if self.use_valid_flag:
+            self.use_valid_flag = False
+            helps = any(map(self._has_targets, range(len(self))))
+            self.use_valid_flag = True
+            if helps:
+                return UserError(
+                    f'{what} that a LiDAR or radar point hits; set use_valid_flag=False to train on boxes without points'
+                )
+        return UserError(
+            f'{what}; widen point_cloud_range, or set filter_empty=False to train on it all the same'
         )
 
     def _has_targets(self, index: int) -> bool:
@@ -263,13 +317,6 @@ class NuScenesTemporalDataset(Dataset):
         can_bus[-1] = 180 - (180 - can_bus[-1] + before[-1]) % 360
         return dict(can_bus=can_bus, prev_bev_exists=True, prev_token=self.infos[previous]['token'])
 
-    def _camera(self, info: Info, name: str) -> dict[str, Any]:
-        if name not in info['cams']:
-            raise ValueError(
-                f'{self.ann_file}: sample {info["token"]} has no camera {name}; make the info file again'
-            )
-        return info['cams'][name]
-
     def _sweeps(self, info: Info) -> list[dict[str, Any]]:
         return [
             {
@@ -304,13 +351,13 @@ def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     for name in classes:
         if name not in CLASSES:
             near = difflib.get_close_matches(name, CLASSES, n=2, cutoff=0.3) or CLASSES
-            raise ValueError(f'{name!r} is no class of nuScenes detection; did you mean {" or ".join(near)}?')
+            raise UserError(f'{name!r} is no class of nuScenes detection; did you mean {" or ".join(near)}?')
     return tuple(classes)
 
 
 def _check_queue(queue_length: int, test_mode: bool) -> int:
     if queue_length < 1 or (test_mode and queue_length != 1):
-        raise ValueError(f'queue_length={queue_length}: it must be at least 1, and 1 with test_mode=True')
+        raise UserError(f'queue_length={queue_length}: it must be at least 1, and 1 with test_mode=True')
     return queue_length
 
 
@@ -321,7 +368,7 @@ def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
         name = transform.get('type') if isinstance(transform, dict) else None
         if isinstance(name, str) and name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-            raise ValueError(f'there is no transform {name!r}; did you mean {" or ".join(near)}?')
+            raise UserError(f'there is no transform {name!r}; did you mean {" or ".join(near)}?')
     return Compose(transforms)
 
 

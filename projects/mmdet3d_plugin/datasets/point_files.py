@@ -66,6 +66,20 @@ def read_points(path: Path, load_dim: int = 4) -> np.ndarray:
     return points  # negative intensities, and no layout that would explain them better
 
 
+def recognise_load_dim(path: Path) -> int:
+    """32-bit floats per point of a file that nobody has said it of: 4, unless it can only be another number.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    content = path.read_bytes()
+    points = _as_points(content, np.float32, 4)
+    if points is not None and _plausible(points):
+        return 4
+    kind, columns = _other_layout(content, 4) or (np.float32, 4)
+    return columns if kind == np.float32 and columns > 4 else 4
+
+
 def finite_rows(points: np.ndarray) -> np.ndarray:
     """(N,) bool, points (N, C) of which all numbers are finite.
 

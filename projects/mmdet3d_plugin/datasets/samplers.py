@@ -24,6 +24,10 @@ class SeededIndex(int):
         """Keep the seed where a RepeatDataset finds its place in the dataset it repeats."""
         return SeededIndex(int(self) % count, self.seed)
 
+    def __sub__(self, count: int) -> 'SeededIndex':
+        """Keep the seed where a ConcatDataset finds its place in one of its parts."""
+        return SeededIndex(int(self) - int(count), self.seed)
+
     def __reduce__(self) -> tuple[type, tuple[int, int]]:
         return SeededIndex, (int(self), self.seed)
 

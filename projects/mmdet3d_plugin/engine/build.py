@@ -4,19 +4,18 @@ import copy
 from collections.abc import Sequence
 
 from mmcv import Config
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.datasets.builder import build_dataloader, require_files
+from projects.mmdet3d_plugin.datasets.builder import build_dataloader, build_dataset, require_files
 from projects.mmdet3d_plugin.engine.launch import Launch
 
 
 def build_split(cfg: Config, split: str, test_mode: bool) -> Dataset:
     """Build the dataset of ``cfg.data.<split>`` after a look at its files."""
-    from mmdet3d.datasets import build_dataset
-
     if cfg.get('data', {}).get(split) is None:
         raise UserError(f'the config has no data.{split}')
     settings = copy.deepcopy(cfg.data[split])
@@ -51,6 +50,28 @@ def require_evaluation(dataset: Dataset, split: str) -> None:
         )
     if hasattr(dataset, 'check_evaluation'):
         dataset.check_evaluation()
+
+
+def require_cameras(model: nn.Module, dataset: Dataset) -> None:
+    """Refuse a model made for another number of cameras than the data have, before the first step.
+
+    Args:
+        model: a detector, or a distiller; modules with ``num_cams`` say what they were made for.
+        dataset: one that says its ``cameras``, or any other, which is not looked at.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    cameras = getattr(dataset, 'cameras', None)
+    if not cameras:
+        return
+    for name, module in model.named_modules():
+        wanted = getattr(module, 'num_cams', None)
+        if isinstance(wanted, int) and wanted != len(cameras):
+            raise UserError(
+                f'the data have {len(cameras)} cameras ({", ".join(cameras)}), but the model was made for {wanted}: set '
+                f'num_cams={len(cameras)} in its {type(module).__name__} ({name}), or choose other data'
+            )
 
 
 def build_loader(cfg: Config, dataset: Dataset, train: bool, launch: Launch, seed: int = 0) -> DataLoader:

@@ -45,14 +45,18 @@ def check_test_config(cfg: Config) -> None:
     check_parts(cfg)
 
 
-def check_train_config(cfg: Config) -> None:
+def check_train_config(cfg: Config, validate: bool = True) -> None:
     """Check everything that a training reads.
+
+    Args:
+        cfg: the config.
+        validate: whether it evaluates between epochs.
 
     Raises:
         UserError: names the key and the mend.
     """
     _check_sections(cfg)
-    check_parts(cfg)
+    check_parts(cfg, validate)
     check_numbers(cfg)
     for key in cfg.data:
         if key not in _LOADERS:

@@ -20,7 +20,13 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.build import (
+    build_loader,
+    build_split,
+    classes_of,
+    require_cameras,
+    require_evaluation,
+)
 from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -121,6 +127,7 @@ def evaluate_checkpoint(
         require_evaluation(dataset, split)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
+    require_cameras(model, dataset)
     report = load_weights(model, content, source=checkpoint)
     get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
     model = model.to(launch.device)

@@ -24,7 +24,13 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
-from projects.mmdet3d_plugin.engine.build import build_loader, build_split, classes_of, require_evaluation
+from projects.mmdet3d_plugin.engine.build import (
+    build_loader,
+    build_split,
+    classes_of,
+    require_cameras,
+    require_evaluation,
+)
 from projects.mmdet3d_plugin.engine.compute import speed_up
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
@@ -106,7 +112,7 @@ def train(
     options = options or TrainOptions()
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
-    check_train_config(cfg)
+    check_train_config(cfg, options.validate)
     with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
         _open_work_dir(cfg, work_dir, launch)
         seed = cfg.get('seed', 0) if options.seed is None else options.seed
@@ -119,6 +125,7 @@ def train(
             initialize_weights(model, cfg.load_from)
         seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
         dataset = build_split(cfg, 'train', test_mode=False)
+        require_cameras(model, dataset)
         loader = build_loader(cfg, dataset, True, launch, seed)
         meta = dict(
             config=cfg.pretty_text,

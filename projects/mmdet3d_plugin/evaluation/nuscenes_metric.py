@@ -23,7 +23,9 @@ from nuscenes.eval.detection.evaluate import DetectionEval
 from nuscenes.utils.splits import create_splits_scenes
 from pyquaternion import Quaternion
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.logs import get_logger
 
 Info = dict[str, Any]  # one sample of an info file
 
@@ -72,7 +74,7 @@ def format_results(
         Path of ``results_nusc.json``.
     """
     if len(results) != len(infos):
-        raise ValueError(
+        raise UserError(
             f'{len(results)} predictions for {len(infos)} samples: evaluation needs one per sample'
         )
     boxes = {i['token']: sample_boxes(r, i, classes) for r, i in zip(results, infos, strict=True)}
@@ -84,12 +86,14 @@ def format_results(
 def sample_boxes(result: dict[str, Any], info: Info, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Predictions of one sample, from the LiDAR frame to the devkit's global frame."""
     scores = np.asarray(result['scores_3d'], dtype=np.float64)
+    if not np.isfinite(scores).all():
+        raise UserError(f'scores for sample {info["token"]} are not finite: the network has diverged')
     best = np.argsort(-scores, kind='stable')[:_MAX_BOXES]
     labels = np.asarray(result['labels_3d'])[best]
     centers = np.asarray(result['boxes_3d'].gravity_center, dtype=np.float64)[best]
     boxes = np.asarray(result['boxes_3d'].tensor, dtype=np.float64)[best]
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError(f'predictions for sample {info["token"]} are not finite: the network has diverged')
+        raise UserError(f'predictions for sample {info["token"]} are not finite: the network has diverged')
     rotation, translation = _lidar2global(info)
     centers = centers @ rotation.rotation_matrix.T + translation
     velocity = (np.pad(boxes[:, 7:9], ((0, 0), (0, 1))) @ rotation.rotation_matrix.T)[:, :2]
@@ -116,7 +120,13 @@ def _turn(rotation: Quaternion, yaw: np.ndarray) -> np.ndarray:
 
 
 def evaluate_nuscenes(
-    result_path: str | Path, data_root: str | Path, version: str, split: str, out_dir: str | Path
+    result_path: str | Path,
+    data_root: str | Path,
+    version: str,
+    split: str,
+    out_dir: str | Path,
+    classes: Sequence[str] = tuple(ATTRIBUTES),
+    scenes: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Score a submission file with the devkit's detection evaluation.
 
@@ -128,23 +138,65 @@ def evaluate_nuscenes(
         version: of the tables, e.g. ``'v1.0-trainval'``.
         split: official split the samples belong to, e.g. ``'val'`` or ``'mini_train'``.
         out_dir: ``metrics_summary.json`` goes here.
+        classes: that the detector knows.
+        scenes: names of the scenes of the split, when it is no official one.
 
     Returns:
-        ``NDS``, ``mAP``, ``mATE``, ``mASE``, ``mAOE``, ``mAVE``, ``mAAE`` and ``AP/<class>``, in [0, 1] and up.
+        ``NDS``, ``mAP``, ``mATE``, ``mASE``, ``mAOE``, ``mAVE``, ``mAAE`` over all ten classes, as the official figures
+        are, and ``AP/<class>`` of the given ones; where these are fewer, also the means over them, named
+        ``NDS/own classes`` and so on, without those that none of them has. In [0, 1] and up.
+
+    Raises:
+        UserError: there are no samples, others than the tables have, or no ground truth for them.
     """
     tokens = list(json.loads(Path(result_path).read_text())['results'])
     if not tokens:
-        raise ValueError(
+        raise UserError(
             f'nothing to evaluate: {result_path} holds no samples (is the split {split!r} empty?)'
         )
     nusc = NuScenes(version=version, dataroot=str(data_root), verbose=False)
-    _check_tokens(nusc, tokens, split)
+    _check_tokens(nusc, tokens, split, scenes)
     with _quiet():
         evaluation = _TokenEval(nusc, _detection_config(), result_path, split, out_dir, tokens)
+        _require_truth(evaluation.gt_boxes, result_path)
         metrics, _ = evaluation.evaluate()
     write_json(Path(out_dir) / 'metrics_summary.json', metrics.serialize(), indent=2)
     _warn_about_convention(metrics)
-    return _summary(metrics)
+    _say_classes(classes, evaluation.gt_boxes)
+    return _summary(metrics, classes)
+
+
+def metric_names(classes: Sequence[str]) -> list[str]:
+    """Names of the metrics of a detector of these classes, see :func:`evaluate_nuscenes`."""
+    means = ['NDS', 'mAP', *ERROR_NAMES.values()]
+    own = [] if len(classes) == len(ATTRIBUTES) else [f'{name}/own classes' for name in means]
+    return [*means, *own, *(f'AP/{name}' for name in ATTRIBUTES if name in classes)]
+
+
+def _require_truth(boxes: EvalBoxes, result_path: str | Path) -> None:
+    if not boxes.all:
+        raise UserError(
+            f'there is no ground truth for {result_path}: the devkit leaves out boxes without a LiDAR or radar point and '
+            'those that are far from the car, and no box is left'
+        )
+
+
+def _say_classes(classes: Sequence[str], truth: EvalBoxes) -> None:
+    """One notice each: means over classes that the detector does not know, and classes that nothing is of."""
+    if len(classes) < len(ATTRIBUTES):
+        get_logger().warning(
+            'NDS, mAP and the errors are the official means over the ten classes of nuScenes, of which this detector '
+            'knows %d (%s); means over these are named "own classes"',
+            len(classes),
+            ', '.join(classes),
+        )
+    present = {box.detection_name for box in truth.all}
+    absent = [name for name in classes if name not in present]
+    if absent:
+        get_logger().warning(
+            'there is no ground truth of the classes %s: each counts with AP 0 and errors of 1',
+            ', '.join(absent),
+        )
 
 
 class _TokenEval(DetectionEval):
@@ -181,18 +233,18 @@ def _detection_config() -> DetectionConfig:
     return config
 
 
-def _check_tokens(nusc: NuScenes, tokens: list[str], split: str) -> None:
+def _check_tokens(nusc: NuScenes, tokens: list[str], split: str, scenes: Sequence[str] | None) -> None:
     """Every predicted sample must be in the tables; say when they are not the whole split."""
     known = {sample['token'] for sample in nusc.sample}
     unknown = [token for token in tokens if token not in known]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f'{len(unknown)} predicted samples (first {unknown[0]}) are not in {nusc.table_root}; the info file '
             'belongs to another data root or version, make it again with tools/create_data.py'
         )
-    names = set(create_splits_scenes().get(split, ()))
-    scenes = {scene['token'] for scene in nusc.scene if scene['name'] in names}
-    whole = sum(sample['scene_token'] in scenes for sample in nusc.sample)
+    names = set(scenes if scenes is not None else create_splits_scenes().get(split, ()))
+    own = {scene['token'] for scene in nusc.scene if scene['name'] in names}
+    whole = sum(sample['scene_token'] in own for sample in nusc.sample)
     if len(tokens) != whole:
         warnings.warn(
             f'{len(tokens)} of the {whole} samples of split {split!r} are scored: no official result'
@@ -206,11 +258,26 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _summary(metrics: DetectionMetrics) -> dict[str, float]:
+def _summary(metrics: DetectionMetrics, classes: Sequence[str]) -> dict[str, float]:
     out = {'NDS': float(metrics.nd_score), 'mAP': float(metrics.mean_ap)}
     out.update({ERROR_NAMES[key]: float(value) for key, value in metrics.tp_errors.items()})
-    out.update({f'AP/{name}': float(value) for name, value in metrics.mean_dist_aps.items()})
+    if len(classes) < len(ATTRIBUTES):
+        out.update({f'{name}/own classes': value for name, value in _means_over(metrics, classes).items()})
+    out.update({f'AP/{n}': float(value) for n, value in metrics.mean_dist_aps.items() if n in classes})
     return out
+
+
+def _means_over(metrics: DetectionMetrics, classes: Sequence[str]) -> dict[str, float]:
+    """NDS, mAP and errors by the devkit's formula over some classes; errors that none of them has are left out."""
+    mean_ap = float(np.mean([metrics.mean_dist_aps[name] for name in classes]))
+    errors = {}
+    for key, short in ERROR_NAMES.items():
+        values = [metrics.get_label_tp(name, key) for name in classes]
+        if not np.isnan(values).all():
+            errors[short] = float(np.nanmean(values))
+    weight = metrics.cfg.mean_ap_weight
+    score = weight * mean_ap + sum(max(0.0, 1.0 - error) for error in errors.values())
+    return {'NDS': score / (weight + len(errors)), 'mAP': mean_ap, **errors}
 
 
 def _warn_about_convention(metrics: DetectionMetrics) -> None:

@@ -96,7 +96,7 @@ class OpCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Count one operation, and skip it if it works on hollow tensors."""
+        """Count one operation, and skip it if it works on hollow values."""
         kwargs = kwargs or {}
         formula = flop_registry.get(func._overloadpacket)
         if formula is None:

@@ -22,7 +22,6 @@ from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
-from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
 from projects.mmdet3d_plugin.distill.registry import DistillError
@@ -74,7 +73,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
         UserError: an image is missing.
     """
     frame = dataset.get_frame(index)
-    cameras = _read_cameras(frame) if 'img_filename' in frame else {}
+    cameras = _read_cameras(frame) if frame.get('img_filename') else {}
     points = Path(frame['pts_filename'])
     cloud = np.fromfile(points, np.float32).reshape(-1, dataset.POINT_DIM) if points.is_file() else None
     return Scene(cameras, cloud, _true_boxes(frame, dataset.pc_range), dataset.FORWARD)
@@ -83,7 +82,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
 def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     projections = lidar_to_image(frame['cam_intrinsic'], frame['cam2lidar'])
     images = [_read_image(path) for path in frame['img_filename']]
-    return {name: (images[i], projections[i]) for i, name in enumerate(CAMERAS)}
+    return {name: (images[i], projections[i]) for i, name in enumerate(frame['cam_names'])}
 
 
 def _read_image(path: str) -> np.ndarray:

@@ -79,7 +79,7 @@ def draw_lesson(lesson: Lesson, scene: Scene, classes: Sequence[str]) -> Iterato
         if comparison.region is not None:
             yield _camera_region(comparison, lesson, scene, classes)
     for comparison in lesson.at(CAMERAS):
-        figure = draw_camera_comparison(comparison, lesson.filled)
+        figure = draw_camera_comparison(comparison, lesson.filled, list(scene.cameras))
         yield Picture(comparison.name, f'{comparison.name}: image features, {_legend(comparison)}', figure)
     for importance in lesson.importance:
         yield _importance(importance, lesson, scene)

@@ -1,4 +1,4 @@
-"""Predicted and true boxes on the six camera images."""
+"""Predicted and true boxes on the camera images."""
 
 from collections.abc import Sequence
 
@@ -29,6 +29,27 @@ GRID = (
     ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT'),
     ('CAM_BACK_LEFT', 'CAM_BACK', 'CAM_BACK_RIGHT'),
 )
+
+
+def camera_rows(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Where the images of a rig go: nuScenes' six as in ``GRID``, others in their order, in up to two rows of up to four.
+
+    Example:
+        >>> camera_rows(['a', 'b', 'c', 'd', 'e'])
+        (('a', 'b', 'c'), ('d', 'e'))
+    """
+    if set(names) == {name for row in GRID for name in row}:
+        return GRID
+    columns = min(4, max(1, len(names) if len(names) < 3 else -(-len(names) // 2)))
+    return tuple(tuple(names[i : i + columns]) for i in range(0, len(names), columns))
+
+
+def grid_height(cameras: dict[str, tuple[np.ndarray, np.ndarray]], width: float, gap: float) -> float:
+    """Height in pixels of :func:`draw_camera_grid`, whose cells have the proportions of the first image."""
+    rows = camera_rows(list(cameras))
+    image = next(iter(cameras.values()))[0]
+    cell = (width - (len(rows[0]) - 1) * gap) / len(rows[0])
+    return len(rows) * cell * image.shape[0] / image.shape[1] + (len(rows) - 1) * gap
 
 
 def box_outlines(
@@ -161,7 +182,7 @@ def draw_camera_grid(
     gap: float = 6,
     scores: bool = False,
 ) -> dict[str, Axes]:
-    """Fill a rectangle of a figure with the six cameras, three to a row.
+    """Fill a rectangle of a figure with the cameras of a rig, in the rows of :func:`camera_rows`.
 
     Args:
         figure: to draw on.
@@ -176,15 +197,19 @@ def draw_camera_grid(
     axes: dict[str, Axes] = {}
     left, bottom, width, height = area
     full_width, full_height = figure.get_size_inches() * figure.dpi
-    cell_w, cell_h = (width - 2 * gap) / 3, (height - gap) / 2
-    for row, names in enumerate(GRID):
+    rows = camera_rows(list(cameras))
+    cell_w = (width - (len(rows[0]) - 1) * gap) / len(rows[0])
+    cell_h = (height - (len(rows) - 1) * gap) / len(rows)
+    for row, names in enumerate(rows):
         for column, name in enumerate(names):
-            if name not in cameras:
-                continue
-            x = left + column * (cell_w + gap)
-            y = bottom + (1 - row) * (cell_h + gap)
-            ax = figure.add_axes((x / full_width, y / full_height, cell_w / full_width, cell_h / full_height))
             image, lidar2img = fit_width(*cameras[name], round(cell_w))
+            # an image of other proportions than its cell stands in the middle of it
+            scale = min(cell_w / image.shape[1], cell_h / image.shape[0])
+            same = abs(image.shape[1] * scale - cell_w) < 1 and abs(image.shape[0] * scale - cell_h) < 1
+            w, h = (cell_w, cell_h) if same else (image.shape[1] * scale, image.shape[0] * scale)
+            x = left + column * (cell_w + gap) + (cell_w - w) / 2
+            y = bottom + (len(rows) - 1 - row) * (cell_h + gap) + (cell_h - h) / 2
+            ax = figure.add_axes((x / full_width, y / full_height, w / full_width, h / full_height))
             draw_camera(ax, image, lidar2img, classes, predicted, truth, name, scores)
             axes[name] = ax
     return axes
@@ -212,7 +237,7 @@ def draw_cameras(
     truth: BoxSet | None = None,
     width: int = 1920,
 ) -> Figure:
-    """The six cameras of one moment with boxes and a legend.
+    """The cameras of one moment with boxes and a legend.
 
     Args:
         cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)).
@@ -222,11 +247,9 @@ def draw_cameras(
     """
     names = present_classes([predicted, truth], classes)
     margin, legend, gap = 6, legend_height(names, width), 6
-    image = next(iter(cameras.values()))[0]
-    cell_width = (width - 2 * margin - 2 * gap) / 3
-    grid_height = 2 * cell_width * image.shape[0] / image.shape[1] + gap
-    figure = new_figure(width, grid_height + legend + 2 * margin)
-    area = (margin, margin + legend, width - 2 * margin, grid_height)
+    grid = grid_height(cameras, width - 2 * margin, gap)
+    figure = new_figure(width, grid + legend + 2 * margin)
+    area = (margin, margin + legend, width - 2 * margin, grid)
     draw_camera_grid(figure, area, cameras, classes, predicted, truth, gap)
     add_legend(figure, names, predicted is not None and truth is not None)
     return figure

@@ -9,10 +9,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
-from projects.mmdet3d_plugin.visualization.camera_view import GRID, name_camera
+from projects.mmdet3d_plugin.visualization.camera_view import camera_rows, name_camera
 from projects.mmdet3d_plugin.visualization.comparison import Comparison
 from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
 from projects.mmdet3d_plugin.visualization.region_view import outline, tint
@@ -106,12 +105,15 @@ def draw_bev_comparison(
     return panels.figure
 
 
-def draw_camera_comparison(comparison: Comparison, filled: tuple[float, float], width: int = 300) -> Figure:
+def draw_camera_comparison(
+    comparison: Comparison, filled: tuple[float, float], cameras: Sequence[str], width: int = 300
+) -> Figure:
     """A column for each camera: teacher, student and generated feature in principal colours, then the gaps.
 
     Args:
         comparison: of a term on image features.
         filled: (width, height) share of the padded images that is image; the rest is not shown.
+        cameras: names, in the order of the features.
         width: of each map in pixels.
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
@@ -122,10 +124,10 @@ def draw_camera_comparison(comparison: Comparison, filled: tuple[float, float], 
         rows[f'gap {name}'] = (gap_title(comparison, name), comparison.gap_map(name), heat)
     h, w = comparison.teacher.shape[-2:]
     size = (width, round(width * h * filled[1] / (w * filled[0])))
-    panels = Panels(len(rows), len(CAMERAS), size)
+    panels = Panels(len(rows), len(cameras), size)
     for row, (title, maps, style) in enumerate(rows.values()):
-        for column, name in enumerate(name for line in GRID for name in line):
-            camera = CAMERAS.index(name)
+        for column, name in enumerate(name for line in camera_rows(cameras) for name in line):
+            camera = cameras.index(name)
             ax = panels.add(row, column, title if column == 0 else '')
             ax.imshow(maps[camera], extent=(0, w, h, 0), aspect='auto', interpolation='nearest', **style)
             if style and comparison.region is not None:

@@ -1,4 +1,4 @@
-"""One picture of one moment: the six cameras beside the scene from above."""
+"""One picture of one moment: the cameras beside the scene from above."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev_axes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet, present_classes
-from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid
+from projects.mmdet3d_plugin.visualization.camera_view import camera_rows, draw_camera_grid
 from projects.mmdet3d_plugin.visualization.style import add_legend, legend_height, new_figure
 
 
@@ -36,8 +36,12 @@ def draw_overview(
     margin, gap, legend = 6, 6, legend_height(names, width)
     image = next(iter(cameras.values()))[0]
     ratio = image.shape[0] / image.shape[1]
-    # three images of aspect `ratio` in two rows beside a square of the same height
-    square = (width - 2 * margin - 3 * gap) * 2 * ratio / (3 + 2 * ratio) + gap
+    # images of aspect `ratio` in rows beside a square of the same height
+    rows = camera_rows(list(cameras))
+    columns = len(rows[0])
+    square = (width - 2 * margin - columns * gap) * len(rows) * ratio / (
+        columns + len(rows) * ratio
+    ) + gap * (len(rows) - 1)
     full_height = square + 2 * margin + legend
     figure = new_figure(width, full_height)
     grid_width = width - 2 * margin - gap - square

@@ -8,9 +8,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from projects.mmdet3d_plugin.datasets.info_files import CAMERAS
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
-from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid
+from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid, grid_height
 from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR
 from projects.mmdet3d_plugin.visualization.style import INK, add_colour_bar, new_figure
 
@@ -42,7 +41,7 @@ def draw_camera_regions(
     title: str,
     width: int = 1800,
 ) -> Figure:
-    """A region at one level of image features over the six images, cell by cell, with the true boxes in white.
+    """A region at one level of image features over the images, cell by cell, with the true boxes in white.
 
     Args:
         cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)), in the order of the region.
@@ -53,14 +52,13 @@ def draw_camera_regions(
         title: written above.
         width: of the picture in pixels.
     """
-    image = next(iter(cameras.values()))[0]
     margin, head, bar = 6, 34, 56
     inner = width - 2 * margin - bar
-    grid = 2 * (inner - 12) / 3 * image.shape[0] / image.shape[1] + 6
+    grid = grid_height(cameras, inner, 6)
     figure = new_figure(width, grid + head + margin)
     area = (margin, margin, inner, grid)
     axes = draw_camera_grid(figure, area, cameras, classes, NOTHING, truth)
-    for name, weights in zip(CAMERAS, region, strict=True):
+    for name, weights in zip(cameras, region, strict=True):
         _lay_over(axes[name], weights, filled)
     height = grid + head + margin
     figure.text(margin / width, 1 - 0.5 * head / height, title, color=INK, fontsize=12, va='center')

@@ -189,7 +189,7 @@ def test_points_that_are_not_finite_are_left_out_and_counted(
     assert info['point_cloud']['num_dropped'] == wrong
 
 
-def test_clouds_of_five_columns_need_to_be_told(small: Path, capsys: pytest.CaptureFixture) -> None:
+def test_clouds_of_five_columns_are_recognised_or_told(small: Path, capsys: pytest.CaptureFixture) -> None:
     create_kitti_infos(small, small / 'four', progress=False)
     for index in range(3):
         path = small / f'training/velodyne/{index:06d}.bin'
@@ -197,11 +197,17 @@ def test_clouds_of_five_columns_need_to_be_told(small: Path, capsys: pytest.Capt
         points = points[: len(points) // 4 * 4]  # 5 columns that could be read as 4
         path.unlink()
         np.hstack([points, np.arange(len(points), dtype=np.float32)[:, None] % 64]).tofile(path)
-    assert _create(small) == 1
+    assert _create(small, '--load-dim', '4') != 0
     assert 'looks like 5 32-bit floats: say load_dim=5 (--load-dim 5' in capsys.readouterr().err
     assert not list(small.glob('*.pkl'))
-    assert _create(small, '--load-dim', '5') == 0
-    four, five = (_load(small / name / 'kitti_infos_train.pkl') for name in ('four', '.'))
+    assert _create(small, '--load-dim', '5', '--out-dir', str(small / 'told')) == 0
+    assert 'per point' not in capsys.readouterr().out
+    assert _create(small) == 0
+    assert (
+        '000002.bin holds 5 32-bit floats per point: taken for x, y, z, intensity' in capsys.readouterr().out
+    )
+    four, told, five = (_load(small / name / 'kitti_infos_train.pkl') for name in ('four', 'told', '.'))
+    np.testing.assert_equal(told, five)
     assert five[0]['point_cloud']['num_features'] == 5
     counts = [[info['annos']['num_points_in_gt'].clip(0).sum() for info in infos] for infos in (four, five)]
     np.testing.assert_allclose(*counts, atol=3)

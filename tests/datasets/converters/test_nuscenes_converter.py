@@ -8,6 +8,7 @@ import pytest
 from nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import BoxVisibility
 
+from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS, load_infos
 from tests.nuscenes_tables import EGO_VELOCITY, IMAGE_SIZE
@@ -135,11 +136,6 @@ def break_image(root: Path) -> str:
     return 'v1.0-trainval'
 
 
-def break_lidar(root: Path) -> str:
-    (root / 'samples/LIDAR_TOP/scene-0003-1.pcd.bin').unlink()
-    return 'v1.0-trainval'
-
-
 def break_map(root: Path) -> str:
     (root / 'maps/map.png').unlink()
     return 'v1.0-trainval'
@@ -164,7 +160,6 @@ def break_channel(root: Path) -> str:
         (break_json, r'table .*instance.json is not valid JSON'),
         (break_link, r'refer to a record .*scene-0001-0'),
         (break_image, r'image file .*CAM_BACK/scene-0001-2.png is missing; unpack'),
-        (break_lidar, r'LiDAR file .*scene-0003-1.pcd.bin is missing; unpack'),
         (break_map, r'map image .*map.png is missing'),
         (break_channel, r'sample scene-0001-0 has no CAM_FRONT_LEFT'),
     ],
@@ -204,3 +199,106 @@ def test_sweeps_that_are_not_on_disk_are_left_out_and_counted(
     assert np.hypot(*moved[:2]) == pytest.approx(np.linalg.norm(EGO_VELOCITY) * 1.0, abs=0.2)  # 1 s back
     assert moved[1] < 0  # where the car was is behind it
     assert '1 LiDAR sweeps between keyframes are not on disk' in capsys.readouterr().out
+
+
+def edit(root: Path, table: str, change: Callable[[list[dict]], object]) -> None:
+    path = root / f'v1.0-trainval/{table}.json'
+    rows = json.loads(path.read_text())
+    change(rows)
+    path.write_text(json.dumps(rows))
+
+
+BROKEN = {
+    'nan size': ('sample_annotation', lambda r: r[3].update(size=[1, float('nan'), 1]), 'box 3 .* is not finite'),
+    'no size': ('sample_annotation', lambda r: r[3].update(size=[1, 0, 1]), 'box 3 .* a size that no object has'),
+    'huge size': ('sample_annotation', lambda r: r[3].update(size=[1, 900, 1]), 'a size that no object has'),
+    'box turn': ('sample_annotation', lambda r: r[0].update(rotation=[0, 0, 0, 0]), 'no unit quaternion'),
+    'camera turn': ('calibrated_sensor', lambda r: r[0].update(rotation=[0, 0, 0, 0]), 'calibrated_sensor.json: record CAM'),
+    'nan pose': ('ego_pose', lambda r: r[0].update(translation=[0, float('nan'), 0]), 'ego_pose.json: record scene-0001-0'),
+    'no focal': ('calibrated_sensor', lambda r: r[0]['camera_intrinsic'][0].__setitem__(0, 0), 'cam_intrinsic of CAM_FRONT'),
+    'intrinsics': ('calibrated_sensor', lambda r: r[0].update(camera_intrinsic=[]), 'cam_intrinsic is missing'),
+    'loop': ('sample', lambda r: r[1].update(next=r[0]['token']), 'leads back to scene-0001-0'),
+    'order': ('sample', lambda r: r[1].update(timestamp=-5), 'timestamp -5 of sample scene-0001-1 is not after'),
+    'twice': ('sample', lambda r: r.append(r[0]), 'holds the token scene-0001-0 more than once'),
+    'field': ('sample', lambda r: r[0].pop('timestamp'), "refer to a record or a field 'timestamp'"),
+    'type': ('scene', lambda r: r.__setitem__(0, 7), 'scene.json is no list of records'),
+    'far': ('sample_annotation', lambda r: [a.update(translation=[9e5, 0, 0]) for a in r], 'not in the same global frame'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', BROKEN)
+def test_what_cannot_be_right_is_one_line_that_names_it(copy: Path, kind: str) -> None:
+    table, change, words = BROKEN[kind]
+    edit(copy, table, change)
+    with pytest.raises(ValueError, match=words) as caught:
+        create_nuscenes_infos(copy, 'v1.0-trainval', progress=False)
+    assert '\n' not in str(caught.value)
+    assert not list(copy.glob('*.pkl'))
+
+
+def test_clouds_that_are_not_on_disk_are_a_notice(copy: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.rmtree(copy / 'samples/LIDAR_TOP')
+    create_nuscenes_infos(copy, 'v1.0-trainval', progress=False)
+    assert 'notice: 12 of 12 LiDAR keyframes are not on disk' in capsys.readouterr().out
+    assert len(load_infos(copy / TRAIN, 'v1.0')['infos']) == 8
+
+
+def test_counts_are_printed(copy: Path, capsys: pytest.CaptureFixture) -> None:
+    edit(copy, 'sample_annotation', lambda rows: [row.update(num_lidar_pts=0) for row in rows])
+    create_nuscenes_infos(copy, 'v1.0-trainval', progress=False)
+    out = capsys.readouterr().out
+    assert '8 samples of 2 scenes, 6 cameras; boxes: car 16, ' in out
+    assert 'of 64 boxes 64 have no LiDAR or radar point, 0 are beyond 51.2 m' in out
+    assert 'set use_valid_flag=False' in out
+
+
+def test_own_splits_are_read_where_the_devkit_reads_them_or_from_a_file(
+    copy: Path, capsys: pytest.CaptureFixture
+) -> None:
+    edit(copy, 'scene', lambda rows: [row.update(name=f'mine-{i}') for i, row in enumerate(rows)])
+    with pytest.raises(
+        ValueError, match=r'no scene of .* \(first mine-0\) is in the official splits; .*--split FILE'
+    ):
+        create_nuscenes_infos(copy, 'v1.0-trainval', progress=False)
+    own = copy / 'own.json'
+    own.write_text(json.dumps(dict(train=['mine-0', 'mine-2'], val=['mine-1', 'mine-9'])))
+    train, val = create_nuscenes_infos(copy, 'v1.0-trainval', progress=False, split_file=own)
+    content = load_infos(val, 'v1.0')
+    assert content['metadata']['scenes'] == ['mine-1', 'mine-9']
+    assert [len(load_infos(path, 'v1.0')['infos']) for path in (train, val)] == [9, 3]
+    (copy / 'v1.0-trainval').rename(copy / 'mine')
+    with pytest.raises(ValueError, match="unknown nuScenes version 'mine'"):
+        create_nuscenes_infos(copy, 'mine', progress=False)
+    (copy / 'mine/splits.json').write_text(json.dumps(dict(night=['mine-1'])))
+    (night,) = create_nuscenes_infos(copy, 'mine', progress=False)
+    assert night.name == 'nuscenes_infos_temporal_night.pkl'
+    own.write_text('{"train": "mine-0"}')
+    with pytest.raises(ValueError, match=r'own.json must be JSON such as'):
+        create_nuscenes_infos(copy, 'mine', progress=False, split_file=own)
+
+
+def test_the_test_split_has_no_boxes(copy: Path, capsys: pytest.CaptureFixture) -> None:
+    for table in ('sample_annotation', 'instance'):
+        edit(copy, table, lambda rows: rows.clear())
+    edit(copy, 'scene', lambda rows: [row.update(name=f'scene-{77 + i:04}') for i, row in enumerate(rows)])
+    (copy / 'v1.0-trainval').rename(copy / 'v1.0-test')
+    (path,) = create_nuscenes_infos(copy, 'v1.0-test', progress=False)
+    infos = load_infos(path, 'v1.0')['infos']
+    assert path.name == 'nuscenes_infos_temporal_test.pkl'
+    assert len(infos) == 12
+    assert 'gt_boxes' not in infos[0]
+    assert 'no boxes: they serve to predict only' in capsys.readouterr().out
+
+
+def test_motion_comes_from_the_message_before_or_after(tmp_path: Path) -> None:
+    """As BEVFormer's converter has it: pose from the last before, motion from the first after or the very last."""
+    still = dict(orientation=[1, 0, 0, 0], accel=[0, 0, 9], rotation_rate=[0] * 3)
+    messages = [dict(still, utime=t, pos=[t, 0, 0], vel=[t, 0, 0]) for t in (10, 20, 30)]
+    (tmp_path / 'scene-0001_pose.json').write_text(json.dumps(messages))
+    for message, told in (('before', [10, 10, 20, 30]), ('after', [10, 20, 30, 30])):
+        states = CanBus(tmp_path, message).states('scene-0001', [5, 15, 20, 99])
+        assert states[:, 0].tolist() == [10, 10, 20, 30]
+        assert states[:, 13].tolist() == told
+    (tmp_path / 'scene-0001_pose.json').write_text('[{"utime": 1}]')
+    with pytest.raises(ValueError, match=r'scene-0001_pose.json is damaged'):
+        CanBus(tmp_path).states('scene-0001', [5])

@@ -31,7 +31,7 @@ def test_pixels_of_points_scale_with_the_image(args: dict[str, Any], size: tuple
     original = np.array([100 * 0.1 + 80, 100 * 0.05 + 45])
     assert np.allclose(project(view, 0, point), original * np.array(size) / (160, 90))
     assert np.allclose(project(view, 1, point + np.array([1, 2, 3])), project(view, 0, point))
-    assert view['valid_shape'] == size[::-1]
+    assert view['valid_shape'] == [size[::-1]] * 2
     assert view['img_shape'] == tuple(-(-side // 32) * 32 for side in size[::-1])
     assert view['img'].shape == (2, 3, *view['img_shape'])
     assert view['img'].dtype == np.float32
@@ -72,7 +72,18 @@ def test_two_views_of_one_frame_are_independent() -> None:
 def test_wrong_arguments_are_said() -> None:
     with pytest.raises(ValueError, match='scale or size, not both'):
         ImageView(scale=0.5, size=(1, 1))
+
+
+def test_cameras_of_several_sizes_are_padded_to_the_largest() -> None:
     results = frame()
-    results['images'][1] = results['images'][1][:50]
-    with pytest.raises(ValueError, match='cameras differ in size'):
-        ImageView(scale=0.5)(results)
+    results['images'][1] = results['images'][1][:50, :100]
+    view = ImageView(scale=0.5, mean=(0, 0, 0))(results)['views']['']
+    assert view['img'].shape == (2, 3, 64, 96)
+    assert view['valid_shape'] == [(45, 80), (25, 50)]
+    assert (view['img'][1, :, 25:] == 0).all()
+    assert (view['img'][1, :, :, 50:] == 0).all()
+    assert np.allclose(view['cam_intrinsic'][:, :2], results['cam_intrinsic'][:, :2] * 0.5)
+    alone = ImageView(scale=0.5, mean=(0, 0, 0))({**frame(), 'images': [results['images'][1]] * 2})['views'][
+        ''
+    ]
+    assert np.array_equal(view['img'][1, :, :25, :50], alone['img'][1, :, :25, :50])

@@ -1,9 +1,12 @@
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.transforms.object_database import ObjectDatabase
 
 
@@ -15,7 +18,7 @@ def _database(root: Path, **changes: Any) -> ObjectDatabase:
         prepare=dict(filter_by_difficulty=[-1], filter_by_min_points=dict(Car=5, Pedestrian=5, Cyclist=5)),
         classes=['Pedestrian', 'Cyclist', 'Car'],
         sample_groups=dict(Car=8, Pedestrian=4, Cyclist=4),
-        points_loader=dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4),
+        points_loader=dict(type='LoadPoints', coord_type='LIDAR', load_dim=4, use_dim=4),
     )
     return ObjectDatabase(**{**settings, **changes})
 
@@ -59,3 +62,59 @@ def test_a_missing_database_is_named(tmp_path: Path) -> None:
         FileNotFoundError, match=r'kitti_dbinfos_train.pkl; make it with: python tools/create_data'
     ):
         _database(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'wanted'),
+    [
+        (
+            lambda objects: [objects],
+            'is no database of objects, a list of objects by class; make it with: python',
+        ),
+        (lambda objects: dict(infos=3), 'is no database of objects, a list of objects by class'),
+        (lambda objects: dict(Car=[1]), 'an object of Car lacks name, path'),
+        (lambda objects: objects['Car'][0].pop('path') and objects, 'an object of Car lacks path'),
+        (
+            lambda objects: objects['Car'][0]['box3d_lidar'].__imul__(np.nan) is None or objects,
+            'is not finite or has',
+        ),
+        (
+            lambda objects: dict(Truck=objects['Car']),
+            'has no object of Car, Pedestrian, Cyclist; its classes are Truck',
+        ),
+    ],
+)
+def test_a_damaged_database_is_named(
+    synthetic_kitti: Path, tmp_path: Path, change: Callable, wanted: str
+) -> None:
+    objects = pickle.loads((synthetic_kitti / 'kitti_dbinfos_train.pkl').read_bytes())
+    path = tmp_path / 'kitti_dbinfos_train.pkl'
+    path.write_bytes(pickle.dumps(change(objects)))
+    with pytest.raises(UserError, match=f'kitti_dbinfos_train.pkl.*{wanted}'):
+        _database(synthetic_kitti, info_path=str(path))
+
+
+class _Evil:
+    def __reduce__(self) -> tuple:
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_no_code_of_a_stranger_runs(synthetic_kitti: Path, tmp_path: Path) -> None:
+    path = tmp_path / 'kitti_dbinfos_train.pkl'
+    path.write_bytes(pickle.dumps(dict(Car=[], evil=_Evil())))
+    with pytest.raises(UserError, match=r'kitti_dbinfos_train.pkl is refused'):
+        _database(synthetic_kitti, info_path=str(path))
+    path.write_bytes(b'')
+    with pytest.raises(UserError, match=r'kitti_dbinfos_train.pkl is empty'):
+        _database(synthetic_kitti, info_path=str(path))
+
+
+def test_a_missing_object_is_named(synthetic_kitti: Path, tmp_path: Path) -> None:
+    database = _database(synthetic_kitti, data_root=str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r'kitti_gt_database/\d+_.*.bin'):
+        database.sample_all(np.zeros((0, 7)), np.zeros(0))
+
+
+def test_groups_need_a_label(synthetic_kitti: Path) -> None:
+    with pytest.raises(UserError, match="sample_groups has 'Van', which is not among classes"):
+        _database(synthetic_kitti, sample_groups=dict(Van=3))

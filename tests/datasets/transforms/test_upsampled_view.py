@@ -16,7 +16,7 @@ def test_the_teacher_sees_the_enlarged_student_image() -> None:
     )
     assert np.allclose(view['img'], expected, atol=1e-4)
     assert view['img_shape'] == (128, 192)
-    assert view['valid_shape'] == (90, 160)
+    assert view['valid_shape'] == [(90, 160)] * 2
     point = np.array([1.0, 0.5, 10.0])
     assert np.allclose(project(view, 1, point), 2 * project(main, 1, point))
 

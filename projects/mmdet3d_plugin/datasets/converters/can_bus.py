@@ -1,11 +1,12 @@
 """The 18 numbers of ego state that BEVFormer feeds to its queries, from the CAN bus or from poses alone."""
 
-import bisect
-import json
 from pathlib import Path
 
 import numpy as np
 from pyquaternion import Quaternion
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import read_json
 
 # The accelerometer of the recording cars feels gravity, so a car at rest reads this (nuscenes-devkit issue 378).
 _GRAVITY = np.array([0.0, 0.0, 9.81])
@@ -16,9 +17,12 @@ class CanBus:
 
     Args:
         folder: the ``can_bus`` folder, or the folder that holds it.
+        message: which message tells acceleration, rotation rates and velocity at the time of a sample: the last one
+            'before' it, or the first one 'after' it, as BEVFormer's converter has it. Positions come from before.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, message: str = 'before') -> None:
+        self.message = message
         inner = folder / 'can_bus'
         self.folder = inner if inner.is_dir() else folder
         if not any(self.folder.glob('scene-*_pose.json')):
@@ -32,13 +36,27 @@ class CanBus:
         path = self.folder / f'{scene_name}_pose.json'
         if not path.is_file():
             return None
-        messages = json.loads(path.read_text())
+        messages = read_json(path, 'unpack the CAN bus expansion again')
         if not messages:
             return None
-        clock = [message['utime'] for message in messages]
-        latest = [messages[max(bisect.bisect_right(clock, time) - 1, 0)] for time in times]
-        keys = ('pos', 'orientation', 'accel', 'rotation_rate', 'vel')
-        return np.array([np.concatenate([*(m[key] for key in keys), (0.0, 0.0)]) for m in latest])
+        try:
+            clock = np.array([message['utime'] for message in messages], dtype=np.int64)
+            poses, motion = (
+                np.array([np.concatenate([m[key] for key in keys]) for m in messages], dtype=np.float64)
+                for keys in (('pos', 'orientation'), ('accel', 'rotation_rate', 'vel'))
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f'{path} is damaged ({error!r}); unpack the CAN bus expansion again') from error
+        if poses.shape[1:] != (7,) or motion.shape[1:] != (9,) or (np.diff(clock) < 0).any():
+            raise UserError(
+                f'{path} is damaged (times go back, or numbers are missing); unpack the CAN bus expansion again'
+            )
+        if not (np.isfinite(poses).all() and np.isfinite(motion).all()):
+            raise UserError(f'{path} holds numbers that are not finite; unpack the CAN bus expansion again')
+        after = np.searchsorted(clock, times, side='right')
+        before = np.maximum(after - 1, 0)
+        told = before if self.message == 'before' else np.minimum(after, len(clock) - 1)
+        return np.hstack([poses[before], motion[told], np.zeros((len(times), 2))])
 
 
 def states_from_poses(times: list[int], positions: np.ndarray, rotations: list[Quaternion]) -> np.ndarray:

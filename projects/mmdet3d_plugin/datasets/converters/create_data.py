@@ -33,6 +33,22 @@ def _add_nuscenes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--canbus', type=Path, help='folder of the CAN bus expansion; poses stand in without it'
     )
+    parser.add_argument(
+        '--canbus-message',
+        choices=('before', 'after'),
+        default='before',
+        help="which message tells a sample's acceleration and velocity: the last before it, or the first after it, as "
+        "BEVFormer's converter has it (default: before)",
+    )
+    parser.add_argument(
+        '--split',
+        type=Path,
+        metavar='FILE',
+        help='JSON of scene names by split, {"train": [...], "val": [...]}; VERSION/splits.json is found without it',
+    )
+    parser.add_argument(
+        '--cameras', nargs='+', metavar='NAME', help='cameras to keep (default: all of the sensor table)'
+    )
 
 
 def _add_kitti(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +63,8 @@ def _add_kitti(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--load-dim',
         type=int,
-        default=4,
-        help='32-bit floats per point in velodyne/: x, y, z, intensity, and more that are left out (default: 4)',
+        help='32-bit floats per point in velodyne/: x, y, z, intensity, and more that are left out; 4 by default, or '
+        'what the first cloud must have',
     )
 
 
@@ -73,7 +89,15 @@ def main(argv: list[str] | None = None) -> int:
                 load_dim=args.load_dim,
             )
         else:
-            create_nuscenes_infos(args.root_path, args.version, args.out_dir, args.canbus)
+            create_nuscenes_infos(
+                args.root_path,
+                args.version,
+                args.out_dir,
+                args.canbus,
+                split_file=args.split,
+                cameras=args.cameras,
+                can_bus_message=args.canbus_message,
+            )
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -26,7 +26,7 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     read_labels,
 )
 from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos
-from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points
+from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points, recognise_load_dim
 
 SPLITS = {'train': 'training', 'val': 'training', 'trainval': 'training', 'test': 'testing'}
 REDUCED = 'velodyne_reduced'
@@ -40,7 +40,7 @@ def create_kitti_infos(
     workers: int = 1,
     progress: bool = True,
     lidar_only: bool = False,
-    load_dim: int = 4,
+    load_dim: int | None = None,
 ) -> list[Path]:
     """Write everything that training on a KITTI folder needs, as mmdet3d's ``KittiDataset`` reads it.
 
@@ -55,7 +55,8 @@ def create_kitti_infos(
         progress: draw progress bars.
         lidar_only: there are no images: clouds stay whole, and image boxes do not count. So it is, with a notice,
             where there is no folder ``training/image_2``.
-        load_dim: numbers per point in ``velodyne``, see :func:`read_points`.
+        load_dim: numbers per point in ``velodyne``, see :func:`read_points`. By default 4, or, with a notice, what the
+            first cloud must have.
 
     Returns:
         The paths of the info files.
@@ -73,6 +74,7 @@ def create_kitti_infos(
             f"boxes do not count; for KITTI's own protocol unpack {FOLDERS['image_2'][1]}"
         )
     splits = _read_splits(root)
+    load_dim = load_dim or _recognise(root, splits)
     runs = _Runs(workers, progress)
     infos: dict[tuple[str, int], Info] = {}
     for part in ('training', 'testing'):
@@ -89,6 +91,19 @@ def create_kitti_infos(
         for split, indices in splits.items()
     ]
     return [*written, _save(_by_class(objects), out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
+
+
+def _recognise(root: Path, splits: dict[str, list[int]]) -> int:
+    """Numbers per point of the first cloud, which are said unless they are KITTI's own four."""
+    split, index = next((split, indices[0]) for split, indices in splits.items() if indices)
+    scan = frame_file(root, SPLITS[split], 'velodyne', index)
+    load_dim = recognise_load_dim(scan)
+    if load_dim != 4:
+        print(
+            f'notice: {scan} holds {load_dim} 32-bit floats per point: taken for x, y, z, intensity and more, of which '
+            f'the first four are used (--load-dim says how many there are)'
+        )
+    return load_dim
 
 
 def print_counts(part: str, infos: list[Info]) -> None:

@@ -48,6 +48,8 @@ class FormatFrame:
 def _view_meta(results: dict[str, Any], name: str, view: dict[str, Any]) -> dict[str, Any]:
     meta = {key: _copy(results[key]) for key in _META_KEYS}
     cams = len(view['img'])
+    if 'cam_names' in results:  # made-up frames of studies have none
+        meta['cam_names'] = list(results['cam_names'])
     meta.update(
         view=name or 'student',
         filename=list(results['img_filename']),
@@ -55,7 +57,7 @@ def _view_meta(results: dict[str, Any], name: str, view: dict[str, Any]) -> dict
         cam_intrinsic=view['cam_intrinsic'].copy(),
         img_shape=[(*view['img_shape'], 3)] * cams,
         pad_shape=[(*view['img_shape'], 3)] * cams,
-        valid_shape=[(*view['valid_shape'], 3)] * cams,
+        valid_shape=[(*shape, 3) for shape in view['valid_shape']],
     )
     return meta
 

@@ -16,8 +16,8 @@ class ImageView:
     """Resize, normalise and pad the decoded images for one network; intrinsics follow.
 
     Adds ``results['views'][name]``: ``img`` (num_cams, 3, H, W) float32, ``cam_intrinsic`` (num_cams, 3, 3) and
-    ``lidar2img`` (num_cams, 4, 4) in pixels of this view, ``img_shape`` (H, W) with and ``valid_shape`` (h, w)
-    without the padding at the right and at the bottom.
+    ``lidar2img`` (num_cams, 4, 4) in pixels of this view, ``img_shape`` (H, W) with and ``valid_shape``, (h, w) of every
+    camera, without the padding at the right and at the bottom. Cameras of several sizes are padded to the largest.
 
     Args:
         name: '' for the main view, which becomes ``img``; else e.g. 'teacher', which becomes ``teacher_img``.
@@ -52,33 +52,30 @@ class ImageView:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Make the view out of ``results['images']``, which stay as they are."""
         images = results['images']
-        width, height = self._target_size(images)
-        img = np.zeros((len(images), 3, self._padded(height), self._padded(width)), np.float32)
+        sizes = [self._target_size(image) for image in images]
+        width, height = (self._padded(max(sides)) for sides in zip(*sizes, strict=True))
+        img = np.zeros((len(images), 3, height, width), np.float32)
         intrinsics = np.array(results['cam_intrinsic'], dtype=np.float64)
-        for image, out, intrinsic in zip(images, img, intrinsics, strict=True):
+        for image, out, intrinsic, (w, h) in zip(images, img, intrinsics, sizes, strict=True):
             # Pixel centres are taken at integer coordinates on both sides, as the published models do.
-            intrinsic[0] *= width / image.shape[1]
-            intrinsic[1] *= height / image.shape[0]
-            self._normalise(_resize(image, width, height), out[:, :height, :width])
+            intrinsic[0] *= w / image.shape[1]
+            intrinsic[1] *= h / image.shape[0]
+            self._normalise(_resize(image, w, h), out[:, :h, :w])
         results.setdefault('views', {})[self.name] = dict(
             img=img,
             cam_intrinsic=intrinsics,
             lidar2img=lidar_to_image(intrinsics, results['cam2lidar']),
             img_shape=img.shape[-2:],
-            valid_shape=(height, width),
+            valid_shape=[(h, w) for w, h in sizes],
         )
         return results
 
-    def _target_size(self, images: list[np.ndarray]) -> tuple[int, int]:
-        """(width, height) of the view, equal for all cameras."""
+    def _target_size(self, image: np.ndarray) -> tuple[int, int]:
+        """(width, height) that an image (H, W, 3) gets, without padding."""
         if self.size is not None:
             return self.size
-        sizes = {(image.shape[1], image.shape[0]) for image in images}
-        if len(sizes) > 1:
-            raise ValueError(f'cameras differ in size {sorted(sizes)}; give ImageView a size=(width, height)')
-        width, height = sizes.pop()
         scale = 1.0 if self.scale is None else self.scale
-        return int(width * scale), int(height * scale)
+        return int(image.shape[1] * scale), int(image.shape[0] * scale)
 
     def _padded(self, side: int) -> int:
         return math.ceil(side / self.pad_divisor) * self.pad_divisor

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from mmdet.datasets.builder import PIPELINES
 
+from projects.mmdet3d_plugin.common.errors import UserError
+
 
 @PIPELINES.register_module()
 class LoadMultiViewImages:
@@ -16,8 +18,8 @@ class LoadMultiViewImages:
     write into these arrays.
 
     Args:
-        to_float32: decode to float32. Without it a resize rounds to whole grey levels, as it does not in the
-            published models: half a level at most, and it is faster.
+        to_float32: decode to float32, as the published models do. Without it a resize rounds to whole grey levels: half a
+            level at most, and it is faster.
         cache_mb: megabytes of decoded images (as uint8) that each loading process keeps, those used last; 0 keeps
             none. Queues and epochs meet the same images again: a world that fits is decoded once.
     """
@@ -33,6 +35,10 @@ class LoadMultiViewImages:
         """Read ``results['img_filename']``; sizes must be those of the info file where it knows them."""
         sizes = results.get('img_size') or [None] * len(results['img_filename'])
         images = [self._get(path, size) for path, size in zip(results['img_filename'], sizes, strict=True)]
+        for path, image, intrinsic in zip(
+            results['img_filename'], images, results.get('cam_intrinsic', ()), strict=False
+        ):
+            _check_centre(path, image, intrinsic)
         results['images'] = [image.astype(np.float32) for image in images] if self.to_float32 else images
         return results
 
@@ -62,6 +68,17 @@ class LoadMultiViewImages:
         return f'{type(self).__name__}(to_float32={self.to_float32}, cache_mb={self.cache_mb})'
 
 
+def _check_centre(path: str, image: np.ndarray, intrinsic: np.ndarray) -> None:
+    """Intrinsics (3, 3) of another image size show where their centre lies outside; info files may not know sizes."""
+    x, y = intrinsic[:2, 2]
+    height, width = image.shape[:2]
+    if not (0 <= x <= width and 0 <= y <= height):
+        raise UserError(
+            f'image {path} is {width}x{height}, but the optical centre of its intrinsics lies at ({x:g}, {y:g}): they belong '
+            'to another image size; restore the image, or mend camera_intrinsic and make the info files again'
+        )
+
+
 def _read(path: str, size: tuple[int, int] | None) -> np.ndarray:
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
@@ -72,9 +89,9 @@ def _read(path: str, size: tuple[int, int] | None) -> np.ndarray:
         ) from error
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if image is None:
-        raise ValueError(f'image {path} is not a readable picture ({encoded.size} bytes); copy it again')
+        raise UserError(f'image {path} is not a readable picture ({encoded.size} bytes); copy it again')
     if size is not None and (image.shape[1], image.shape[0]) != tuple(size):
-        raise ValueError(
+        raise UserError(
             f'image {path} is {image.shape[1]}x{image.shape[0]}, but the info file says {size[0]}x{size[1]} and the '
             'intrinsics belong to that size; restore the image, or the tables, and make the info files again'
         )

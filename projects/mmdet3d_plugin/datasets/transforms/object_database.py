@@ -1,5 +1,6 @@
 """Objects of other frames to paste into this one."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,11 @@ import numpy as np
 from mmdet3d.datasets.builder import OBJECTSAMPLERS
 from mmdet3d.datasets.pipelines.dbsampler import DataBaseSampler
 
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
+
 Objects = dict[str, list[dict[str, Any]]]
+_READ = ('name', 'path', 'box3d_lidar', 'num_points_in_gt', 'difficulty')
 
 
 @OBJECTSAMPLERS.register_module()
@@ -21,16 +26,42 @@ class ObjectDatabase(DataBaseSampler):
     Args:
         info_path: ``kitti_dbinfos_train.pkl`` of ``tools/create_data.py kitti``.
         data_root: folder that the paths in it are relative to.
+        classes: names in the order of the labels.
+        sample_groups: how many objects of each class a frame should have.
         **kwargs: as for ``DataBaseSampler``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it holds something else, or no object of the classes; or a group's class has no label.
     """
 
-    def __init__(self, info_path: str, data_root: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        info_path: str,
+        data_root: str,
+        *,
+        classes: Sequence[str],
+        sample_groups: Mapping[str, int],
+        **kwargs: Any,
+    ) -> None:
+        command = f'python tools/create_data.py kitti --root-path {data_root}'
         if not Path(info_path).is_file():
-            raise FileNotFoundError(
-                f'there is no database of objects {info_path}; make it with: '
-                f'python tools/create_data.py kitti --root-path {data_root}'
+            raise FileNotFoundError(f'there is no database of objects {info_path}; make it with: {command}')
+        without_label = [name for name in sample_groups if name not in classes]
+        if without_label:
+            raise UserError(
+                f'db_sampler: sample_groups has {without_label[0]!r}, which is not among classes {list(classes)}'
             )
-        super().__init__(info_path, data_root, **kwargs)
+        objects = read_pickle(info_path, f'make it with: {command}')
+        _check_objects(info_path, objects, command)
+        if sample_groups and not any(objects.get(name) for name in sample_groups):
+            raise UserError(
+                f'{info_path} has no object of {", ".join(sample_groups)}; its classes are {", ".join(objects)}: '
+                'name those in sample_groups, or leave ObjectSample out'
+            )
+        super().__init__(
+            info_path, data_root, classes=list(classes), sample_groups=dict(sample_groups), **kwargs
+        )
         self.sampler_dict = {name: _Draw(self.db_infos.get(name, [])) for name in self.classes}
 
     @staticmethod
@@ -44,6 +75,22 @@ class ObjectDatabase(DataBaseSampler):
     def sample_class_v2(self, name: str, num: int, gt_bboxes: np.ndarray) -> list[dict[str, Any]]:
         """Draw up to ``num`` objects of a class that touch neither the boxes (n, 7) nor each other."""
         return super().sample_class_v2(name, num, gt_bboxes) if len(self.sampler_dict[name]) else []
+
+
+def _check_objects(path: str, objects: Any, command: str) -> None:
+    """Refuse what is no dict of class -> objects with all that is read of them."""
+    wrong = f'{path} is no database of objects'
+    mend = f'make it with: {command}'
+    if not isinstance(objects, dict) or not all(isinstance(items, list) for items in objects.values()):
+        raise UserError(f'{wrong}, a list of objects by class; {mend}')
+    for name, items in objects.items():
+        for item in items:
+            lacking = [key for key in _READ if not isinstance(item, dict) or key not in item]
+            if lacking:
+                raise UserError(f'{wrong}: an object of {name} lacks {", ".join(lacking)}; {mend}')
+            box = np.asarray(item['box3d_lidar'])
+            if box.shape[:1] < (7,) or not np.isfinite(box).all() or not (box[3:6] > 0).all():
+                raise UserError(f'{path}: the box of {item["path"]} is not finite or has no size; {mend}')
 
 
 class _Draw:

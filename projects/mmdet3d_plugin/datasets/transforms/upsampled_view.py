@@ -51,7 +51,9 @@ class UpsampledView:
             cam_intrinsic=intrinsics,
             lidar2img=lidar_to_image(intrinsics, results['cam2lidar']),
             img_shape=img.shape[-2:],
-            valid_shape=tuple(math.floor(side * self.factor) for side in main['valid_shape']),
+            valid_shape=[
+                tuple(math.floor(side * self.factor) for side in shape) for shape in main['valid_shape']
+            ],
         )
         return results
 

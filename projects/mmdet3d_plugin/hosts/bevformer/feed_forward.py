@@ -12,6 +12,11 @@ class FeedForward(nn.Module):
         embed_dims: C.
         hidden_dims: width between the two.
         dropout: after either.
+
+    Example:
+        >>> import torch
+        >>> FeedForward(8, 16, dropout=0.0)(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
     """
 
     def __init__(self, embed_dims: int, hidden_dims: int, dropout: float) -> None:

@@ -11,6 +11,10 @@ class GridMask(nn.Module):
         ratio: side of a visible stripe over the grid period.
         prob: probability that a call is masked at all.
         inverted: keep the stripes and hide the squares between them, as BEVFormer does; else the reverse.
+
+    Example:
+        >>> GridMask().eval()(torch.ones(1, 3, 4, 4)).sum()
+        tensor(48.)
     """
 
     def __init__(self, ratio: float = 0.5, prob: float = 0.7, inverted: bool = True) -> None:

@@ -38,6 +38,11 @@ class NMSFreeCoder:
         """
         num_classes = cls_scores.shape[-1]
         scores = cls_scores.float().sigmoid().flatten()
+        if not (scores.isfinite().all() and codes.isfinite().all()):
+            raise FloatingPointError(
+                'the detector gives scores or boxes that are not finite: its weights or its images are damaged, or it has '
+                'diverged; take an earlier checkpoint'
+            )
         scores, index = scores.topk(min(self.max_num, len(scores)))
         boxes = decode_boxes(codes.float()[index // num_classes], self.box_convention)
         low, high = boxes.new_tensor(self.post_center_range).view(2, 3)

@@ -27,6 +27,7 @@ DEFORMABLE = (TemporalSelfAttention, SpatialCrossAttention, BEVCrossAttention)
 LEGACY_QUIRKS = {
     'shift': 'reference points of the present BEV map are shifted by the ego motion too',
     'rotate_center': 'the previous BEV map turns about cell (100, 100), whatever its size',
+    'can_bus': 'the four numbers of the ego orientation are all its real part, as a quaternion assigned to them made them',
     'nearest': 'the previous BEV map is turned by nearest-neighbour look-up, not bilinearly',
 }
 
@@ -63,6 +64,7 @@ class PerceptionTransformer(nn.Module):
             )
         self.embed_dims, self.num_cams, self.pc_range = embed_dims, num_cams, pc_range
         self.rotate_center = (100.0, 100.0) if 'rotate_center' in legacy else None
+        self.legacy_orientation = 'can_bus' in legacy
         self.rotate_mode = 'nearest' if 'nearest' in legacy else 'bilinear'
         self.encoder = BEVFormerEncoder(
             embed_dims, pc_range=pc_range, legacy_shift='shift' in legacy, **encoder
@@ -119,7 +121,7 @@ class PerceptionTransformer(nn.Module):
         """
         cameras = self._camera_features(feats, img_metas)
         can_bus = torch.from_numpy(np.stack([meta['can_bus'] for meta in img_metas])).to(bev_pos.device)
-        query = bev_queries[None] + self.can_bus_mlp(can_bus.to(bev_pos.dtype))[:, None]
+        query = bev_queries[None] + self.can_bus_mlp(self._ego_state(can_bus).to(bev_pos.dtype))[:, None]
         previous = None
         if prev_bev is not None:
             if prev_exists is None:
@@ -139,6 +141,12 @@ class PerceptionTransformer(nn.Module):
         query_pos, query = query_embedding.expand(len(bev), -1, -1).split(self.embed_dims, dim=-1)
         reference = self.reference_points(query_pos).float().sigmoid()
         return self.decoder(query, query_pos, bev, reference, bev_shape, reg_branches)
+
+    def _ego_state(self, can_bus: Tensor) -> Tensor:
+        """(B, 18), what the queries are told of the ego car."""
+        if not self.legacy_orientation:
+            return can_bus
+        return torch.cat([can_bus[:, :3], can_bus[:, 3:4].expand(-1, 4), can_bus[:, 7:]], dim=1)
 
     def _align(
         self, prev_bev: Tensor, exists: Tensor, can_bus: Tensor, bev_shape: tuple[int, int]
