@@ -146,7 +146,7 @@ def load_paired(model: nn.Module, path: Path) -> None:
 
 
 def _learned(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a state, without counters of batches, which some files lack."""
+    """What a state has learned, without counters of batches, which some files lack."""
     return {
         name: value
         for name, value in state.items()
