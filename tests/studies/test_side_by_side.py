@@ -1,6 +1,5 @@
 """Stages run side by side, are measured, survive failures of others, and go on after an interruption."""
 
-import fcntl
 import io
 import itertools
 import time
@@ -11,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import locked_folder
 from projects.mmdet3d_plugin.studies.side_by_side import SideBySideRunner, TimeUpError
 from projects.mmdet3d_plugin.studies.stages import Stage, StageFailedError
 
@@ -147,11 +147,8 @@ def test_what_is_finished_is_not_repeated_and_changes_are(place: Path) -> None:
 
 
 def test_two_processes_do_not_share_a_folder(place: Path) -> None:
-    (place / 'out').mkdir()
-    with (place / 'out' / 'lock').open('w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match='another process is at work in'):
-            runner(place, stage(place, 'a')).run()
+    with locked_folder(place / 'out'), pytest.raises(UserError, match='is at work in'):
+        runner(place, stage(place, 'a')).run()
 
 
 def test_estimate_fills_all_jobs_but_no_chain_is_shorter_than_its_parts(place: Path) -> None:

@@ -5,12 +5,16 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import locked_folder
 from projects.mmdet3d_plugin.studies.stages import Stage, StageFailedError, StageRunner, run_logged
 
 SCRIPT = """
@@ -98,6 +102,61 @@ def test_unfinished_stage_keeps_its_checkpoints_only_if_it_is_still_the_same(pla
     with pytest.raises(StageFailedError):
         run(place, replace(one, inputs=('lr = 2',)))
     assert not mark.exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(place: Path) -> None:
+    mine = place / 'one_dir' / 'thesis.txt'
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(UserError, match='one_dir holds files that this command did not make: move them away'):
+        run(place, stage(place, 'one'))
+    assert mine.exists()
+    assert runs(place, 'one') == 0
+    mine.unlink()
+    run(place, stage(place, 'one'))
+    said = run(place, stage(place, 'one', inputs=('other settings',)))
+    assert 'one_dir, which was made with other settings' in said
+
+
+@pytest.mark.parametrize('text', ['', '{"key": "a', '[]', 'null'])
+def test_a_damaged_stamp_only_means_running_again(place: Path, text: str) -> None:
+    one = stage(place, 'one')
+    run(place, one)
+    (place / 'demo/stamps/one.json').write_text(text)
+    (place / 'demo/stamps/one.started.json').write_text(text)
+    run(place, one)
+    assert runs(place, 'one') == 2
+
+
+def test_two_demos_do_not_share_a_folder(place: Path) -> None:
+    with locked_folder(place / 'demo'), pytest.raises(UserError, match='is at work in'):
+        run(place, stage(place, 'one'))
+
+
+def test_a_command_ends_with_a_runner_that_is_killed(place: Path) -> None:
+    """Otherwise running again at once would train twice in one folder."""
+    (place / 'wait.py').write_text(
+        'import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)'
+    )
+    note = place / 'pid'
+    waiting = Stage('wait', 'Wait', ('wait.py', str(note)), (note,))
+    process = get_context('fork').Process(target=run, args=(place, waiting))
+    process.start()
+    while not (note.exists() and note.read_text()):
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    for _ in range(500):
+        if not is_running(int(note.read_text())):
+            break
+        time.sleep(0.02)
+    assert not is_running(int(note.read_text()))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not only waiting to be reaped."""
+    status = Path(f'/proc/{pid}/stat')
+    return status.exists() and status.read_text().rpartition(')')[2].split()[0] != 'Z'
 
 
 def test_changed_input_runs_the_stage_and_what_builds_on_it(place: Path) -> None:

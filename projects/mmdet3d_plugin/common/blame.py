@@ -34,7 +34,7 @@ def blamed_on(place: str, node: Any) -> Iterator[None]:
 
 def _find_node(place: str, node: Any, text: str) -> tuple[str, str]:
     """Follow 'BEVFormer: FPN: message' through a config: (path of the innermost part, message)."""
-    while found := re.match(r'(\w+): ', text):
+    while found := re.match(r'[\'"\\]*(\w+): ', text):
         below = next((p for p, n in _typed_nodes(place, node) if n['type'] == found[1]), None)
         if below is None:
             break
@@ -42,7 +42,9 @@ def _find_node(place: str, node: Any, text: str) -> tuple[str, str]:
         text = text[found.end() :]
     kind = node.get('type') if isinstance(node, dict) else None
     name = kind.__name__ if inspect.isclass(kind) else kind
-    return (f'{place} ({name})' if name else place), re.sub(r'^\w+\.__init__\(\) |^__init__\(\) ', '', text)
+    return (f'{place} ({name})' if name else place), re.sub(
+        r'^\w+\.__init__\(\) |^__init__\(\) ', '', text
+    ).strip('\'"\\')
 
 
 def _typed_nodes(place: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,8 @@ def _check_dataset(node: dict[str, Any], place: str) -> None:
     """Type and arguments of a dataset and of its transforms."""
     require_arguments(node, place, 'dataset')
     classes = node.get('classes')
+    if isinstance(classes, str) and not Path(classes).is_file():  # mmdet reads names from a file too
+        raise UserError(f'{place}.classes is {classes!r}: it must be a list of names')
     if isinstance(classes, (list, tuple)):
         if not classes or not all(isinstance(name, str) for name in classes):
             raise UserError(f'{place}.classes is {list(classes)!r}: it must hold names of classes')

@@ -68,6 +68,7 @@ BY_PATH: dict[str, Rule] = {
     'log_config.interval': COUNT,
 }
 """Settings of a run."""
+NEEDED = ('runner.max_epochs', 'data.samples_per_gpu', 'data.workers_per_gpu', 'optimizer.lr')
 
 BY_NAME: dict[str, Rule] = {
     **dict.fromkeys(
@@ -98,13 +99,16 @@ def check_numbers(cfg: dict[str, Any]) -> None:
         UserError: names the key, its value and what it must be.
     """
     for path, rule in BY_PATH.items():
-        _check(path, value_at(cfg, path), rule)
+        section, _, key = path.rpartition('.')
+        if path in NEEDED and key in (value_at(cfg, section) or {}) and value_at(cfg, path) is None:
+            raise UserError(f'{path} is None: it must be {rule[0]}')
+        check_number(path, value_at(cfg, path), rule)
     for section in ('model', 'data'):
         for path, key, value in _leaves(cfg.get(section), section):
             if key in BY_NAME:
-                _check(path, value, BY_NAME[key])
-            elif key == 'pc_range' and isinstance(value, (list, tuple)) and len(value) != 2:
-                _check(path, value, RANGE)  # decoders of CenterPoint want x0 and y0 only
+                check_number(path, value, BY_NAME[key])
+            elif key == 'pc_range' and not (isinstance(value, (list, tuple)) and len(value) == 2):
+                check_number(path, value, RANGE)  # decoders of CenterPoint want x0 and y0 only
 
 
 def value_at(cfg: Any, path: str) -> Any:
@@ -122,14 +126,18 @@ def value_at(cfg: Any, path: str) -> Any:
     return cfg
 
 
-def _check(path: str, value: Any, rule: Rule) -> None:
-    """One value, or every one of a list."""
+def check_number(path: str, value: Any, rule: Rule) -> None:
+    """Compare one value, or every one of a list, with a rule; None is left out.
+
+    Raises:
+        UserError: names the path, the value and what it must be.
+    """
     wanted, holds = rule
     if value is None:
         return
     if rule is not RANGE and isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _check(f'{path}[{index}]', item, rule)
+            check_number(f'{path}[{index}]', item, rule)
     elif not holds(value):
         raise UserError(f'{path} is {value!r}: it must be {wanted}')
 

@@ -51,6 +51,7 @@ _SHAPES = re.compile(
     r'|Sizes of tensors must match|normalized_shape|running_mean should contain|weight of size|expanded size'
     r'|to be divisible by|incompatible (?:tensor )?(?:size|shape)'
 )
+_TRANSFORMS = ('pipelines', 'transforms')  # folders of mmdet, mmdet3d and ours
 _DAMAGED = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile, JSONDecodeError, UnicodeDecodeError)
 _IN_WORKER = re.compile(r'Caught (\w+) in (?:DataLoader worker|pin memory thread|replica|process)')
 _LAST_LINE = re.compile(r'^((?:\w+\.)*\w+)(?:: |$)', re.MULTILINE)
@@ -87,9 +88,9 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, _DAMAGED):
         file = _file_in_hand(error)
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
         return _explain_torch(error, text)
-    return None
+    return _explain_transform(error, name, text)
 
 
 def lost_connection(error: BaseException) -> bool:
@@ -142,6 +143,19 @@ def _explain_os_error(error: BaseException, text: str) -> str:
         return text or type(error).__name__
     file = path if path is not None else _file_in_hand(error)
     return f'{file}: {_ON_DISK[number]}' if file is not None else _ON_DISK[number]
+
+
+def _explain_transform(error: BaseException, name: str, text: str) -> str | None:
+    """A transform that misses what another one should have made before it."""
+    frames = [(f.filename, f.name) for f in traceback.extract_tb(error.__traceback__)]
+    if _IN_WORKER.search(str(error)):
+        frames = re.findall(r'File "([^"]+)", line \d+, in (\w+)', str(error))
+    file, _ = frames[-1] if frames else ('', '')
+    if name == 'RecursionError' and any(Path(file).stem == 'collate' for file, _ in frames):
+        return "samples cannot be put into a batch: the dataset's pipeline must end with a transform that formats them"
+    if name == 'KeyError' and Path(file).parent.name in _TRANSFORMS:
+        return f"a transform of {Path(file).stem} needs {text!r}, which none before it gives: check the dataset's pipeline"
+    return None
 
 
 def _explain_torch(error: RuntimeError, text: str) -> str | None:

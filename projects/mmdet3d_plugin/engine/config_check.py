@@ -1,5 +1,6 @@
 """Look a whole config over before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
 
+import inspect
 from typing import Any
 
 from mmcv import Config
@@ -25,6 +26,7 @@ _OF_UPSTREAM = {
     'pipeline',
     'by_epoch',
 }  # what upstream's configs say beside our hooks' arguments
+ALIKE = 0.75
 _LOADERS = (
     'samples_per_gpu',
     'workers_per_gpu',
@@ -123,9 +125,11 @@ def _hook_names() -> list[str]:
 def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: type, more: set[str]) -> None:
     """Arguments of a hook of ours whose type a config need not name."""
     accepted = accepted_arguments(hook)
+    known = set(inspect.signature(hook).parameters) | more
     for key in settings or ():
-        if accepted is not None and key not in accepted | more:
-            raise UserError(f'{place} takes no {key!r}; {nearest(key, accepted)}')
+        if key in known or (accepted is None and not close_names(key, known, cutoff=ALIKE)):
+            continue  # what the hook passes on is for others to judge, but not what looks like a slip
+        raise UserError(f'{place} takes no {key!r}; {nearest(key, known)}')
 
 
 def _check_hooks(hooks: Any, place: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.runner import HOOKS, Hook, LoggerHook
+from mmcv.runner import HOOKS, Hook, LoggerHook, TextLoggerHook
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
@@ -205,9 +205,9 @@ class EvaluateHook(Hook):
         self.interval = interval
         self.start = start
         self.save_best = save_best
-        self.sign = (
-            sign_of(save_best, rule, getattr(data_loader.dataset, 'metric_names', None)) if save_best else 0
-        )
+        names = getattr(data_loader.dataset, 'metric_names', None)
+        self.known = names() if save_best and names else None
+        self.sign = sign_of(save_best, rule, self.known) if save_best else 0
         self.evaluate = evaluate or data_loader.dataset.evaluate
         self.evaluate_kwargs = evaluate_kwargs
         try:
@@ -278,11 +278,12 @@ class EvaluateHook(Hook):
 
     def _keep_best(self, runner: TrainRunner, metrics: dict[str, float]) -> None:
         """Save the checkpoint when the watched metric has never been better."""
-        if self.save_best not in metrics:
+        # one that cannot be computed is left out
+        if self.save_best not in metrics and self.save_best not in (self.known or ()):
             raise UserError(
-                f'evaluation.save_best={self.save_best} is not a metric; metrics are {list(metrics)}'
+                f'evaluation.save_best={self.save_best} is not a metric; {nearest(self.save_best, metrics)}'
             )
-        score, epoch = metrics[self.save_best], runner.epoch + 1
+        score, epoch = metrics.get(self.save_best, math.nan), runner.epoch + 1
         if math.isnan(score):
             runner.logger.warning(
                 '%s is not a number after epoch %d (nothing of its kind in the ground truth?): it cannot be the best',
@@ -336,6 +337,16 @@ def _noted(runner: TrainRunner) -> tuple[list[int], dict[str, Any]]:
     if runner.resumed_from.resolve().parent != Path(runner.work_dir).resolve():
         record = RunRecord(runner.resumed_from.parent).load()
     return record.evaluated, record.best
+
+
+@HOOKS.register_module(name='TextLoggerHook', force=True)
+class ValidTextLoggerHook(TextLoggerHook):
+    """mmcv's text log; in its JSON lines a number that is not finite is null, as every reader of JSON expects."""
+
+    def _round_float(self, items: Any) -> Any:
+        if isinstance(items, float) and not math.isfinite(items):
+            return None
+        return super()._round_float(items)
 
 
 @HOOKS.register_module()

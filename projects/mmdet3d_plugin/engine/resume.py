@@ -186,7 +186,8 @@ def compare_settings(path: Path, saved: Mapping[str, Any], present: Mapping[str,
     steps_differ = any(name in changed for name in ('samples', 'data.samples_per_gpu'))
     if saved.get('inner_iter'):
         for name in _PER_STEP:
-            _refuse(path, name, *changed.get(name, (None, None)), 'it stopped within an epoch; set it back')
+            before, now = (value or '1' for value in changed.get(name, ('', '')))
+            _refuse(path, name, before, now, 'it stopped within an epoch; set it back')
     if changed:
         shown = ', '.join(
             f'{name} {a or "unset"} -> {b or "unset"}' for name, (a, b) in list(changed.items())[:_SHOWN]

@@ -17,6 +17,7 @@ from torch import nn
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.common.config_numbers import SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
@@ -113,6 +114,7 @@ def train(
     launch = launch or start('none')
     work_dir = work_dir_of(cfg, options.work_dir)
     check_train_config(cfg, options.validate)
+    check_number('--seed', options.seed, SEED)
     with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
         _open_work_dir(cfg, work_dir, launch)
         seed = cfg.get('seed', 0) if options.seed is None else options.seed

@@ -5,7 +5,6 @@ nuScenes devkit. Every step is a command that a person could type, and is shown 
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from projects.mmdet3d_plugin.common.files import read_json, read_metrics
 from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS, format_metric, make_console
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.studies.making_of import add_making_of
@@ -23,6 +23,7 @@ from projects.mmdet3d_plugin.visualization.report import Report
 
 CONFIGS = 'projects/configs/synthetic'
 VERSION = 'v1.0-trainval'
+AGAIN = 'delete it and run again'
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,12 @@ BEST = {1: max, 2: max, **dict.fromkeys(range(3, 8), min)}
 
 def read_outcomes(options: DemoOptions) -> list[Outcome]:
     """Collect what the stages wrote; the distilled student costs what the student costs."""
-    latency = json.loads((options.out / 'cost' / 'latency.json').read_text())['models']
+    latency = read_json(options.out / 'cost' / 'latency.json', AGAIN)['models']
     outcomes = []
     for contender, timing in zip(CONTENDERS, latency, strict=True):
         twin = 'teacher' if contender.name == 'teacher' else 'student'
-        cost = json.loads((options.out / 'cost' / f'{twin}.json').read_text())
-        metrics = json.loads(options.metrics(contender).read_text())
+        cost = read_json(options.out / 'cost' / f'{twin}.json', AGAIN)
+        metrics = read_metrics(options.metrics(contender), AGAIN)
         outcomes.append(Outcome(contender, metrics, cost, timing['median_ms']))
     return outcomes
 

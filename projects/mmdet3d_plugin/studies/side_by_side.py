@@ -1,12 +1,11 @@
 """Run stages side by side: whatever waits for no other, as many as asked for, each measured."""
 
-import fcntl
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import IO, ClassVar
 
@@ -14,7 +13,8 @@ from rich.live import Live
 from rich.table import Table
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.files import locked_folder, write_json
+from projects.mmdet3d_plugin.engine.launch import end_with_parent
 from projects.mmdet3d_plugin.studies.stages import (
     Stage,
     StageFailedError,
@@ -102,7 +102,7 @@ class SideBySideRunner(StageRunner):
         """
         self._begin()
         try:
-            with self._locked(), sigterm_exits(), self._display():
+            with locked_folder(self.folder), sigterm_exits(), self._display():
                 while self._start_ready() or self._running:
                     self._collect()
                     self._say_now_and_then()
@@ -161,6 +161,7 @@ class SideBySideRunner(StageRunner):
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent,  # also where this process is killed
         )
 
     def _collect(self) -> None:
@@ -202,19 +203,6 @@ class SideBySideRunner(StageRunner):
 
     def _time_is_up(self) -> bool:
         return self.max_minutes is not None and time.monotonic() - self._start >= 60 * self.max_minutes
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep a second process out of the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / 'lock').open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f'another process is at work in {self.folder}: wait for it or end it'
-                ) from None
-            yield
 
     def _display(self) -> Live | nullcontext:
         """A live view on a terminal, nothing elsewhere."""

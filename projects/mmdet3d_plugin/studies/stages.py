@@ -23,9 +23,12 @@ from typing import IO
 from rich.console import Console
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.files import locked_folder, read_json, write_json
+from projects.mmdet3d_plugin.engine.launch import end_with_parent
 
 TAIL_LINES = 20
+STAGE_MARK = '.made_by_stage.json'
+"""What the folder of a stage holds: only such a folder is ever removed."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,13 @@ class StageRunner:
 
         Raises:
             StageFailedError: a command failed; its last lines have been shown.
+            UserError: another process is at work in ``folder``, or a stage's folder holds files of somebody else.
         """
+        with locked_folder(self.folder):
+            self._run_stages()
+
+    def _run_stages(self) -> None:
+        """Run what is not finished, one after the other."""
         start, spent = time.monotonic(), 0.0
         keys = self.keys()
         for number, stage in enumerate(self.stages, 1):
@@ -122,8 +131,7 @@ class StageRunner:
 
     def read_stamp(self, name: str) -> dict:
         """What a finished stage left: ``key``, ``command``, ``seconds``; empty for an unfinished one."""
-        path = self._stamp(name)
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return _read_notes(self._stamp(name))
 
     def _run_stage(self, stage: Stage, key: str) -> float:
         """Run one command and stamp it; returns its seconds, those of interrupted attempts included."""
@@ -140,15 +148,28 @@ class StageRunner:
     def _open_attempt(self, stage: Stage, key: str) -> dict:
         """Make way for a stage; returns what earlier attempts at the very same stage left: ``key``, ``seconds``, ..."""
         started = self._started(stage.name)
-        before = json.loads(started.read_text()) if started.is_file() else {}
-        if before.get('key') != key:
+        before = _read_notes(started)
+        if before.get('key') != key or not isinstance(before.get('seconds'), int | float):
             # what is left over from other settings must not be resumed
             before = {'key': key, 'seconds': 0.0}
-            if stage.folder is not None and stage.folder.exists():
-                shutil.rmtree(stage.folder)
+            self._clear(stage)
+        if stage.folder is not None:
+            write_json(stage.folder / STAGE_MARK, {'stage': stage.name})
         self._stamp(stage.name).unlink(missing_ok=True)
         write_json(started, before)
         return before
+
+    def _clear(self, stage: Stage) -> None:
+        """Remove what other settings left in a stage's folder, which must bear our mark."""
+        folder = stage.folder
+        if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        if not (folder / STAGE_MARK).is_file():
+            raise UserError(
+                f'{folder} holds files that this command did not make: move them away, or choose another --out'
+            )
+        self.console.print(f'removing {folder}, which was made with other settings', style='dim')
+        shutil.rmtree(folder)
 
     def _stamp_finished(self, stage: Stage, notes: dict) -> None:
         """Leave the stamp of a stage that succeeded, with what was noted of its attempts."""
@@ -211,6 +232,15 @@ def clock(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
+def _read_notes(path: Path) -> dict:
+    """What a stage noted; nothing where a crash of the machine damaged the file, so that it runs again."""
+    try:
+        notes = read_json(path)
+    except UserError:
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
 def failure(stage: Stage, status: int) -> str | None:
     """Why a command that ended with this exit status did not succeed; None when it did."""
     if status:
@@ -237,7 +267,13 @@ def run_logged(command: Sequence[str], log: Path, root: Path, environment: dict[
     if os.isatty(writer):
         _copy_window_size(sys.stdout.fileno(), writer)
     process = subprocess.Popen(
-        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer
+        command,
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+        preexec_fn=end_with_parent,  # also where this process is killed
     )
     os.close(writer)
     log.parent.mkdir(parents=True, exist_ok=True)

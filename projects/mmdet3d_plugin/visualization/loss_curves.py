@@ -40,13 +40,18 @@ class TrainingLog:
 
 
 def read_training_log(work_dir: Path) -> TrainingLog:
-    """Join the logs of a run and of its resumptions; what was repeated after a crash counts once.
+    """Join the logs of a run and of its resumptions; what was repeated after a crash counts once, cut lines not at all.
 
     Raises:
         FileNotFoundError: there is no log with training entries.
     """
     files = sorted(work_dir.glob('*.log.json'))
-    lines = [json.loads(line) for file in files for line in file.read_text().splitlines() if line.strip()]
+    lines = [
+        entry
+        for file in files
+        for entry in map(_entry, file.read_text(errors='replace').splitlines())
+        if entry
+    ]
     training = {(entry['epoch'], entry['iter']): entry for entry in lines if entry.get('mode') == 'train'}
     if not training:
         raise FileNotFoundError(f'no *.log.json with training entries in {work_dir}')
@@ -56,6 +61,15 @@ def read_training_log(work_dir: Path) -> TrainingLog:
     names = dict.fromkeys(name for entry in entries for name, value in entry.items() if _is_number(value))
     values = {name: np.array([entry.get(name, np.nan) for entry in entries], float) for name in names}
     return TrainingLog(epochs, values, _scores(lines))
+
+
+def _entry(line: str) -> dict:
+    """One line of a log; nothing where a crash of the machine cut it off."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _is_number(value: object) -> bool:

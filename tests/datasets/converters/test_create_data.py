@@ -5,8 +5,8 @@ import pytest
 from projects.mmdet3d_plugin.datasets.converters.create_data import main
 
 
-def test_a_problem_is_one_line_and_status_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(['nuscenes', '--root-path', str(tmp_path), '--version', 'v1.0-mini']) == 1
+def test_a_problem_is_one_line_and_status_two(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['nuscenes', '--root-path', str(tmp_path), '--version', 'v1.0-mini']) == 2
     captured = capsys.readouterr()
     assert captured.err == f'error: no tables of v1.0-mini in {tmp_path}; it holds no v1.0-* folder\n'
 

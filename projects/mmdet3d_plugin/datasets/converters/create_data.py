@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.errors import explain
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import SPLITS, create_nuscenes_infos
 
@@ -77,7 +78,7 @@ def _add_common(parser: argparse.ArgumentParser, root: str, tag: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Create the files; a problem with the data is one line on stderr and exit status 1."""
+    """Create the files; a problem with the data is one line on stderr and exit status 2."""
     args = parse_args(argv)
     try:
         if args.dataset == 'kitti':
@@ -98,7 +99,10 @@ def main(argv: list[str] | None = None) -> int:
                 cameras=args.cameras,
                 can_bus_message=args.canbus_message,
             )
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f'error: {message}', file=sys.stderr)
+        return 2
     return 0

@@ -60,10 +60,9 @@ def _check_backbone(at: Any) -> None:
     require_equal(
         'levels', (f'the number of {outs[0]}', len(outs[1])), (f'the number of {ins[0]}', len(ins[1]))
     )
-    if at('model.img_backbone.type')[1] == 'ResNet':
-        width = (at('model.img_backbone.base_channels')[1] or 64) * (
-            4 if at('model.img_backbone.depth')[1] >= 50 else 1
-        )
+    depth = at('model.img_backbone.depth')[1]
+    if at('model.img_backbone.type')[1] == 'ResNet' and depth is not None:
+        width = (at('model.img_backbone.base_channels')[1] or 64) * (4 if depth >= 50 else 1)
         require_equal('channels', ('model.img_backbone', [width * 2**i for i in outs[1]]), ins)
 
 

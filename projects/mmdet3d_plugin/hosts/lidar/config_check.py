@@ -27,6 +27,7 @@ _VELOCITY = 2  # numbers of a box code beside the seven of its shape and place
 def check_voxel_net(cfg: dict[str, Any]) -> None:
     """VoxelNet (SECOND, PointPillars): anchors for every class, one grid, channels that pass on."""
     at = _reader(cfg, 'model.')
+    _check_training(cfg)
     _check_anchor_head(cfg, at, 'bbox_head', 'train_cfg')
     _check_grid(cfg, at)
     _check_channels(cfg, at, 'bbox_head')
@@ -36,6 +37,7 @@ def check_voxel_net(cfg: dict[str, Any]) -> None:
 def check_mvx(cfg: dict[str, Any]) -> None:
     """mmdet3d's detectors of several modalities, their LiDAR branch."""
     at = _reader(cfg, 'model.pts_')
+    _check_training(cfg)
     _check_anchor_head(cfg, at, 'bbox_head', None)
     _check_grid(cfg, at)
     _check_channels(cfg, at, 'bbox_head')
@@ -45,6 +47,7 @@ def check_mvx(cfg: dict[str, Any]) -> None:
 def check_center_point(cfg: dict[str, Any]) -> None:
     """CenterPoint: tasks that together are the classes, and one grid in head, coder, training and testing."""
     at = _reader(cfg, 'model.pts_')
+    _check_training(cfg)
     _check_tasks(cfg, at)
     _check_grid(cfg, at)
     _check_channels(cfg, at, 'bbox_head')
@@ -69,6 +72,14 @@ def _count(place: tuple[str, Any]) -> tuple[str, Any]:
     """The length of a list, with words for it."""
     path, value = place
     return f'the number of {path}', len(value) if isinstance(value, (list, tuple)) else None
+
+
+def _check_training(cfg: dict[str, Any]) -> None:
+    """Heads are built without assigners, and fail in their first loss, where a config that trains lacks train_cfg."""
+    if cfg.get('optimizer') and not value_at(cfg, 'model.train_cfg'):
+        raise UserError(
+            'model.train_cfg is missing, and this config has an optimizer: training needs its assigners'
+        )
 
 
 def _check_anchor_head(cfg: dict[str, Any], at: At, head: str, train_cfg: str | None) -> None:

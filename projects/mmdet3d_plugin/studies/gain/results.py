@@ -1,6 +1,5 @@
 """What the finished stages of a comparison left."""
 
-import json
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.files import read_metrics
 from projects.mmdet3d_plugin.studies.gain.families import Metric, Pair, Row
 from projects.mmdet3d_plugin.studies.gain.plan import Plan, PlannedPair
 from projects.mmdet3d_plugin.studies.stages import StageRunner
@@ -75,12 +75,12 @@ def _read_pair(planned: PlannedPair, plan: Plan, runner: StageRunner, finished: 
     )
     for (name, seed), run in planned.students.items():
         if f'evaluate_{run.name}' in finished:
-            result.metrics[name][seed] = json.loads(plan.evaluation(run).read_text())
+            result.metrics[name][seed] = read_metrics(plan.evaluation(run), 'delete it and run again')
         if run.name in finished:
             result.costs[name][seed] = _read_cost(run.folder, runner.read_stamp(run.name))
     teacher = None
     if f'evaluate_{planned.teacher.name}' in finished:
-        teacher = json.loads(plan.evaluation(planned.teacher).read_text())
+        teacher = read_metrics(plan.evaluation(planned.teacher), 'delete it and run again')
     return PairResult(result.pair, rows, teacher, result.metrics, result.costs)
 
 

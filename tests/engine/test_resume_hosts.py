@@ -1,0 +1,77 @@
+"""A distilled student of every host goes on from its own checkpoint to the bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmcv import Config
+
+from projects.mmdet3d_plugin.common.checkpoint import (
+    load_weights,
+    plain_state,
+    read_checkpoint,
+    write_checkpoint,
+)
+from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.engine.resume import load_optimizer
+from tests.distill.bevformer_pair import student_config
+from tests.lidar_factories import centerpoint_config, pillar_config, second_config
+
+HOSTS = dict(
+    bevformer=student_config,
+    pointpillars=pillar_config,
+    second=second_config,
+    centerpoint_pillar=centerpoint_config,
+    centerpoint_voxel=lambda: centerpoint_config(sparse=True),
+)
+
+
+def build(config: Callable[[], dict[str, Any]], seed: int) -> tuple[Distiller, torch.optim.Optimizer]:
+    """A distiller of a small host under itself, and an optimizer after one step with gradients by chance."""
+    torch.manual_seed(seed)
+    teacher = dict(config=dict(model=config()), random_weights=True)
+    terms = [dict(type='FeatureL2', name='bev', on='bev', connector='conv1x1')]
+    distiller = build_distiller(
+        Config(dict(model=config(), distiller=dict(type='Distiller', teacher=teacher, terms=terms)))
+    )
+    distiller.init_weights()
+    optimizer = torch.optim.AdamW(distiller.parameters(), lr=0.1)
+    for parameter in distiller.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    return distiller, optimizer
+
+
+@pytest.mark.parametrize('host', list(HOSTS))
+def test_weights_and_moments_come_back(tmp_path: Path, host: str) -> None:
+    distiller, optimizer = build(HOSTS[host], 0)
+    path = tmp_path / 'epoch_1.pth'
+    write_checkpoint(path, dict(state_dict=plain_state(distiller), optimizer=optimizer.state_dict()))
+    fresh, moments = build(HOSTS[host], 1)
+    wanted = distiller.state_dict()
+    assert any(not torch.equal(value, wanted[name]) for name, value in fresh.state_dict().items())
+    report = load_weights(fresh, path)
+    assert set(report.matched) == set(wanted)
+    load_optimizer(moments, read_checkpoint(path)['optimizer'], path)
+    assert all(torch.equal(value, wanted[name]) for name, value in fresh.state_dict().items())
+    for one, other in zip(optimizer.state.values(), moments.state.values(), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    other, _ = build(HOSTS[host], 2)
+    other.load_state_dict(distiller.state_dict())
+    assert all(torch.equal(value, wanted[name]) for name, value in other.state_dict().items())
+
+
+def test_what_does_not_fit_a_distiller_has_the_names_of_the_file(tmp_path: Path) -> None:
+    distiller, _ = build(pillar_config, 0)
+    state = plain_state(distiller)
+    del state['bbox_head.conv_cls.bias']
+    state['bbox_head.unknown'] = torch.zeros(1)
+    state['bbox_head.conv_reg.bias'] = torch.zeros(3)
+    report = load_weights(distiller, dict(state_dict=state), strict=False)
+    assert report.missing == ['bbox_head.conv_cls.bias']
+    assert report.unexpected == ['bbox_head.unknown']
+    assert [name for name, *_ in report.mismatched] == ['bbox_head.conv_reg.bias']
+    assert 'bbox_head.unknown' not in report.matched
+    assert load_weights(distiller, dict(state_dict=state), allow=['bbox_head.']).fits
