@@ -100,6 +100,7 @@ class BEVFormerAdapter(HostAdapter):
                 module.reset_parameters()
         head.init_weights()
         del head.bev_embedding, head.positional_encoding
+        head.bev_geometry = None
         transformer = head.transformer
         del transformer.encoder, transformer.level_embeds, transformer.cams_embeds, transformer.can_bus_mlp
         head.requires_grad_(True)
