@@ -150,6 +150,10 @@ class BEVFormerAdapter(HostAdapter):
         """One embedding of the transformer for each."""
         return model.pts_bbox_head.transformer.num_cams
 
+    def bev_range(self, model: nn.Module) -> list[float]:
+        """The range of the head, which is that of its BEV grid."""
+        return list(model.pts_bbox_head.pc_range)
+
     def box_convention(self, model: nn.Module) -> str | None:
         """The convention of the head's box codes."""
         return model.pts_bbox_head.box_convention
