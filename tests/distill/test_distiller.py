@@ -11,7 +11,8 @@ from mmcv.runner import build_optimizer, load_checkpoint, save_checkpoint
 from mmcv.runner.checkpoint import get_state_dict
 from torch import nn
 
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from tests.distill.conftest import BEV_TERM, PV_TERM
 from tests.distill.toy_host import ToyBEVHost, toy_batch
@@ -65,13 +66,13 @@ def test_teacher_is_no_part_of_the_module(distiller: Distiller) -> None:
 
 def test_teacher_stays_in_eval_and_answers_alike(distiller: Distiller) -> None:
     batch, device = toy_batch(), torch.device('cpu')
-    taps = distiller._taps('teacher')
+    taps = distiller.taps('teacher')
     distiller.eval()
-    first, _ = distiller.teacher.observe(batch, taps, device)
+    first = distiller.teacher.observe(batch, taps, device).features
     distiller.train()
     for _ in range(3):
         distiller.train_step(batch, None)
-    again, _ = distiller.teacher.observe(batch, taps, device)
+    again = distiller.teacher.observe(batch, taps, device).features
     assert not any(module.training for module in distiller.teacher.model.modules())
     assert all(module.training for module in distiller.student.modules())
     assert all(torch.equal(first[path], again[path]) for path in first)

@@ -6,6 +6,6 @@ distiller = dict(
     terms=dict(
         pv_generation=dict(connector='resize_conv', residual=False),
         bev_generation=dict(connector='deconv', residual=False),
-        bev_focal=dict(of='bev_generation'),
+        bev_focal=dict(generated_by='bev_generation'),
     ),
 )

@@ -34,14 +34,14 @@ class Tap:
     Args:
         path: dotted module path, such as ``'img_neck.fpn_convs.0.conv'``; its output is meant, or with the
             suffix ``':input'`` its first positional argument, with ``':call'`` a :class:`Call`.
-        read: turns what was recorded into the documented shape, for example (B, H*W, C) -> (B, C, H, W).
-        channels: C of what ``read`` returns, where it is known before the first forward pass.
-        size: (H, W) of what ``read`` returns, where it is known before the first forward pass.
+        convert: turns what was recorded into the documented shape, for example (B, H*W, C) -> (B, C, H, W).
+        channels: C of what ``convert`` returns, where it is known before the first forward pass.
+        size: (H, W) of what ``convert`` returns, where it is known before the first forward pass.
         clone: keep a copy, for a tensor that the host edits in place later.
     """
 
     path: str
-    read: Callable[[Any], Any] = _as_is
+    convert: Callable[[Any], Any] = _as_is
     channels: int | None = None
     size: tuple[int, int] | None = None
     clone: bool = False

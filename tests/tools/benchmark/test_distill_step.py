@@ -25,7 +25,7 @@ def built() -> tuple[Distiller, dict]:
 def test_noise_has_the_shapes_of_a_real_step(built: tuple[Distiller, dict]) -> None:
     distiller, batch = built
     with torch.no_grad():
-        _, real = distiller.look(batch)
+        _, real = distiller.run_models(batch)
     noise = noise_step(distiller, batch)
     for name in distiller.terms:
         for one, two in zip(*(distiller.distill[name].features(step) for step in (real, noise)), strict=True):

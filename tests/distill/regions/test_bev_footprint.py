@@ -6,7 +6,7 @@ import pytest
 import torch
 from shapely.geometry import Point, Polygon
 
-from projects.mmdet3d_plugin.distill.bev_footprints import BEVFootprint, draw_footprints
+from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint, draw_footprints
 from projects.mmdet3d_plugin.distill.step import Step
 
 RANGE = [-20.0, -16.0, -5.0, 20.0, 16.0, 3.0]
