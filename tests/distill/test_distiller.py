@@ -252,6 +252,39 @@ def test_different_box_conventions_are_an_error(recipe: Recipe, monkeypatch: pyt
         build_distiller(recipe())
 
 
+def test_different_cameras_and_ranges_are_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.distill.toy_host import ToyAdapter
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyAdapter, 'num_cameras', lambda _, model: model.channels)
+        with pytest.raises(DistillError, match='made for 4 cameras, the teacher for 6'):
+            build_distiller(recipe())
+    monkeypatch.setattr(ToyAdapter, 'bev_range', lambda _, model: [-8, -8, -5, 8, model.bev_size, 3])
+    with pytest.raises(
+        DistillError, match=r'covers \[-8, -8, -5, 8, 8, 3\] m, the teacher.s \[-8, -8, -5, 8, 16, 3\]'
+    ):
+        build_distiller(recipe())
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'targets': [dict(type='TeacherLabels')]}, r"'distiller.targets' needs detect\(\) of ToyAdapter"),
+        ({'head': dict(init='teacher')}, r"'distiller.head' needs query_head\(\) of ToyAdapter"),
+    ],
+)
+def test_what_a_host_lacks_is_said_when_the_recipe_is_built(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, change: dict, message: str
+) -> None:
+    from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter
+    from tests.distill.toy_host import ToyAdapter
+
+    for method in ('detect', 'query_head'):
+        monkeypatch.setattr(ToyAdapter, method, getattr(HostAdapter, method))
+    with pytest.raises(DistillError, match=message):
+        build_distiller(recipe(**change))
+
+
 def test_schedule_follows_the_epoch(recipe: Recipe) -> None:
     torch.manual_seed(0)
     distiller = build_distiller(recipe(terms=[{**PV_TERM, 'schedule': [(0, 0.0), (2, 1.0)]}])).eval()

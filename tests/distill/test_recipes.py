@@ -96,3 +96,16 @@ def test_ablation_rows_differ_from_the_recipe_where_their_names_say() -> None:
     assert drawn.distill['bev_generation'].loss.consumers == (drawn.distill['bev_focal'].loss,)
     assert drawn.distill['pv_generation_0'].loss.consumers == ()
     assert terms('heatmap') == [*levels, 'bev_generation', 'bev_focal', 'bev_l2']
+
+
+@pytest.mark.parametrize('row', ['heatmap', 'inherit', 'fd3d', 'fd3d_gate'])
+def test_the_pair_for_near_objects_is_taught_by_the_same_terms(row: str) -> None:
+    near = build(Path(f'projects/configs/synthetic/distill_near_{row}.py'))[1]
+    pint = build(Path(f'projects/configs/synthetic/distill_{row}.py'))[1]
+    assert list(near.terms) == list(pint.terms)
+    assert (near.student.pts_bbox_head.bev_shape, near.teacher.model.pts_bbox_head.bev_shape) == (
+        (20, 20),
+        (40, 40),
+    )
+    assert near.student.dense_head is None
+    assert near.student.pts_bbox_head.pc_range == near.teacher.model.pts_bbox_head.pc_range

@@ -82,6 +82,14 @@ def test_weight_scales_the_loss(recipe: Recipe) -> None:
             {'connector': 'deconvv'},
             "the connector of the term 'bev': unknown connector 'deconvv'; did you mean 'Deconv'",
         ),
+        (
+            {'region': dict(type='BEVFootprint', source='qt')},
+            "the region of the term 'bev': BEVFootprint: source must be one of",
+        ),
+        (
+            {'region': dict(type='GTHeatmap', min_overlap='x')},
+            "the region of the term 'bev': GTHeatmap: '<' not supported",
+        ),
         ({'region': 'GTHeatmaps'}, "the region of the term 'bev': unknown region 'GTHeatmaps'; did you mean"),
         ({'tau': 1.0}, "the term 'bev': FeatureL2 takes no 'tau'"),
         ({'name': 'a.b'}, "'a.b' cannot name a term"),

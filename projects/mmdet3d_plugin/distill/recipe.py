@@ -71,7 +71,9 @@ def build_distiller(cfg: Config) -> Distiller:
         require_agreement(student, adapter, teacher, config_classes(cfg))
         terms = build_terms(recipe['terms'], student, teacher)
         head = recipe.get('head')
-        head = None if head is None else build_head(head, teacher)
+        if head is not None:
+            _require_ability(teacher.adapter, 'query_head', "'distiller.head'")
+            head = build_head(head, teacher)
         targets = [build_part(TARGETS, part, "'distiller.targets'") for part in recipe.get('targets', ())]
         if targets:
             _require_ability(teacher.adapter, 'detect', "'distiller.targets'")
@@ -114,7 +116,7 @@ def _checked(cfg: Config) -> dict[str, Any]:
 def require_agreement(
     student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher, classes: Sequence[str] | None
 ) -> None:
-    """Same classes in the same order, same box convention; otherwise heads and masks would be permuted.
+    """Same classes in the same order, boxes, range and cameras; otherwise heads and masks would be permuted.
 
     Raises:
         DistillError: teacher and student differ.
@@ -132,6 +134,12 @@ def require_agreement(
     if mine is not None and other is not None and mine != other:
         raise DistillError(
             f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
+        )
+    ranges = [a.bev_range(model) for a, model in ((adapter, student), (teacher.adapter, teacher.model))]
+    if None not in ranges and list(ranges[0]) != list(ranges[1]):
+        raise DistillError(
+            f"the student's BEV covers {list(ranges[0])} m, the teacher's {list(ranges[1])}: cells are compared place by "
+            'place, so give both one pc_range'
         )
     cameras = [a.num_cameras(model) for a, model in ((adapter, student), (teacher.adapter, teacher.model))]
     if None not in cameras and cameras[0] != cameras[1]:

@@ -133,7 +133,7 @@ class Recorder:
                     f'the tensor tapped at {path!r} of {host} was edited in place after it was recorded; '
                     'tap the module that edits it, or set clone=True on the term'
                 )
-        return {path: values[0] for path, values in records.items()}
+        return {path: map_tensors(_full_precision, values[0]) for path, values in records.items()}
 
     def _listen(self, path: str, module: nn.Module) -> RemovableHandle:
         if path.endswith(_INPUT):
@@ -170,6 +170,12 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
             value, **{part.name: map_tensors(fn, getattr(value, part.name)) for part in fields(value)}
         )
     return value
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    """Terms compute in float32, unless the whole step is under autocast: a host may run parts of itself in less."""
+    half = tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.float() if half and not torch.is_autocast_enabled(tensor.device.type) else tensor
 
 
 def tensors_of(value: Any) -> list[Tensor]:

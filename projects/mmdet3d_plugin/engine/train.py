@@ -33,6 +33,7 @@ from projects.mmdet3d_plugin.engine.build import (
     require_cameras,
     require_evaluation,
 )
+from projects.mmdet3d_plugin.engine.compute import speed_up
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -193,6 +194,9 @@ def _build_runner(
     if epochs is None:
         raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark', False)) and not options.deterministic
+    if cfg.get('compute'):
+        teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
+        speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
     return TrainRunner(
         launch=launch,

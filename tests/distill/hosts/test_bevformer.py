@@ -181,3 +181,22 @@ def test_boxes_of_two_conventions_cannot_be_mixed(build: Build) -> None:
 def test_batch_without_the_teachers_view_is_clear(build: Build) -> None:
     with pytest.raises(DistillError, match="the batch has no 'teacher_img'"):
         build()(**frame_batch([0], pc_range=PC_RANGE))
+
+
+def test_teacher_labels_under_bevformer_run_the_history_once(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its final boxes are decoded from the predictions that there are; nothing runs again."""
+    distiller = build(targets=[dict(type='TeacherLabels', score_thr=0.0)]).train()
+    model, seen, counted = distiller.teacher.model, [], []
+    history, own = model.history_bev, distiller.adapter.losses
+    monkeypatch.setattr(model, 'history_bev', lambda *args: counted.append(1) or history(*args))
+    monkeypatch.setattr(
+        type(distiller.adapter), 'losses', lambda _, student, batch: seen.append(batch) or own(student, batch)
+    )
+    batch = paired_batch([0], queue=3)
+    distiller(**batch)
+    assert len(counted) == 1
+    more = len(seen[0]['gt_labels_3d'][0]) - len(batch['gt_labels_3d'][0])
+    assert more > 0
+    assert seen[0]['gt_bboxes_3d'][0].tensor.shape[1] == 9

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.term import HEAD
+from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from tests.distill.readings import reading
 from tools.benchmark import distill_step
 from tools.benchmark.distill_step import build, main, make_sure, noise_step, run_term, term_cases

@@ -1,6 +1,6 @@
 """The base of all adapters: everything the distiller may ask a host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from mmcv import Config
@@ -116,6 +116,10 @@ class HostAdapter:
 
     def num_cameras(self, model: nn.Module) -> int | None:
         """How many cameras the model is made for; None where it does not matter."""
+        return None
+
+    def bev_range(self, model: nn.Module) -> Sequence[float] | None:
+        """What the host's ``bev`` covers, ``[x0, y0, z0, x1, y1, z1]`` in metres; None where there is no such map."""
         return None
 
     def box_convention(self, model: nn.Module) -> str | None:

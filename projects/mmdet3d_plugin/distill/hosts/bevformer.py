@@ -100,6 +100,7 @@ class BEVFormerAdapter(HostAdapter):
                 module.reset_parameters()
         head.init_weights()
         del head.bev_embedding, head.positional_encoding
+        head.bev_geometry = None
         transformer = head.transformer
         del transformer.encoder, transformer.level_embeds, transformer.cams_embeds, transformer.can_bus_mlp
         head.requires_grad_(True)
@@ -148,6 +149,10 @@ class BEVFormerAdapter(HostAdapter):
     def num_cameras(self, model: nn.Module) -> int:
         """One embedding of the transformer for each."""
         return model.pts_bbox_head.transformer.num_cams
+
+    def bev_range(self, model: nn.Module) -> list[float]:
+        """The range of the head, which is that of its BEV grid."""
+        return list(model.pts_bbox_head.pc_range)
 
     def box_convention(self, model: nn.Module) -> str | None:
         """The convention of the head's box codes."""
