@@ -21,6 +21,7 @@ VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
 FD3D = [path for path in RECIPES if 'small_fd3d' in path.stem]
 WORLD = Path('projects/configs/synthetic')
+FREE = ('background', 'training', 'name')
 DRAWS = ('kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_', 'uniform_', 'normal_')
 
 
@@ -39,16 +40,21 @@ def build(path: Path) -> tuple[Config, Distiller]:
         return untrained(path)
 
 
+def settings(part: object) -> dict[str, object]:
+    """The plain values that a loss or a region was built with, but what image size decides."""
+    plain = {key: value for key, value in vars(part).items() if isinstance(value, str | int | float | None)}
+    return {key: value for key, value in plain.items() if key not in FREE and key[0] != '_'}
+
+
 def parts(distiller: Distiller) -> dict[str, tuple]:
     """What each term is made of, by name without the level."""
     return {
         re.sub(r'(?<=pv_generation)_\d$', '', name): (
             type(term.loss),
-            type(term.region),
-            getattr(getattr(term.region, 'instances', None), 'source', None),
-            getattr(getattr(term.region, 'instances', None), 'gate', None),
-            getattr(term.loss, 'gate', None),
+            settings(term.loss),
             len(term.loss.consumers),
+            type(term.region),
+            None if term.region is None else settings(getattr(term.region, 'instances', term.region)),
         )
         for name, term in distiller.terms.items()
     }
