@@ -71,7 +71,7 @@ def test_empty_braces_are_an_error(pattern: str) -> None:
 
 
 def test_wrong_path_names_the_nearest() -> None:
-    with pytest.raises(DistillError, match="Net has no module 'secnd' among its 2; did you mean 'second'"):
+    with pytest.raises(DistillError, match="Net has no module 'secnd' among its 4; did you mean 'second'"):
         find_module(Net(), 'secnd')
 
 
