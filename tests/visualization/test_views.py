@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS as NUSCENES
 from projects.mmdet3d_plugin.studies.lesson import BEV, CAMERAS, Comparison, Positions
 from projects.mmdet3d_plugin.studies.lidar_lesson import Importance, Pivots
-from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
+from projects.mmdet3d_plugin.visualization.bev_view import UP, View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
 from projects.mmdet3d_plugin.visualization.feature_view import (
@@ -99,6 +99,23 @@ def test_salience_is_the_distance_from_the_mean() -> None:
     feature = np.ones((2, 2, 2))
     feature[:, 1, 0] = (5, 1)
     np.testing.assert_allclose(feature_salience(feature), [(1, 1), (3, 1)])
+
+
+@pytest.mark.parametrize(
+    ('forward', 'names'),
+    [
+        (UP, ('x, metres to the right', 'y, metres forward')),
+        (0.0, ('x, metres forward', 'y, metres to the left')),
+    ],
+)
+def test_a_heatmap_says_which_way_is_ahead(forward: float, names: tuple[str, str]) -> None:
+    """KITTI's cars drive along x, nuScenes' along y."""
+    ax = draw_heatmap(np.zeros((4, 8, 8)), np.zeros((8, 8)), PC_RANGE, forward=forward).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == names
+    body = ax.patches[-1].get_xy()
+    ahead = np.array([np.cos(forward), np.sin(forward)])
+    nose = body[(body @ ahead).argmax()]
+    np.testing.assert_allclose(nose, 1.7 * ahead, atol=1e-9)
 
 
 def test_heatmap_lies_where_its_cells_are(tmp_path: Path) -> None:

@@ -148,9 +148,7 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
         view = View.of(pc_range, scene.forward)
         return draw_bev(classes, scene.points, scene.predicted, scene.truth, view)
     if kind in ('overview', 'cameras') and not scene.cameras:
-        raise UserError(
-            f'{kind} needs the six cameras of nuScenes, which this dataset has not: draw --kinds bev'
-        )
+        raise UserError(f'{kind} needs cameras, which this dataset has not: draw --kinds bev')
     if kind == 'overview':
         reach = float(max(abs(limit) for limit in (*pc_range[:2], *pc_range[3:5])))
         return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, reach)
@@ -158,9 +156,8 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
         return draw_cameras(scene.cameras, classes, scene.predicted, scene.truth)
     if scene.bev is None:
         raise UserError('a heatmap is drawn over a BEV feature: give a checkpoint of a detector that has one')
-    return draw_heatmap(
-        scene.bev, heatmap_of(scene.truth, scene.bev.shape[1:], pc_range), pc_range, scene.truth
-    )
+    truth = heatmap_of(scene.truth, scene.bev.shape[1:], pc_range)
+    return draw_heatmap(scene.bev, truth, pc_range, scene.truth, forward=scene.forward)
 
 
 def kinds_of(scene: Scene) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.style import (
     FAINT_INK,
@@ -73,6 +73,7 @@ def draw_heatmap(
     truth: BoxSet | None = None,
     title: str = 'BEV feature',
     size: int = 1000,
+    forward: float = UP,
 ) -> Figure:
     """The salience of a BEV feature with the contours of the ground-truth heatmap over it.
 
@@ -83,6 +84,7 @@ def draw_heatmap(
         truth: true boxes in the LiDAR frame.
         title: shown above the picture.
         size: width of the picture in pixels.
+        forward: where the ego car drives, as in :class:`View`.
     """
     x0, y0, _, x1, y1, _ = pc_range
     figure = new_figure(size, size * 0.93)
@@ -92,10 +94,12 @@ def draw_heatmap(
     _draw_contours(ax, heatmap, (x0, y0, x1, y1))
     if truth is not None and len(truth):
         draw_true_boxes(ax, truth)
-    draw_ego(ax)
+    draw_ego(ax, forward)
     ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect='equal')
-    ax.set_xlabel('x, metres to the right', color=FAINT_INK, fontsize=9)
-    ax.set_ylabel('y, metres forward', color=FAINT_INK, fontsize=9)
+    drives_up = abs(np.sin(forward)) > abs(np.cos(forward))
+    x, y = ('to the right', 'forward') if drives_up else ('forward', 'to the left')
+    ax.set_xlabel(f'x, metres {x}', color=FAINT_INK, fontsize=9)
+    ax.set_ylabel(f'y, metres {y}', color=FAINT_INK, fontsize=9)
     ax.set_title(
         f'{title}: distance of each cell from the mean; contours: ground-truth heatmap',
         color=INK,
