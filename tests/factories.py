@@ -39,8 +39,7 @@ def pint_bevformer_config(**head: Any) -> dict[str, Any]:
             ),
             bbox_coder=dict(post_center_range=[-61.2, -61.2, -10.0, 61.2, 61.2, 10.0], max_num=15),
             loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
-            loss_bbox=dict(type='L1Loss', loss_weight=0.25),
-            **head,
+            **{'loss_bbox': dict(type='L1Loss', loss_weight=0.25), **head},
         ),
     )
 

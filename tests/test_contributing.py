@@ -11,8 +11,9 @@ from mmdet.models import DETECTORS
 
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.recipe import build_terms
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, LOSSES, REGIONS
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 
 DRAWERS = (LOSSES, REGIONS, ADAPTERS, DETECTORS, DATASETS)
 
@@ -30,23 +31,6 @@ def page() -> dict[str, Any]:
         drawer.module_dict.update(kept)
 
 
-class StubTeacher:
-    """A teacher made of a host of its own, without a checkpoint."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model, self.adapter, self.classes = model.eval(), adapter_for(model), ['car']
-
-    def taps(self, on: str) -> list:
-        return self.adapter.taps(self.model, on)
-
-    def observe(self, batch: dict, taps: list, device: torch.device) -> tuple[dict, Any]:
-        from projects.mmdet3d_plugin.distill.taps import Recorder
-
-        with torch.no_grad(), Recorder(self.model, taps) as recorder:
-            prediction = self.adapter.infer(self.model, batch)
-        return recorder.pop(), prediction
-
-
 def test_the_page_s_parts_distil_together(page: dict[str, Any]) -> None:
     loader = build_dataloader(
         page['BlankFrames'](4), samples_per_gpu=2, workers_per_gpu=0, train=True, seed=0, rank=0, world_size=1
@@ -56,7 +40,8 @@ def test_the_page_s_parts_distil_together(page: dict[str, Any]) -> None:
         dict(type='CosineDistance', on='bev', weight=1.0),
         dict(type='FeatureL2', on='bev', region=dict(type='NearField', metres=20), weight=1.0),
     ]
-    distiller = Distiller(page['Gist'](), StubTeacher(page['Gist']()), terms, classes=['car'])
+    student, teacher = page['Gist'](), FrozenTeacher.from_model(page['Gist']())
+    distiller = Distiller(student, teacher, build_terms(terms, student, teacher))
     out = distiller.train_step(batch)
     assert {'loss_score', 'loss_kd_cosine_distance', 'loss_kd_feature_l2'} <= set(out['log_vars'])
     out['loss'].backward()

@@ -6,8 +6,7 @@ import pytest
 from mmcv import Config
 from mmdet3d.datasets.pipelines import Compose
 
-from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, load_config
-from projects.mmdet3d_plugin.distill.configs import innermost_dataset
+from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, innermost_datasets, load_config
 
 FILES = sorted([*CONFIG_ROOT.glob('lidar/*.py'), *CONFIG_ROOT.glob('synthetic/kitti_*.py')])
 VOXELS = [path for path in FILES if not path.name.startswith('point_rcnn')]
@@ -33,7 +32,7 @@ def test_every_part_of_a_voxel_detector_has_one_grid(path: Path) -> None:
         assert list(middle.output_shape) == [y, x]
         assert encoder.voxel_size == layer.voxel_size
         assert encoder.point_cloud_range == layer.point_cloud_range
-    steps = innermost_dataset(cfg.data.train).pipeline
+    steps = next(innermost_datasets(cfg.data.train)).pipeline
     kept = next(step for step in steps if step['type'] == 'PointsRangeFilter')['point_cloud_range']
     assert all(a <= b for a, b in zip(kept[:3], low, strict=True)), 'points of the grid are cut off'
     assert all(a >= b for a, b in zip(kept[3:], high, strict=True)), 'points of the grid are cut off'
@@ -58,7 +57,7 @@ def _check_head(cfg: Config, head: dict, layer: dict) -> None:
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_pipelines_and_classes_fit(path: Path) -> None:
     cfg = load_config(path)
-    dataset = innermost_dataset(cfg.data.train)
+    dataset = next(innermost_datasets(cfg.data.train))
     assert list(dataset.classes) == list(cfg.class_names)
     # what pastes objects reads its database when it is built
     steps = [step for step in dataset.pipeline if step['type'] != 'ObjectSample']

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 BOX_CONVENTIONS = ('v1.0', 'legacy')
+CODE_SIZE = 10  # numbers that a head regresses per box
 Array = TypeVar('Array', Tensor, np.ndarray)
 
 _MIN_SPEED = 1.0  # m/s; below it the direction of a labelled velocity is noise

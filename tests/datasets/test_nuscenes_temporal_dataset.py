@@ -57,6 +57,15 @@ def test_the_frames_before_are_drawn_from_as_many_as_the_queue_is_long(tiny_nusc
     assert drawn == {(1, 2, 4), (1, 3, 4), (2, 3, 4)}
 
 
+def test_the_frames_before_may_be_those_right_before(tiny_nuscenes: Path) -> None:
+    dataset = make(tiny_nuscenes, random_queue=False)
+    rng = np.random.default_rng(0)
+    assert {tuple(dataset._draw_queue(4, rng)) for _ in range(9)} == {(2, 3, 4)}
+    assert dataset._draw_queue(6, rng) == [5, 5, 6]  # a scene starts at 5
+    alone = make(tiny_nuscenes, random_queue=False, queue_length=1)
+    assert alone._draw_queue(4, rng) == [4]
+
+
 def test_a_scene_start_repeats_its_first_frame(tiny_nuscenes: Path) -> None:
     dataset = make(tiny_nuscenes)
     for index, exist in ((5, [False, False, False]), (0, [False, False, False]), (6, [False, False, True])):

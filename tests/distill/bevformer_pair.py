@@ -9,7 +9,8 @@ from mmcv import Config
 from mmdet.models import DETECTORS
 from torch.nn.functional import interpolate
 
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from tests.factories import PC_RANGE, frame_batch, pint_bevformer_config
 
 CLASSES = [f'class_{i}' for i in range(10)]

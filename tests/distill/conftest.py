@@ -9,7 +9,8 @@ import torch
 from mmcv import Config
 
 import projects.mmdet3d_plugin.distill  # noqa: F401  (makes mmdet3d importable)
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from tests.distill.toy_host import CLASSES, ToyBEVHost
 
 BEV_TERM = dict(

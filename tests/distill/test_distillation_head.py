@@ -31,7 +31,7 @@ TERMS = [
         connector='deconv',
         region=dict(type='BEVFootprint', source='both', min_score=0.0, top_k=5),
     ),
-    dict(type='FocalPositions', name='bev_focal', on='bev', of='bev_gen', min_score=0.0, top_k=9),
+    dict(type='FocalPositions', name='bev_focal', on='bev', generated_by='bev_gen', min_score=0.0, top_k=9),
 ]
 Build = Callable[..., Distiller]
 
@@ -44,7 +44,7 @@ def build(tmp_path: Path) -> Build:
 
 def observe(distiller: Distiller, batch: dict) -> Step:
     """The step of a batch as far as the head needs it."""
-    records, predictions = distiller.teacher.observe(batch, distiller._taps('teacher'), torch.device('cpu'))
+    records, predictions, _ = distiller.teacher.observe(batch, distiller.taps('teacher'), torch.device('cpu'))
     return Step(batch, {}, records, predictions)
 
 
@@ -55,8 +55,8 @@ def test_frozen_head_reads_the_experts_own_predictions(build: Build) -> None:
     assert losses == {}
     assert found.boxes.shape == (2, 2, 20, 7)
     assert found.locations.shape == (2, 2, 20, 4, 4, 2)
-    torch.testing.assert_close(found.scores, step.expert['all_cls_scores'].sigmoid())
-    boxes = decode_boxes(step.expert['all_bbox_preds'], 'legacy')
+    torch.testing.assert_close(found.scores, step.predictions['all_cls_scores'].sigmoid())
+    boxes = decode_boxes(step.predictions['all_bbox_preds'], 'legacy')
     torch.testing.assert_close(found.boxes, boxes[..., :7])
     torch.testing.assert_close(found.weights.sum(-1), torch.ones(2, 2, 20, 4))
 
@@ -71,7 +71,7 @@ def test_positions_are_those_that_the_attention_samples(build: Build) -> None:
     step = observe(distiller, paired_batch([0, 1]))
     handle.remove()
     found, _ = distiller.distill['head'](step)
-    value = F.linear(step.expert['bev_embed'], found.projections[1], attention.value_proj.bias)
+    value = F.linear(step.predictions['bev_embed'], found.projections[1], attention.value_proj.bias)
     value = value.transpose(1, 2).reshape(2 * 4, 8, 20, 24)
     where = found.locations[1].permute(0, 2, 1, 3, 4).flatten(0, 1)
     sampled = F.grid_sample(value, where * 2 - 1, align_corners=False)

@@ -11,7 +11,8 @@ from mmcv.runner import build_optimizer, load_checkpoint, save_checkpoint
 from mmcv.runner.checkpoint import get_state_dict
 from torch import nn
 
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from tests.distill.conftest import BEV_TERM, PV_TERM
 from tests.distill.toy_host import ToyBEVHost, toy_batch
@@ -65,13 +66,13 @@ def test_teacher_is_no_part_of_the_module(distiller: Distiller) -> None:
 
 def test_teacher_stays_in_eval_and_answers_alike(distiller: Distiller) -> None:
     batch, device = toy_batch(), torch.device('cpu')
-    taps = distiller._taps('teacher')
+    taps = distiller.taps('teacher')
     distiller.eval()
-    first, _ = distiller.teacher.observe(batch, taps, device)
+    first = distiller.teacher.observe(batch, taps, device).features
     distiller.train()
     for _ in range(3):
         distiller.train_step(batch, None)
-    again, _ = distiller.teacher.observe(batch, taps, device)
+    again = distiller.teacher.observe(batch, taps, device).features
     assert not any(module.training for module in distiller.teacher.model.modules())
     assert all(module.training for module in distiller.student.modules())
     assert all(torch.equal(first[path], again[path]) for path in first)
@@ -249,6 +250,39 @@ def test_different_box_conventions_are_an_error(recipe: Recipe, monkeypatch: pyt
     )
     with pytest.raises(DistillError, match=r"'v1.0'.*'legacy'"):
         build_distiller(recipe())
+
+
+def test_different_cameras_and_ranges_are_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.distill.toy_host import ToyAdapter
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyAdapter, 'num_cameras', lambda _, model: model.channels)
+        with pytest.raises(DistillError, match='made for 4 cameras, the teacher for 6'):
+            build_distiller(recipe())
+    monkeypatch.setattr(ToyAdapter, 'bev_range', lambda _, model: [-8, -8, -5, 8, model.bev_size, 3])
+    with pytest.raises(
+        DistillError, match=r'covers \[-8, -8, -5, 8, 8, 3\] m, the teacher.s \[-8, -8, -5, 8, 16, 3\]'
+    ):
+        build_distiller(recipe())
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'targets': [dict(type='TeacherLabels')]}, r"'distiller.targets' needs detect\(\) of ToyAdapter"),
+        ({'head': dict(init='teacher')}, r"'distiller.head' needs query_head\(\) of ToyAdapter"),
+    ],
+)
+def test_what_a_host_lacks_is_said_when_the_recipe_is_built(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, change: dict, message: str
+) -> None:
+    from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter
+    from tests.distill.toy_host import ToyAdapter
+
+    for method in ('detect', 'query_head'):
+        monkeypatch.setattr(ToyAdapter, method, getattr(HostAdapter, method))
+    with pytest.raises(DistillError, match=message):
+        build_distiller(recipe(**change))
 
 
 def test_schedule_follows_the_epoch(recipe: Recipe) -> None:

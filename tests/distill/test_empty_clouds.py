@@ -9,7 +9,8 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from tests.hosts.lidar.test_empty_clouds import BATCHES
 from tests.hosts.lidar.test_voxel_detectors import HAS_SPCONV
 from tests.lidar_factories import (

@@ -7,7 +7,8 @@ import pytest
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from tests.lidar_factories import lidar_batch
 
 ROOM = Path('projects/configs/lidar/distill')

@@ -10,9 +10,10 @@ from mmdet3d.datasets import build_dataset
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
 
 RECIPE = 'projects/configs/synthetic/distill_heatmap.py'
 
@@ -24,7 +25,7 @@ def load(root: Path, view: str) -> tuple[Distiller, dict[str, Any]]:
     cfg.distiller.teacher.random_weights = True
     torch.manual_seed(0)
     distiller = build_distiller(cfg)
-    apply_teacher_view(cfg, distiller.teacher.cfg)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     loader = build_dataloader(build_dataset(cfg.data.train), workers_per_gpu=0)
     return distiller, scatter(next(iter(loader)), [-1])[0]
 

@@ -7,8 +7,9 @@ import pytest
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
 
 VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
@@ -28,7 +29,7 @@ def test_recipe_builds_and_gets_its_teachers_view(path: Path) -> None:
     cfg, distiller = build(path)
     assert distiller.distill
     assert distiller.teacher.classes == list(cfg.class_names)
-    apply_teacher_view(cfg, distiller.teacher.cfg)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     views = [step.get('name', '') for step in cfg.data.train.pipeline if step['type'] in VIEWS]
     assert views == ['', 'teacher']
 
@@ -61,9 +62,11 @@ FD3D = [path for path in RECIPES if 'fd3d' in path.stem]
 
 def test_fd3d_has_the_papers_parts() -> None:
     _, distiller = build(Path('projects/configs/distiller/base_distill_small_fd3d.py'))
-    assert distiller.terms == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
+    assert list(distiller.terms) == [*(f'pv_generation_{i}' for i in range(4)), 'bev_generation', 'bev_focal']
     assert distiller.distill['head'].init == 'teacher'
-    assert all(distiller.distill[name].region.instances.source == 'both' for name in distiller.terms[:5])
+    assert all(
+        distiller.distill[name].region.instances.source == 'both' for name in list(distiller.terms)[:5]
+    )
 
 
 @pytest.mark.parametrize('path', FD3D, ids=lambda path: path.stem)
@@ -83,13 +86,26 @@ def test_every_fd3d_row_has_a_pint_sized_twin_of_the_same_terms(path: Path) -> N
 
 def test_ablation_rows_differ_from_the_recipe_where_their_names_say() -> None:
     def terms(row: str) -> list[str]:
-        return build(Path(f'projects/configs/distiller/base_distill_small_fd3d_{row}.py'))[1].terms
+        return list(build(Path(f'projects/configs/distiller/base_distill_small_fd3d_{row}.py'))[1].terms)
 
     levels = [f'pv_generation_{i}' for i in range(4)]
     assert terms('pv') == levels
     assert terms('bev') == ['bev_generation']
     assert terms('focal') == ['bev_focal']
     _, drawn = build(Path('projects/configs/distiller/base_distill_small_fd3d_generated.py'))
-    assert drawn.distill['bev_generation'].loss.readers == (drawn.distill['bev_focal'].loss,)
-    assert drawn.distill['pv_generation_0'].loss.readers == ()
+    assert drawn.distill['bev_generation'].loss.consumers == (drawn.distill['bev_focal'].loss,)
+    assert drawn.distill['pv_generation_0'].loss.consumers == ()
     assert terms('heatmap') == [*levels, 'bev_generation', 'bev_focal', 'bev_l2']
+
+
+@pytest.mark.parametrize('row', ['heatmap', 'inherit', 'fd3d', 'fd3d_gate'])
+def test_the_pair_for_near_objects_is_taught_by_the_same_terms(row: str) -> None:
+    near = build(Path(f'projects/configs/synthetic/distill_near_{row}.py'))[1]
+    pint = build(Path(f'projects/configs/synthetic/distill_{row}.py'))[1]
+    assert list(near.terms) == list(pint.terms)
+    assert (near.student.pts_bbox_head.bev_shape, near.teacher.model.pts_bbox_head.bev_shape) == (
+        (20, 20),
+        (40, 40),
+    )
+    assert near.student.dense_head is None
+    assert near.student.pts_bbox_head.pc_range == near.teacher.model.pts_bbox_head.pc_range

@@ -1,5 +1,6 @@
 """Taps record one forward pass and nothing else."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -70,8 +71,23 @@ def test_empty_braces_are_an_error(pattern: str) -> None:
 
 
 def test_wrong_path_names_the_nearest() -> None:
-    with pytest.raises(DistillError, match="Net has no module 'secnd'; did you mean 'second'"):
+    with pytest.raises(DistillError, match="Net has no module 'secnd' among its 4; did you mean 'second'"):
         find_module(Net(), 'secnd')
+
+
+@pytest.mark.parametrize('path', ['layers.40', 'neck'])
+def test_wrong_path_in_a_large_model_names_five_and_says_how_many_there_are(path: str) -> None:
+    model = nn.Sequential()
+    model.add_module('layers', nn.Sequential(*(nn.Identity() for _ in range(40))))
+    with pytest.raises(DistillError, match=f"no module '{path}' among its 41; did you mean") as caught:
+        find_module(model, path)
+    named = re.findall(r"'(layers[.\d]*)'", str(caught.value).partition(';')[2])
+    assert len(set(named)) == 5
+
+
+def test_wrong_path_in_a_model_without_modules() -> None:
+    with pytest.raises(DistillError, match="Identity has no module 'neck' among its 0; known: none"):
+        find_module(nn.Identity(), 'neck')
 
 
 def test_output_and_input_are_recorded_with_their_graph() -> None:

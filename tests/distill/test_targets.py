@@ -11,8 +11,8 @@ from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.targets import TeacherLabels
 from tests.lidar_factories import centerpoint_config, lidar_batch
@@ -183,7 +183,7 @@ def test_a_two_stage_teacher_teaches_a_one_stage_student_by_its_boxes() -> None:
     batch = lidar_batch([0], box_dim=9)
     batch['gt_bboxes_3d'] = [LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9)]
     batch['gt_labels_3d'] = [torch.zeros(0, dtype=torch.long)]
-    losses, seen = distiller.look(batch)
+    losses, seen = distiller.run_models(batch)
     assert len(seen.batch['gt_labels_3d'][0]) == 0  # terms go by the ground truth
     distiller.targets[0].score_thr = 0.95
     alone = distiller(**batch)

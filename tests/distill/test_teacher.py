@@ -9,7 +9,7 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, without_pretrained
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch
@@ -62,7 +62,7 @@ def test_checkpoint_that_does_not_fit_is_an_error(teacher_file: str, change: Cal
 def test_missing_files_are_clear(teacher_file: str) -> None:
     with pytest.raises(DistillError, match=r"checkpoint 'no\.pth' does not exist"):
         FrozenTeacher(CONFIG, 'no.pth')
-    with pytest.raises(DistillError, match=r"config 'no\.py' does not exist"):
+    with pytest.raises(UserError, match=r'there is no config no\.py'):
         FrozenTeacher('no.py', teacher_file)
 
 
@@ -79,10 +79,10 @@ def test_unknown_view_is_clear(teacher_file: str) -> None:
         FrozenTeacher(CONFIG, teacher_file, view='large')
 
 
-def test_frozen_for_ever(teacher_file: str) -> None:
+def test_always_frozen(teacher_file: str) -> None:
     teacher = FrozenTeacher(CONFIG, teacher_file, view='same')
     assert not any(p.requires_grad for p in teacher.model.parameters())
-    record, out = teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
+    record, out, _ = teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
     assert not out.requires_grad
     assert not any(value.requires_grad for value in record.values())
     assert not hasattr(teacher, 'parameters')
@@ -132,3 +132,29 @@ def test_random_weights_start_from_no_download() -> None:
     stripped = without_pretrained(model)
     assert stripped == dict(backbone=dict(depth=50), heads=[dict(init_cfg=dict(type='Normal', std=0.1)), {}])
     assert 'init_cfg' in model['backbone']
+
+
+def test_guard_every_zero_means_never(teacher_file: str) -> None:
+    teacher = FrozenTeacher(CONFIG, teacher_file, view='same', guard_every=0)
+    teacher.model.backbone[1].running_mean.add_(1)
+    teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
+    with pytest.raises(DistillError, match='guard_every must be 0 or more, got -1'):
+        FrozenTeacher(CONFIG, teacher_file, guard_every=-1)
+
+
+def test_a_teacher_of_nan_is_named_when_it_is_loaded(tmp_path: Path) -> None:
+    state = ToyBEVHost(channels=6, bev_size=16).state_dict()
+    state['encoder.weight'][0] = float('nan')
+    torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'sick.pth')
+    with pytest.raises(UserError, match=r'sick\.pth.*encoder\.weight'):
+        FrozenTeacher(CONFIG, str(tmp_path / 'sick.pth'))
+
+
+def test_a_module_can_teach_without_config_or_file() -> None:
+    model = ToyBEVHost(channels=6, bev_size=16).train()
+    teacher = FrozenTeacher.from_model(model, classes=['car', 'pedestrian'])
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    seen = teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
+    assert seen.features['encoder'].shape == (2, 6, 16, 16)
+    assert teacher.meta() == {'checkpoint': None, 'sha256': None, 'view': 'same'}

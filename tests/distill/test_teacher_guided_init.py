@@ -18,8 +18,8 @@ from mmdet3d.models import build_backbone, build_neck
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.teacher_guided_init import first_channels, inherit_channels
 from tests.lidar_factories import centerpoint_config, lidar_batch, pillar_config, second_config

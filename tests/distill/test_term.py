@@ -9,13 +9,13 @@ from mmcv import Config
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.connectors import Identity
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import LOSSES, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap
-from projects.mmdet3d_plugin.distill.term import Term, schedule_factor
+from projects.mmdet3d_plugin.distill.term import Term
 from tests.distill.conftest import BEV_TERM, PV_TERM
 from tests.distill.toy_host import toy_batch
 
@@ -23,7 +23,7 @@ Recipe = Callable[..., Config]
 
 
 def names(recipe: Recipe, *terms: dict[str, Any]) -> list[str]:
-    return list(build_distiller(recipe(terms=list(terms))).distill)
+    return list(build_distiller(recipe(terms=list(terms))).terms)
 
 
 def test_names_come_from_the_loss_and_count_the_places(recipe: Recipe) -> None:
@@ -82,6 +82,14 @@ def test_weight_scales_the_loss(recipe: Recipe) -> None:
             {'connector': 'deconvv'},
             "the connector of the term 'bev': unknown connector 'deconvv'; did you mean 'Deconv'",
         ),
+        (
+            {'region': dict(type='BEVFootprint', source='qt')},
+            "the region of the term 'bev': BEVFootprint: source must be one of",
+        ),
+        (
+            {'region': dict(type='GTHeatmap', min_overlap='x')},
+            "the region of the term 'bev': GTHeatmap: '<' not supported",
+        ),
         ({'region': 'GTHeatmaps'}, "the region of the term 'bev': unknown region 'GTHeatmaps'; did you mean"),
         ({'tau': 1.0}, "the term 'bev': FeatureL2 takes no 'tau'"),
         ({'name': 'a.b'}, "'a.b' cannot name a term"),
@@ -111,25 +119,23 @@ def test_region_for_a_loss_that_takes_none_is_an_error(recipe: Recipe) -> None:
     ('epoch', 'factor'), [(-1, 0.2), (0, 0.2), (1, 0.6), (2, 1.0), (5, 1.0), (6, 0.5), (7, 0.0), (99, 0.0)]
 )
 def test_schedule_is_piecewise_linear(epoch: float, factor: float) -> None:
-    assert schedule_factor([(0, 0.2), (2, 1.0), (5, 1.0), (7, 0.0)], epoch) == pytest.approx(factor)
-    assert schedule_factor((), epoch) == 1.0
+    schedule = [(0, 0.2), (2, 1.0), (5, 1.0), (7, 0.0)]
+    scheduled = Term(Tap('a'), Tap('a'), FeatureL2(), Identity(), weight=3.0, schedule=schedule)
+    assert scheduled.weight_at(epoch) == pytest.approx(3 * factor)
+    assert Term(Tap('a'), Tap('a'), FeatureL2(), Identity(), weight=3.0).weight_at(epoch) == 3.0
 
 
 def test_a_loss_may_ask_for_the_whole_step(recipe: Recipe) -> None:
     """What terms on predictions and ground truth need; the loss owns a trainable part, which is saved."""
 
     class CountsBoxes(DistillLoss):
-        reads_step = True
-
         def __init__(self, channels: int) -> None:
             super().__init__()
             self.scale = torch.nn.Parameter(torch.ones(channels))
 
-        def forward(
-            self, student: Tensor, teacher: Tensor, region: Tensor | None = None, *, step: Step
-        ) -> Tensor:
+        def forward(self, student: Tensor, teacher: Tensor, *, step: Step) -> Tensor:
             boxes = sum(len(item) for item in step.batch['gt_bboxes_3d'])
-            assert step.expert.shape == (2, 1, 16, 16)
+            assert step.predictions.shape == (2, 1, 16, 16)
             return boxes * (student.mean() ** 2 + self.scale.mean())
 
     LOSSES.register_module(module=CountsBoxes)
@@ -153,7 +159,7 @@ def test_a_loss_may_read_more_than_maps() -> None:
     class Reads(DistillLoss):
         takes_connector = False
 
-        def forward(self, student: Any, teacher: Any, region: Tensor | None = None) -> Tensor:
+        def forward(self, student: Any, teacher: Any) -> Tensor:
             seen.extend([student, teacher])
             return student[0]['heatmap'].sum()
 

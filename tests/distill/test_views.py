@@ -7,8 +7,9 @@ import pytest
 import torch
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.views import add_teacher_view, apply_teacher_view, split_views
+from projects.mmdet3d_plugin.distill.views import add_teacher_view, split_views, with_teacher_view
 
 STUDENT = [
     dict(type='LoadMultiViewImages'),
@@ -81,9 +82,24 @@ def test_recipe_gets_the_view_of_its_teachers_config(wrapped: bool) -> None:
     train: dict[str, Any] = dict(type='D', pipeline=STUDENT)
     train = dict(type='RepeatDataset', dataset=train) if wrapped else train
     cfg = Config(dict(data=dict(train=train), distiller=dict(teacher=dict(view='native'))))
-    apply_teacher_view(cfg, Config(dict(data=dict(test=dict(pipeline=TEACHER)))))
-    inner = cfg.data.train.dataset if wrapped else cfg.data.train
+    seen = with_teacher_view(cfg, Config(dict(data=dict(test=dict(pipeline=TEACHER)))))
+    inner = seen.data.train.dataset if wrapped else seen.data.train
     assert inner.pipeline[3]['name'] == 'teacher'
+    own = cfg.data.train.dataset if wrapped else cfg.data.train
+    assert len(own.pipeline) == len(STUDENT), "the caller's config must stay as it was"
+
+
+@pytest.mark.parametrize('kind', ['list', 'ConcatDataset'])
+def test_every_part_of_a_joined_training_set_gets_the_view(kind: str) -> None:
+    parts = [
+        dict(type='D', pipeline=STUDENT),
+        dict(type='RepeatDataset', dataset=dict(type='D', pipeline=STUDENT)),
+    ]
+    train: Any = parts if kind == 'list' else dict(type='ConcatDataset', datasets=parts)
+    cfg = Config(dict(data=dict(train=train), distiller=dict(teacher=dict(view='native'))))
+    seen = with_teacher_view(cfg, Config(dict(data=dict(test=dict(pipeline=TEACHER)))))
+    inner = list(innermost_datasets(seen.data.train))
+    assert [part['pipeline'][3]['name'] for part in inner] == ['teacher', 'teacher']
 
 
 @pytest.mark.parametrize('mode', ['native', 'upsampled'])
@@ -115,4 +131,4 @@ def test_the_real_transforms_make_both_views(mode: str) -> None:
 def test_teacher_without_data_is_clear() -> None:
     cfg = Config(dict(data=dict(train=dict(pipeline=STUDENT)), distiller=dict(teacher=dict(view='native'))))
     with pytest.raises(DistillError, match="teacher's config has no 'data'"):
-        apply_teacher_view(cfg, Config(dict(model=dict())))
+        with_teacher_view(cfg, Config(dict(model=dict())))

@@ -12,6 +12,7 @@ import torch
 from projects.mmdet3d_plugin.common.checkpoint import write_checkpoint
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import cli, interrupts, launch
+from projects.mmdet3d_plugin.engine import train as train_module
 from projects.mmdet3d_plugin.engine.train import TrainOptions, train
 from tests.engine.toy import ONE_PROCESS, ToyDetector, toy_config
 
@@ -99,10 +100,12 @@ class Swallowing(ToyDetector):
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_signal_that_python_drops_stops_the_training_at_the_next_step(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train_module, 'make_detector', lambda cfg: Swallowing())
+
     def main(_: argparse.Namespace) -> None:
-        train(toy_config(tmp_path, 3), TrainOptions(), ONE_PROCESS, lambda cfg: Swallowing())
+        train(toy_config(tmp_path, 3), TrainOptions(), ONE_PROCESS)
 
     code, text = end_of(main, capsys)
     assert code == 130
@@ -134,7 +137,7 @@ def test_of_several_processes_the_survivors_say_less(
     assert end_of(raising(UserError('the same as rank 0 says')), capsys) == (2, '')
 
 
-def test_gradients_that_overflow_end_the_run(tmp_path: Path) -> None:
+def test_gradients_that_overflow_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Exploding(ToyDetector):
         """Finite losses whose gradient is not."""
 
@@ -143,10 +146,11 @@ def test_gradients_that_overflow_end_the_run(tmp_path: Path) -> None:
             losses = super().forward_train(**batch)
             return dict(losses, loss_root=(0 * losses['loss_square']).sqrt())
 
+    monkeypatch.setattr(train_module, 'make_detector', lambda cfg: Exploding())
     for clip in (dict(max_norm=1.0), None):
         cfg = toy_config(tmp_path, 1, **{'optimizer_config.grad_clip': clip})
         with pytest.raises(
             FloatingPointError,
             match=r'^the norm of the gradient is not finite at epoch 1, step 1: there is no checkpoint',
         ):
-            train(cfg, TrainOptions(), ONE_PROCESS, lambda cfg: Exploding())
+            train(cfg, TrainOptions(), ONE_PROCESS)

@@ -11,7 +11,8 @@ from projects.mmdet3d_plugin.common.checkpoint import plain_state, read_checkpoi
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import seed_everything
-from projects.mmdet3d_plugin.engine.distill import distill, make_distiller
+from projects.mmdet3d_plugin.distill.recipe import build_training
+from projects.mmdet3d_plugin.engine.distill import distill
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.engine.train import TrainOptions, make_detector
 from tests.engine.toy import ONE_PROCESS, toy_config
@@ -69,7 +70,7 @@ def test_a_student_starts_from_the_weights_that_it_would_have_alone(recipe: Conf
     alone = make_detector(recipe)
     drawn = torch.rand(3)
     seed_everything(7, False)
-    taught = make_distiller(recipe).student
+    taught = build_training(recipe)[0].student
     assert all(torch.equal(weight, alone.state_dict()[key]) for key, weight in taught.state_dict().items())
     assert torch.equal(torch.rand(3), drawn)
 

@@ -14,7 +14,8 @@ from projects.mmdet3d_plugin.common.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.resume import load_optimizer
 from tests.distill.bevformer_pair import student_config
 from tests.lidar_factories import centerpoint_config, pillar_config, second_config

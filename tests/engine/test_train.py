@@ -299,3 +299,22 @@ def test_training_and_evaluation_keep_their_pages(tmp_path: Path, monkeypatch: p
     run(tmp_path, 1, evaluation=dict(interval=1))
     assert seen == {'forward_train': True, 'forward_test': True}
     assert not keeps()
+
+
+def test_a_model_with_schedules_hears_fractions_of_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warm-up over the first epoch rises step by step, and goes on at the right place after a resume within one."""
+    heard: list[float] = []
+    monkeypatch.setattr(ToyDetector, 'set_epoch', lambda self, epoch: heard.append(epoch), raising=False)
+    steps = len(run(tmp_path, 2, checkpoint_config=dict(interval=3, by_epoch=False)).data_loader)
+    whole = list(heard)
+    assert whole == pytest.approx([i / steps for i in range(2 * steps)])
+    heard.clear()
+    run(
+        tmp_path / 'on',
+        2,
+        dict(resume=tmp_path / 'iter_3.pth'),
+        checkpoint_config=dict(interval=3, by_epoch=False),
+    )
+    assert heard == pytest.approx(whole[3:])

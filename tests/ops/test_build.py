@@ -120,3 +120,13 @@ def test_the_host_side_of_cuda_compiles(tmp_path: Path) -> None:
     )
     done = subprocess.run([*command, '-O0', '-fsyntax-only'], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_sources_are_no_wider_than_the_rest_of_the_code() -> None:
+    wide = [
+        f'{path.name}:{number}'
+        for path in sorted(ops_build.SOURCES.iterdir())
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 110
+    ]
+    assert not wide, f'clang-format -i mends these: {wide}'

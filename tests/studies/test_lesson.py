@@ -27,7 +27,7 @@ TERMS = [
         connector='deconv',
         region=dict(type='BEVFootprint', source='both', min_score=0.0, top_k=5, gate=4.0),
     ),
-    dict(type='FocalPositions', name='bev_focal', on='bev', of='bev_generation', min_score=0.0),
+    dict(type='FocalPositions', name='bev_focal', on='bev', generated_by='bev_generation', min_score=0.0),
 ]
 
 
@@ -65,14 +65,14 @@ def test_queries_and_positions_are_those_of_the_head(pair: Distiller) -> None:
 def test_reading_is_reproducible_and_leaves_no_trace(pair: Distiller) -> None:
     pair.train()
     state = {key: value.clone() for key, value in pair.state_dict().items()}
-    readers = [pair.distill[name].loss.readers for name in pair.terms]
+    readers = [pair.distill[name].loss.consumers for name in pair.terms]
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
     first, again = (read_lesson(pair, paired_batch([0])) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(module.training for module in pair.modules() if isinstance(module, nn.Dropout))
     assert all(torch.equal(value, state[key]) for key, value in pair.state_dict().items())
-    assert [pair.distill[name].loss.readers for name in pair.terms] == readers
+    assert [pair.distill[name].loss.consumers for name in pair.terms] == readers
     for one, two in zip(first.comparisons, again.comparisons, strict=True):
         np.testing.assert_array_equal(one.generated, two.generated)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.studies.lesson import BEV, Comparison, Lesson

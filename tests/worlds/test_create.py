@@ -88,6 +88,16 @@ def test_a_finished_world_is_left_alone_or_replaced_by_force(tmp_path: Path) -> 
     assert json.loads((tmp_path / create.STAMP).read_text())['seed'] == 1
 
 
+def test_objects_within_reach_are_an_option_that_older_worlds_need_not_know(tmp_path: Path) -> None:
+    assert create_world(tmp_path, 1, 0, workers=1, **SMALL)
+    assert 'reach' not in json.loads((tmp_path / create.STAMP).read_text())
+    with pytest.raises(WorldError, match=r'reach None \(asked: 15'):
+        create_world(tmp_path, 1, 0, workers=1, reach=15.0, **SMALL)
+    assert create_world(tmp_path, 1, 0, workers=1, reach=15.0, force=True, **SMALL)
+    with pytest.raises(WorldError, match=r'reach 15.0 \(asked: None'):
+        create_world(tmp_path, 1, 0, workers=1, **SMALL)
+
+
 def test_somebody_elses_data_is_never_touched(tmp_path: Path) -> None:
     precious = tmp_path / 'samples' / 'real.jpg'
     precious.parent.mkdir()
@@ -117,6 +127,8 @@ def test_scene_names_come_from_the_official_splits() -> None:
         (['--scenes', '1', '--size', '8x8'], 'each side must be 64 to 4096'),
         (['--scenes', '1', '--frames', '0'], '--frames is 0'),
         (['--scenes', '1', '--sweeps', '10'], '--sweeps is 10'),
+        (['--scenes', '1', '--reach', '5'], '--reach is 5: ask for 12 to 60 metres'),
+        (['--scenes', '1', '--reach', 'nan'], '--reach is nan'),
         (['--scenes', '1', '--seed', '-1'], '--seed is -1'),
         (['--scenes', '1', '--workers', '0'], '--workers is 0'),
     ],

@@ -22,14 +22,14 @@ from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
-from projects.mmdet3d_plugin.distill.regions import join_boxes
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
+from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teacher import without_pretrained
-from projects.mmdet3d_plugin.distill.term import HEAD
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view, split_views
+from projects.mmdet3d_plugin.distill.views import split_views, with_teacher_view
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.op_counter import OpCounter
 from tools.benchmark.timing import Case, interleaved, machine, memory
@@ -84,7 +84,7 @@ def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, 
     cfg.model = without_pretrained(cfg.model)
     distiller = build_distiller(cfg)
     distiller.init_weights()
-    apply_teacher_view(cfg, distiller.teacher.cfg)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     batch = rig_batch(cfg, device)
     if HEAD in distiller.distill:
         truth, _ = join_boxes(batch['gt_bboxes_3d'], torch.device(device))
@@ -230,7 +230,7 @@ def term_cases(distiller: Distiller, step: Step) -> Iterator[tuple[str, Case]]:
     for name in distiller.terms:
         term = distiller.distill[name]
         yield name, partial(run_term, term, step)
-        if term.loss.readers:
+        if term.loss.consumers:
             with torch.no_grad():
                 term(step)
 

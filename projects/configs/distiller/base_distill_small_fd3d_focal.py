@@ -1,9 +1,6 @@
 # FD3D ablation: the focal term alone.
+from projects.configs._base_.recipes import fd3d_row
+
 _base_ = ['./base_distill_small_fd3d.py']
 
-distiller = dict(
-    terms=dict(
-        pv_generation=dict(weight=0.0),
-        bev_generation=dict(weight=0.0),
-    ),
-)
+distiller = fd3d_row('focal')

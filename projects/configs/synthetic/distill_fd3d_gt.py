@@ -1,9 +1,6 @@
 # FD3D ablation: areas of ground-truth boxes alone.
+from projects.configs._base_.recipes import fd3d_row
+
 _base_ = ['./distill_fd3d.py']
 
-distiller = dict(
-    terms=dict(
-        pv_generation=dict(region=dict(source='gt')),
-        bev_generation=dict(region=dict(source='gt')),
-    ),
-)
+distiller = fd3d_row('gt')

@@ -1,14 +1,6 @@
 # FD3D together with the heatmap recipe's BEV term.
+from projects.configs._base_.recipes import heatmap_l2
+
 _base_ = ['./distill_fd3d.py']
 
-distiller = dict(
-    terms=dict(
-        bev_l2=dict(
-            type='FeatureL2',
-            on='bev',
-            connector='deconv',
-            region=dict(type='GTHeatmap', min_overlap=0.1),
-            weight=1.0,
-        ),
-    ),
-)
+distiller = dict(terms=dict(bev_l2=heatmap_l2(weight=1.0)))

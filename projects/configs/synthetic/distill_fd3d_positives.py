@@ -1,9 +1,6 @@
 # FD3D ablation: areas of the boxes of the queries that match ground truth.
+from projects.configs._base_.recipes import fd3d_row
+
 _base_ = ['./distill_fd3d.py']
 
-distiller = dict(
-    terms=dict(
-        pv_generation=dict(region=dict(source='positives')),
-        bev_generation=dict(region=dict(source='positives')),
-    ),
-)
+distiller = fd3d_row('positives')

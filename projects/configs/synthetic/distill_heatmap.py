@@ -1,31 +1,12 @@
 # The pint-sized twin of base_distill_small_with_pv-cwd_bev-l2-heatmap.py.
+from projects.configs._base_.recipes import demo_teacher, heatmap_l2
+
 _base_ = ['./bevformer_student.py']
 
+_cwd = dict(type='ChannelWiseDivergence', on='pv', connector='resize_conv', tau=2.0, weight=0.25)
 distiller = dict(
     type='Distiller',
-    teacher=dict(
-        type='FrozenTeacher',
-        config='projects/configs/synthetic/bevformer_teacher.py',
-        checkpoint='work_dirs/demo/teacher/latest.pth',
-        view='native',
-    ),
+    teacher=demo_teacher(),
     initialize=[dict(type='InheritHead')],
-    terms=[
-        dict(
-            type='ChannelWiseDivergence',
-            name='pv_cwd',
-            on='pv',
-            connector='resize_conv',
-            tau=2.0,
-            weight=0.25,
-        ),
-        dict(
-            type='FeatureL2',
-            name='bev_l2',
-            on='bev',
-            connector='deconv',
-            region=dict(type='GTHeatmap', min_overlap=0.1),
-            weight=1.0,
-        ),
-    ],
+    terms=[dict(name='pv_cwd', **_cwd), dict(name='bev_l2', **heatmap_l2(weight=1.0))],
 )

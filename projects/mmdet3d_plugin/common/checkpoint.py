@@ -17,7 +17,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, write_file
 from projects.mmdet3d_plugin.common.logs import get_logger
 
-TRAINING_ONLY = 'distill.'
+TRAINING_ONLY = ('distill.', 'dense_head.')  # a distiller's terms; a BEVFormer's auxiliary head
 RUN_RECORD = 'checkpoints.json'
 """Beside checkpoints: which of them the last run saved, and which epochs it evaluated."""
 _DROPPED = ('teacher.', 'distill_losses.', 'bev_restore_layers.')
@@ -345,8 +345,9 @@ def normalise_keys(
             f'the weights under their plain names are used ({what}); left out {len(added)} tensors that a hook of the '
             f'training had added, first {min(added)}'
         )
-    if not any(name.startswith(TRAINING_ONLY) for name in own):
-        training = [key for key, name in keys.items() if name.startswith(TRAINING_ONLY)]
+    absent = tuple(part for part in TRAINING_ONLY if not any(name.startswith(part) for name in own))
+    if absent:
+        training = [key for key, name in keys.items() if name.startswith(absent)]
         keys = {key: name for key, name in keys.items() if key not in set(training)}
         if training:
             notices.append(f'left out what only training needs: {_grouped(training)}')

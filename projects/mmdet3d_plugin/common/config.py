@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,40 @@ def move_data_root(cfg: Config, data_root: str | os.PathLike) -> None:
         dataset['data_root'] = target
     if 'data_root' in cfg:
         cfg.data_root = target
+
+
+def as_config(config: str | os.PathLike | Mapping) -> Config:
+    """A config of a file, or a config that is given as it is.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    if isinstance(config, Mapping | Config):
+        return config if isinstance(config, Config) else Config(dict(config))
+    return read_config(find_config(config))
+
+
+def config_classes(cfg: Config) -> list[str] | None:
+    """The class names of a config, in the order of its labels; None when it does not say.
+
+    Raises:
+        UserError: datasets that are trained on together name different classes.
+
+    Example:
+        >>> config_classes(Config(dict(data=dict(train=[dict(classes=['car'])]))))
+        ['car']
+    """
+    names = cfg.get('class_names')
+    if names is not None:
+        return list(names)
+    train = (cfg.get('data') or {}).get('train')
+    found = [] if train is None else [inner.get('classes') for inner in innermost_datasets(train)]
+    named = [list(names) for names in found if isinstance(names, list | tuple)]
+    if any(names != named[0] for names in named):
+        raise UserError(
+            f'the datasets of data.train name different classes: {named}; give all of them one list'
+        )
+    return named[0] if named else None
 
 
 def innermost_datasets(dataset: Any) -> Iterator[dict[str, Any]]:

@@ -57,6 +57,8 @@ class NuScenesTemporalDataset(Dataset):
         info_convention: box convention of the info file; 'legacy' for files of BEVFormer and mmdet3d < 1.0.
         use_valid_flag: in training, leave out boxes that no LiDAR or radar point hits.
         filter_empty: in training, replace samples without a box of these classes by another one.
+        random_queue: False takes the T - 1 frames right before the current one in training too. A short queue learns
+            velocities sooner when frames are as far apart as in testing.
     """
 
     FORWARD = np.pi / 2  # nuScenes' cars drive along y, in radians counter-clockwise from x
@@ -77,6 +79,7 @@ class NuScenesTemporalDataset(Dataset):
         info_convention: str = 'v1.0',
         use_valid_flag: bool = True,
         filter_empty: bool = True,
+        random_queue: bool = True,
     ) -> None:
         self.data_root = Path(data_root)
         self.ann_file = find_info_file(ann_file, self.data_root, self.CREATE_OPTIONS)
@@ -91,6 +94,7 @@ class NuScenesTemporalDataset(Dataset):
         self.test_mode = test_mode
         self.use_valid_flag = use_valid_flag
         self.filter_empty = filter_empty
+        self.random_queue = random_queue
         self.scene_tokens = [info['scene_token'] for info in self.infos]
         self.flag = np.zeros(len(self.infos), dtype=np.uint8)  # mmdet's samplers group by it
         self._scene_start = _scene_starts(self.scene_tokens)
@@ -269,6 +273,8 @@ class NuScenesTemporalDataset(Dataset):
     def _draw_queue(self, index: int, rng: np.random.Generator) -> list[int]:
         """Indices of T frames of one scene, ascending, the last is ``index``."""
         earlier = np.arange(index - self.queue_length, index)
+        if not self.random_queue:
+            return [max(int(i), self._scene_start[index]) for i in earlier[1:]] + [index]
         kept = np.sort(rng.choice(earlier, self.queue_length - 1, replace=False)) if len(earlier) > 1 else []
         return [max(int(i), self._scene_start[index]) for i in kept] + [index]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.regions import join_boxes, join_labels
+from projects.mmdet3d_plugin.distill.regions.region import join_boxes, join_labels
 from projects.mmdet3d_plugin.distill.step import Step
 
 Heads = Sequence[Mapping[str, Tensor]]

@@ -1,4 +1,4 @@
-"""FD3D's distillation head: object queries that look at the expert's BEV feature and say where it matters."""
+"""FD3D's distillation head: object queries that look at the teacher's BEV feature and say where it matters."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,14 +18,14 @@ INITS = ('teacher', 'scratch')
 
 @HEADS.register_module()
 class DistillationHead(nn.Module):
-    """A DETR decoder with box refinement whose values are the expert's BEV feature (FD3D, "distillation head").
+    """A DETR decoder with box refinement whose values are the teacher's BEV feature (FD3D, "distillation head").
 
-    Its queries are "aligned": the very positions at which they sample the expert are compared with the student's
+    Its queries are "aligned": the very positions at which they sample the teacher are compared with the student's
     feature. What it finds is handed out as constants, so no distillation loss can train the head to make itself small.
 
     Args:
         teacher: whose BEV feature is read.
-        init: 'teacher' = the expert's own frozen decoder and branches: the reading is taken off the expert's forward
+        init: 'teacher' = the teacher's own frozen decoder and branches: the reading is taken off the teacher's forward
             pass and costs nothing. 'scratch' = a decoder of the same shape with new weights, trained along by the
             detection loss on ground truth and saved under ``distill.head``.
         weight: factor of that detection loss.
@@ -50,10 +50,10 @@ class DistillationHead(nn.Module):
         return [replace(tap, path=f'{self.adapter.head}.{tap.path}') for tap in self._taps]
 
     def forward(self, step: Step) -> tuple[QueryReading, dict[str, Tensor]]:
-        """Read the expert's BEV feature of one step.
+        """Read the teacher's BEV feature of one step.
 
         Args:
-            step: with the expert's predictions and what :attr:`taps` recorded.
+            step: with the teacher's predictions and what :attr:`taps` recorded.
 
         Returns:
             The reading, and the detection losses of a head that is trained along.
@@ -61,9 +61,9 @@ class DistillationHead(nn.Module):
         if self.decoder is None:
             start = f'{self.adapter.head}.'
             records = {tap.path: step.teacher[start + tap.path] for tap in self._taps}
-            return self._read(self._frozen[0], records, step.expert), {}
+            return self._read(self._frozen[0], records, step.predictions), {}
         with Recorder(self.decoder, self._taps) as recorder:
-            outputs = self.adapter.decode_queries(self.decoder, step.expert)
+            outputs = self.adapter.decode_queries(self.decoder, step.predictions)
         losses = self.adapter.query_losses(self.decoder, outputs, step.batch)
         named = {f'loss_head_{_key(name)}': value * self.weight for name, value in losses.items()}
         return self._read(self.decoder, recorder.pop(), outputs), named

@@ -1,78 +1,90 @@
 """Train a student under a teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from mmcv import Config
+from mmdet.models.detectors.base import BaseDetector
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.common.rng import untouched_rng
-from projects.mmdet3d_plugin.distill.configs import classes_of
-from projects.mmdet3d_plugin.distill.distillation_head import build_head
-from projects.mmdet3d_plugin.distill.guards import merge, require_agreement, require_gradient
-from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
-from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part, nearest
+from projects.mmdet3d_plugin.distill.distillation_head import DistillationHead
+from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Recorder, tensors_of
-from projects.mmdet3d_plugin.distill.targets import build_targets, change_targets
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, tensors_of
+from projects.mmdet3d_plugin.distill.targets import TeacherLabels
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
-from projects.mmdet3d_plugin.distill.term import HEAD, build_terms, require_head
+from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.views import split_views
 
-RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
+HEAD = 'head'
+"""The distillation head is saved among the terms under this name, as ``distill.head``."""
 
 
 class Distiller(nn.Module):
-    """A detector that learns from the ground truth and from an expert.
+    """A detector that learns from the ground truth and from a teacher.
+
+    Its parts come built; :func:`projects.mmdet3d_plugin.distill.recipe.build_distiller` builds them from a recipe.
 
     Args:
-        student: the apprentice; all that is kept after training.
-        teacher: the expert; not a part of this module.
-        terms: what is taught, as configs, see :func:`build_terms`; none for a student that only starts from the teacher.
-        head: arguments of :class:`DistillationHead`, whose queries say where it matters; None for a recipe without.
-        targets: how the teacher's detections change the student's ground truth, as configs; terms see the original.
-        initialize: how the student starts from the teacher, as configs.
-        classes: the student's class names, compared with the teacher's.
+        student: the detector that is trained; all that is kept after training.
+        teacher: what it imitates; not a part of this module.
+        terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
+            starts from the teacher.
+        head: its queries say where it matters; None for a recipe without.
+        targets: how the teacher's detections change the student's ground truth; terms see the original.
+        initializers: how the student starts from the teacher.
+        adapter: of the student; the one that is registered for its class by default.
         debug: check in every step that every term reaches the student.
+
+    Raises:
+        DistillError: a term needs a distillation head, and there is none.
     """
 
     def __init__(
         self,
         student: nn.Module,
         teacher: FrozenTeacher,
-        terms: Sequence[Mapping] | Mapping[str, Mapping],
-        head: Mapping | None = None,
-        targets: Sequence[Mapping] = (),
-        initialize: Sequence[Mapping] = (),
-        classes: Sequence[str] | None = None,
+        terms: Mapping[str, Term],
+        head: DistillationHead | None = None,
+        targets: Sequence[TeacherLabels] = (),
+        initializers: Sequence[Callable[..., Any]] = (),
+        adapter: HostAdapter | None = None,
         debug: bool = False,
     ) -> None:
         super().__init__()
-        self.student = student
-        self.teacher = teacher
-        self.adapter = adapter_for(student)
-        self.distill = build_terms(terms, lambda on: self.adapter.taps(student, on), teacher.taps)
-        self.terms = list(self.distill)
-        if head is not None:
-            self.distill[HEAD] = build_head(head, teacher)
-        require_head(self.distill)
-        self.targets = build_targets(targets)
-        self.initializers = [build_part(INITIALIZERS, cfg, "'initialize'") for cfg in initialize]
+        self.student, self.teacher = student, teacher
+        self.adapter = adapter or adapter_for(student)
+        for name, term in terms.items():
+            if term.needs_queries and head is None:
+                raise DistillError(
+                    f'the term {name!r} uses the queries of a distillation head; add '
+                    "head=dict(init='teacher') to 'distiller'"
+                )
+        self.distill = nn.ModuleDict(terms if head is None else {**terms, HEAD: head})
+        self.targets, self.initializers = list(targets), list(initializers)
         self.debug = debug
-        self.epoch = 0
-        require_agreement(student, teacher, classes)
+        self.epoch = 0.0
         self._register_state_dict_hook(save_plain_names)
         self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
+
+    @property
+    def terms(self) -> dict[str, Term]:
+        """What is compared, by name, in the order of the recipe."""
+        return {name: part for name, part in self.distill.items() if name != HEAD}
+
+    @property
+    def head(self) -> DistillationHead | None:
+        """Whose queries say where it matters."""
+        return dict(self.distill.items()).get(HEAD)
 
     def forward(self, return_loss: bool = True, **batch: Any) -> Any:
         """Losses of a training batch, or the student's detections."""
         return self.forward_train(**batch) if return_loss else self.forward_test(**batch)
 
     def forward_train(self, **batch: Any) -> dict[str, Any]:
-        """One step of the figure: the expert looks, the apprentice looks, the terms compare.
+        """One step of the figure: the teacher runs, the student runs, the terms compare.
 
         Args:
             batch: a collated batch; ``teacher_*`` keys are the teacher's view of it.
@@ -80,29 +92,39 @@ class Distiller(nn.Module):
         Returns:
             The student's losses and one ``loss_kd_<term>`` per term.
         """
-        losses, step = self.look(batch)
-        return merge(losses, {f'loss_kd_{name}': self._teach(name, step) for name in self.terms})
+        losses, step = self.run_models(batch)
+        return merge_losses(losses, {f'loss_kd_{name}': self._compare(name, step) for name in self.terms})
 
-    def look(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Step]:
-        """What comes before the terms: the expert looks, the apprentice looks, the queries are read.
+    def run_models(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Step]:
+        """Run teacher, student and distillation head on a batch; the terms are not computed.
 
         Returns:
             The student's losses, with those of a head that is trained along, and what the terms may look at.
         """
-        batch = self.adapter.share(self.student, self.teacher.model, batch)
+        batch = self.adapter.share_inputs(self.student, self.teacher.model, batch)
         own, _ = split_views(batch, 'same')
         own = self.adapter.prepare(self.student, own)
         if not self.distill and not self.targets:
             return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
-        knowledge, predictions = self.teacher.observe(batch, self._taps('teacher'), self._device())
-        taught = change_targets(self.targets, own, lambda: self.teacher.detect(batch, predictions))
-        with Recorder(self.student, self._taps('student')) as recorder:
+        device = next(self.student.parameters()).device
+        seen = self.teacher.observe(batch, self.taps('teacher'), device)
+        taught = own
+        if self.targets:
+            detections = self.teacher.detect(seen)
+            for target in self.targets:
+                taught = target(taught, detections)
+        with Recorder(self.student, self.taps('student')) as recorder:
             losses = self.adapter.losses(self.student, taught)
-        step = Step(own, recorder.pop(), knowledge, predictions, self.epoch)
-        if HEAD in self.distill:
-            step.queries, more = self.distill[HEAD](step)
-            losses = merge(losses, more)
+        step = Step(own, recorder.pop(), seen.features, seen.predictions, self.epoch)
+        if self.head is not None:
+            step.queries, more = self.head(step)
+            losses = merge_losses(losses, more)
         return losses, step
+
+    def taps(self, side: str) -> list[Tap]:
+        """Where terms and head listen in the 'student' or in the 'teacher'."""
+        taps = [getattr(term, side) for term in self.terms.values()]
+        return taps + (self.head.taps if side == 'teacher' and self.head is not None else [])
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""
@@ -110,7 +132,10 @@ class Distiller(nn.Module):
 
     def train_step(self, data: Mapping[str, Any], optimizer: Any = None) -> dict[str, Any]:
         """mmcv's contract: total loss, values for the log, number of samples."""
-        total, log_vars = self.student._parse_losses(self(**data))
+        parse = getattr(self.student, '_parse_losses', None) or BaseDetector._parse_losses.__get__(
+            self.student
+        )
+        total, log_vars = parse(self(**data))
         return {'loss': total, 'log_vars': log_vars, 'num_samples': len(data['img_metas'])}
 
     def init_weights(self) -> None:
@@ -119,22 +144,15 @@ class Distiller(nn.Module):
         for initializer in self.initializers:
             initializer(self.student, self.adapter, self.teacher)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the schedules of the terms how many epochs are finished."""
+    def set_epoch(self, epoch: float) -> None:
+        """Tell the schedules of the terms how many epochs are finished; 1.5 is the middle of the second."""
         self.epoch = epoch
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint should remember: the teacher's file and hash, the terms."""
-        return {'teacher': self.teacher.meta(), 'terms': self.terms}
+        return {'teacher': self.teacher.meta(), 'terms': list(self.terms)}
 
-    def _taps(self, side: str) -> list[Any]:
-        taps = [getattr(self.distill[name], side) for name in self.terms]
-        return taps + (self.distill[HEAD].taps if side == 'teacher' and HEAD in self.distill else [])
-
-    def _device(self) -> torch.device:
-        return next(self.student.parameters()).device
-
-    def _teach(self, name: str, step: Step) -> Tensor:
+    def _compare(self, name: str, step: Step) -> Tensor:
         """One term's loss, with its guards."""
         term = self.distill[name]
         tapped = tensors_of(step.student[term.student.path])
@@ -152,26 +170,30 @@ class Distiller(nn.Module):
         return loss
 
 
-def build_distiller(cfg: Config) -> Distiller:
-    """Build the distiller of a recipe.
+def require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
+    """Raise when a term that is not zero sends no gradient to the tensors (any shape) it taps.
 
-    Args:
-        cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
+    Raises:
+        DistillError: it sends none.
     """
-    if cfg.get('distiller') is None:
-        raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
-    recipe = dict(cfg.distiller)
-    if recipe.pop('type', 'Distiller') != 'Distiller':
-        raise DistillError(f"'distiller' must be of type 'Distiller', got {cfg.distiller.type!r}")
-    for key in recipe:
-        if key not in RECIPE_KEYS:
-            raise DistillError(f"'distiller' takes no {key!r}; {nearest(key, RECIPE_KEYS)}")
-    for key in ('teacher', 'terms'):
-        if key not in recipe:
-            raise DistillError(f"'distiller' needs {key!r}")
-    student = build_model(cfg.get('model'))
-    with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
-        teacher = build_part(
-            TEACHERS, {'type': 'FrozenTeacher', **recipe.pop('teacher')}, "'distiller.teacher'"
+    if loss.detach() == 0:
+        return
+    grads = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
+    if not any(grad is not None and grad.any() for grad in grads):
+        raise DistillError(
+            f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
         )
-        return Distiller(student, teacher, classes=classes_of(cfg), **recipe)
+
+
+def merge_losses(losses: Mapping[str, Any], more: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Losses of the student and of the terms in one dict.
+
+    Raises:
+        DistillError: one name twice.
+    """
+    doubled = sorted(set(losses) & set(more))
+    if doubled:
+        raise DistillError(
+            f"the loss {doubled[0]!r} exists in the student already; give the term another 'name'"
+        )
+    return {**losses, **more}

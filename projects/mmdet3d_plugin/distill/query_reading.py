@@ -10,7 +10,7 @@ Matches = Sequence[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class QueryReading:
-    """The refined queries of FD3D's distillation head on the expert's BEV feature; all constants.
+    """The refined queries of FD3D's distillation head on the teacher's BEV feature; all constants.
 
     Args:
         boxes: (num_layers, B, Q, 7) gravity centres, sizes and yaw in metres and radians, LiDAR frame.

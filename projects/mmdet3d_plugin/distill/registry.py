@@ -1,4 +1,4 @@
-"""The drawers that distillation parts live in, and the one way to build a part from a config."""
+"""The registries of distillation parts, and the one way to build a part from a config."""
 
 import inspect
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
     """Build one part of a recipe, with errors that say which part and how to mend it.
 
     Args:
-        registry: the drawer to look in.
+        registry: where its type is looked up.
         cfg: ``dict(type=..., **arguments)``, or just the type; ``'resize_conv'`` also finds ``ResizeConv``.
         where: the part's place in the recipe, for messages, such as ``"the connector of term 'bev_l2'"``.
         context: values that the part may take if its signature names them and the config does not.
@@ -44,7 +44,12 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
     for key, parameter in accepted.items():
         if parameter.default is parameter.empty and key not in filled:
             raise DistillError(f'{where}: {kind.__name__} needs {key!r}; give it in the config')
-    return kind(**filled)
+    try:
+        return kind(**filled)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise DistillError(f'{where}: {kind.__name__}: {error}') from error
 
 
 def _named_arguments(kind: type) -> dict[str, inspect.Parameter]:

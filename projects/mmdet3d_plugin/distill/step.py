@@ -1,5 +1,6 @@
 """What one training step lets the terms see."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +17,18 @@ class Step:
         batch: the student's batch of the current frame: ``img_metas``, ``gt_bboxes_3d``, ``gt_labels_3d``, ...
         student: what the taps of the student recorded, by module path.
         teacher: what the taps of the teacher recorded, by module path.
-        expert: the teacher's raw predictions, as its host returns them.
-        epoch: epochs finished so far.
+        predictions: the teacher's raw predictions, as its host returns them.
+        epoch: epochs finished so far; 1.5 is the middle of the second.
         queries: what the distillation head read off the teacher's BEV feature, in recipes that have one.
         generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
+        cache: what several terms need alike, computed by the first of them.
     """
 
     batch: dict[str, Any]
     student: dict[str, Any]
     teacher: dict[str, Any]
-    expert: Any = None
-    epoch: int = 0
+    predictions: Any = None
+    epoch: float = 0
     queries: QueryReading | None = None
     generated: dict[str, Tensor] = field(default_factory=dict)
+    cache: dict[Hashable, Any] = field(default_factory=dict)

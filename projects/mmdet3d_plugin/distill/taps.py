@@ -34,14 +34,14 @@ class Tap:
     Args:
         path: dotted module path, such as ``'img_neck.fpn_convs.0.conv'``; its output is meant, or with the
             suffix ``':input'`` its first positional argument, with ``':call'`` a :class:`Call`.
-        read: turns what was recorded into the documented shape, for example (B, H*W, C) -> (B, C, H, W).
-        channels: C of what ``read`` returns, where it is known before the first forward pass.
-        size: (H, W) of what ``read`` returns, where it is known before the first forward pass.
+        convert: turns what was recorded into the documented shape, for example (B, H*W, C) -> (B, C, H, W).
+        channels: C of what ``convert`` returns, where it is known before the first forward pass.
+        size: (H, W) of what ``convert`` returns, where it is known before the first forward pass.
         clone: keep a copy, for a tensor that the host edits in place later.
     """
 
     path: str
-    read: Callable[[Any], Any] = _as_is
+    convert: Callable[[Any], Any] = _as_is
     channels: int | None = None
     size: tuple[int, int] | None = None
     clone: bool = False
@@ -62,11 +62,14 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The module at a dotted path; a wrong path is an error that names the nearest ones."""
-    modules = dict(model.named_modules())
+    """The module at a dotted path; a wrong path is an error that names the nearest five and how many there are."""
+    modules = {name: module for name, module in model.named_modules() if name}
     plain = path.removesuffix(_INPUT).removesuffix(_CALL)
-    if not plain or plain not in modules:
-        raise DistillError(f'{type(model).__name__} has no module {plain!r}; {nearest(plain, modules)}')
+    if plain not in modules:
+        # Hosts have hundreds of modules: whatever is nearest helps more than the first of a list.
+        close = nearest(plain, modules, count=5, cutoff=0.0)
+        host = type(model).__name__
+        raise DistillError(f'{host} has no module {plain!r} among its {len(modules)}; {close}')
     return modules[plain]
 
 
@@ -130,7 +133,7 @@ class Recorder:
                     f'the tensor tapped at {path!r} of {host} was edited in place after it was recorded; '
                     'tap the module that edits it, or set clone=True on the term'
                 )
-        return {path: values[0] for path, values in records.items()}
+        return {path: map_tensors(_full_precision, values[0]) for path, values in records.items()}
 
     def _listen(self, path: str, module: nn.Module) -> RemovableHandle:
         if path.endswith(_INPUT):
@@ -167,6 +170,12 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
             value, **{part.name: map_tensors(fn, getattr(value, part.name)) for part in fields(value)}
         )
     return value
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    """Terms compute in float32, unless the whole step is under autocast: a host may run parts of itself in less."""
+    half = tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.float() if half and not torch.is_autocast_enabled(tensor.device.type) else tensor
 
 
 def tensors_of(value: Any) -> list[Tensor]:

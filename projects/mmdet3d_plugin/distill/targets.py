@@ -1,6 +1,6 @@
 """Label distillation: the teacher's boxes become targets of the student, before its own loss."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from mmcv.ops import box_iou_rotated
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
-from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError, build_part
+from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError
 
 
 @TARGETS.register_module()
@@ -78,27 +78,6 @@ class TeacherLabels:
         limit = limit[found.labels] if limit.dim() else limit
         order = found.scores.argsort(descending=True)
         return order[(found.scores > limit)[order]]
-
-
-def build_targets(cfgs: Sequence[Mapping]) -> list[TeacherLabels]:
-    """Target transforms of a recipe's ``targets``."""
-    return [build_part(TARGETS, cfg, "'targets'") for cfg in cfgs]
-
-
-def change_targets(
-    targets: Sequence[TeacherLabels], batch: Batch, detect: Callable[[], Sequence[Detections]]
-) -> Batch:
-    """Let target transforms change a batch, one after the other.
-
-    Args:
-        targets: see :func:`build_targets`.
-        batch: the student's.
-        detect: gives the teacher's boxes, one entry per sample; called where there are targets.
-    """
-    found = detect() if targets else []
-    for target in targets:
-        batch = target(batch, found)
-    return batch
 
 
 def like_ground_truth(found: Any, boxes: Any) -> Any:

@@ -3,17 +3,17 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.checkpoint import load_weights
+from projects.mmdet3d_plugin.common.config import as_config, config_classes
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.distill.configs import classes_of, read_config
-from projects.mmdet3d_plugin.distill.hosts.adapter import Detections, adapter_for
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
@@ -21,9 +21,17 @@ from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
 logger = logging.getLogger('focaldistiller')
 
 
+class Observation(NamedTuple):
+    """What a teacher saw of one batch: features by module path, raw predictions, and the batch of the current frame."""
+
+    features: dict[str, Any]
+    predictions: Any
+    batch: Batch
+
+
 @TEACHERS.register_module()
 class FrozenTeacher:
-    """A trained detector from a config and a checkpoint, in ``eval()`` and without gradient for ever.
+    """A trained detector from a config and a checkpoint, always in ``eval()`` and without gradient.
 
     It is not an ``nn.Module``, so that it cannot become part of one: a distiller that holds it has neither its
     weights in ``state_dict()`` nor its parameters in ``parameters()``, and ``train()`` does not reach it.
@@ -35,7 +43,10 @@ class FrozenTeacher:
             enlarged, as published), or 'same' (the student's tensors).
         allow: beginnings of weight names that may be missing, unexpected or of another shape in the checkpoint.
         random_weights: build without weights, for measuring speed and memory.
-        guard_every: compare weights and buffers with what was loaded every so many steps.
+        guard_every: compare weights and buffers with what was loaded every so many steps; 0 for never.
+
+    Raises:
+        DistillError: there is no such config or checkpoint, or they do not fit.
     """
 
     def __init__(
@@ -55,29 +66,63 @@ class FrozenTeacher:
             raise DistillError(
                 f"the teacher's checkpoint {str(checkpoint)!r} does not exist; train it or download it first"
             )
-        self.cfg = read_config(config)
-        self.view = view
+        cfg = as_config(config)
         self.checkpoint = checkpoint
         self.sha256 = None if checkpoint is None else hash_file(checkpoint)
-        self.model = _load_model(self.cfg, checkpoint, allow).eval().requires_grad_(False)
-        self.adapter = adapter_for(self.model)
-        self.classes = classes_of(self.cfg)
+        model = _load_model(cfg, checkpoint, allow)
+        self._hold(model, adapter_for(model), cfg, config_classes(cfg), view, guard_every)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: nn.Module,
+        classes: Sequence[str] | None = None,
+        view: str = 'same',
+        adapter: HostAdapter | None = None,
+        guard_every: int = 100,
+    ) -> 'FrozenTeacher':
+        """A teacher from a detector that is there already. It is put into ``eval()`` and frozen.
+
+        Args:
+            model: the detector, with its weights.
+            classes: its class names in label order, where they are to be compared with the student's.
+            view: see the class; 'same' unless batches hold the teacher's own view.
+            adapter: how the distiller speaks with it; the one that is registered for its class by default.
+            guard_every: see the class.
+        """
+        teacher = cls.__new__(cls)
+        teacher.checkpoint = teacher.sha256 = None
+        teacher._hold(model, adapter or adapter_for(model), None, classes, view, guard_every)
+        return teacher
+
+    def _hold(
+        self,
+        model: nn.Module,
+        adapter: HostAdapter,
+        cfg: Config | None,
+        classes: Sequence[str] | None,
+        view: str,
+        guard_every: int,
+    ) -> None:
+        """Freeze a detector and remember what it is like."""
+        if guard_every < 0:
+            raise DistillError(f"the teacher's guard_every must be 0 or more, got {guard_every}")
+        self.model, self.adapter, self.cfg, self.view = model.eval().requires_grad_(False), adapter, cfg, view
+        self.classes = None if classes is None else list(classes)
         self._guard_every, self._steps = guard_every, 0
         self._loaded = _snapshot(self.model)
 
     @torch.no_grad()
-    def observe(
-        self, batch: Mapping[str, Any], taps: Sequence[Tap], device: torch.device
-    ) -> tuple[dict[str, Any], Any]:
-        """Look at a batch and report.
+    def observe(self, batch: Mapping[str, Any], taps: Sequence[Tap], device: torch.device) -> Observation:
+        """Run on a batch.
 
         Args:
             batch: a collated batch with the teacher's view, see :func:`split_views`.
             taps: where to listen.
             device: where the student lives; the teacher follows it.
 
-        Returns:
-            What the taps recorded by module path, and the raw predictions.
+        Raises:
+            DistillError: the teacher is in training mode, or has changed.
         """
         self._follow(device)
         _, own = split_views(batch, self.view)
@@ -86,21 +131,15 @@ class FrozenTeacher:
         with Recorder(self.model, taps) as recorder:
             predictions = self.adapter.infer(self.model, current)
         self._require_eval()
-        if self._steps % self._guard_every == 0:
+        if self._guard_every and self._steps % self._guard_every == 0:
             self.require_unchanged()
         self._steps += 1
-        return recorder.pop(), predictions
+        return Observation(recorder.pop(), predictions, current)
 
     @torch.no_grad()
-    def detect(self, batch: Mapping[str, Any], predictions: Any) -> list[Detections]:
-        """Final boxes of a batch, one entry per sample.
-
-        Args:
-            batch: as for :meth:`observe`.
-            predictions: what :meth:`observe` returned for it.
-        """
-        _, own = split_views(batch, self.view)
-        return self.adapter.detect(self.model, self.adapter.prepare(self.model, own), predictions)
+    def detect(self, observation: Observation) -> list[Detections]:
+        """Final boxes of a batch that was observed, one entry per sample; nothing is computed twice."""
+        return self.adapter.detect(self.model, observation.batch, observation.predictions)
 
     def taps(self, on: str) -> list[Tap]:
         """Where to listen for a short name or a module path of the teacher."""

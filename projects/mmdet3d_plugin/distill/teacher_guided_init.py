@@ -34,8 +34,8 @@ class TeacherGuidedInit:
     @torch.no_grad()
     def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> InheritReport:
         """Change the student's weights in place and log what was done."""
-        expert = teacher if self.source is None else FrozenTeacher(view='same', **self.source)
-        report = inherit_channels(student, expert.model)
+        source = teacher if self.source is None else FrozenTeacher(view='same', **self.source)
+        report = inherit_channels(student, source.model)
         if not report.copied and not report.resized:
             raise DistillError('no weight of the teacher fits the student; TeacherGuidedInit has no use here')
         logger.info('TeacherGuidedInit: %s', report)
@@ -43,14 +43,14 @@ class TeacherGuidedInit:
 
 
 @torch.no_grad()
-def inherit_channels(student: nn.Module, expert: nn.Module) -> InheritReport:
+def inherit_channels(student: nn.Module, teacher: nn.Module) -> InheritReport:
     """Give a detector the weights of a wider one of the same depth, in place.
 
     Returns:
-        Weights of equal shape are 'copied', narrower ones 'resized'; those that the expert does not have in a shape
+        Weights of equal shape are 'copied', narrower ones 'resized'; those that the teacher does not have in a shape
         from which channels can be taken are 'left'.
     """
-    layouts, others = input_layouts(expert, student), dict(expert.named_modules())
+    layouts, others = input_layouts(teacher, student), dict(teacher.named_modules())
     report = InheritReport()
     for path, layer in student.named_modules():
         for name, mine in chain(layer.named_parameters(recurse=False), layer.named_buffers(recurse=False)):

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.distill.configs import innermost_dataset
+from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.distill.registry import DistillError
 
 VIEWS = ('native', 'upsampled', 'same')
@@ -30,7 +30,7 @@ def split_views(batch: Mapping[str, Any], view: str) -> tuple[dict[str, Any], di
     if not own:
         raise DistillError(
             f"the teacher's view is {view!r} but the batch has no 'teacher_img'; "
-            "run the pipeline through add_teacher_view(), or set view='same' on the teacher"
+            "build the data from with_teacher_view(), or set view='same' on the teacher"
         )
     return student, {**student, **own}
 
@@ -89,20 +89,25 @@ def _factor(student: Mapping, teacher: Mapping) -> float:
     return teacher.get('scale', 1.0) / student.get('scale', 1.0)
 
 
-def apply_teacher_view(cfg: Config, teacher_cfg: Config) -> None:
-    """Add the teacher's view to the training pipeline of a recipe, in place; call it before building the data.
+def with_teacher_view(cfg: Config, teacher_cfg: Config) -> Config:
+    """A recipe whose training pipelines also make the teacher's view; build the training data from it.
 
     Args:
-        cfg: the recipe with ``data.train`` and ``distiller.teacher``.
+        cfg: the recipe with ``data.train`` and ``distiller.teacher``; it is not changed.
         teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees.
+
+    Raises:
+        DistillError: a pipeline does not say what its detector sees.
     """
     mode = cfg.distiller.teacher.get('view', 'native')
     if mode == 'same':
-        return
+        return cfg
     if teacher_cfg.get('data') is None:
         raise DistillError(
             "the teacher's config has no 'data', so its view is unknown; add it, or set view='same'"
         )
-    theirs = innermost_dataset(teacher_cfg.data.get('test') or teacher_cfg.data.train)
-    ours = innermost_dataset(cfg.data.train)
-    ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode)
+    theirs = next(innermost_datasets(teacher_cfg.data.get('test') or teacher_cfg.data.train))
+    cfg = copy.deepcopy(cfg)
+    for ours in innermost_datasets(cfg.data.train):
+        ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode)
+    return cfg

@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, Sav
 
 SECTIONS = (
     'model', 'data', 'optimizer', 'optimizer_config', 'lr_config', 'momentum_config', 'runner', 'checkpoint_config',
-    'evaluation', 'log_config', 'custom_hooks', 'distiller',
+    'evaluation', 'log_config', 'custom_hooks', 'distiller', 'compute',
 )  # fmt: skip
 SETTINGS = (
     *SECTIONS, 'seed', 'load_from', 'work_dir', 'amp', 'find_unused_parameters', 'cudnn_benchmark', 'total_epochs',

@@ -1,16 +1,13 @@
 """Train the student of a recipe under its teacher."""
 
 import argparse
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mmcv import Config
-from torch import nn
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.distill.distiller import build_distiller
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
@@ -48,16 +45,4 @@ def distill(cfg: Config, options: TrainOptions | None = None, launch: Launch | N
             f'{cfg.filename} has no distiller: recipes are in projects/configs/distiller; '
             'a detector alone is trained by tools/train.py'
         )
-    # The teacher's view is added to a copy of the config, so that the caller's can be used again.
-    return train(copy.deepcopy(cfg), options, launch, make_distiller)
-
-
-def make_distiller(cfg: Config) -> nn.Module:
-    """Build the distiller of a recipe: the student with initial weights, the teacher with its own.
-
-    The training pipeline of the recipe learns to make the teacher's view too.
-    """
-    distiller = build_distiller(cfg)
-    distiller.init_weights()
-    apply_teacher_view(cfg, distiller.teacher.cfg)
-    return distiller
+    return train(cfg, replace(options or TrainOptions(), distil=True), launch)

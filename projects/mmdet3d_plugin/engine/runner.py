@@ -74,14 +74,15 @@ class TrainRunner(EpochBasedRunner):
         self.mode = 'train'
         self.data_loader = data_loader
         self._max_iters = self._max_epochs * len(data_loader)
-        if hasattr(unwrap(self.model), 'set_epoch'):  # a distiller's terms may be scheduled
-            unwrap(self.model).set_epoch(self.epoch)
+        # a distiller's terms may be scheduled
+        set_epoch = getattr(unwrap(self.model), 'set_epoch', lambda epoch: None)
         self.call_hook('before_train_epoch')
         self._restore_log()
         for number, batch in self._batches(data_loader):
             interrupts.check()
             self._inner_iter = number
             self.data_batch = batch
+            set_epoch(self.epoch + number / len(data_loader))
             self.call_hook('before_train_iter')
             self.run_iter(batch, train_mode=True, **kwargs)
             self.call_hook('after_train_iter')

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporari
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
+from projects.mmdet3d_plugin.distill.recipe import build_training
 from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.build import (
@@ -32,6 +33,7 @@ from projects.mmdet3d_plugin.engine.build import (
     require_cameras,
     require_evaluation,
 )
+from projects.mmdet3d_plugin.engine.compute import speed_up
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -52,6 +54,7 @@ class TrainOptions:
         amp: 'bf16', 'fp16' or None; the config's ``amp`` by default.
         validate: whether to evaluate between epochs, as ``cfg.evaluation`` says.
         deterministic: whether to ask torch for deterministic kernels.
+        distil: whether the config is a recipe whose student is trained under its teacher, rather than alone.
         threads: torch's threads on the CPU; by what is free, as :func:`choose_threads` says, by default.
     """
 
@@ -61,6 +64,7 @@ class TrainOptions:
     amp: str | None = None
     validate: bool = True
     deterministic: bool = False
+    distil: bool = False
     threads: int | None = None
 
 
@@ -93,7 +97,6 @@ def train(
     cfg: Config,
     options: TrainOptions | None = None,
     launch: Launch | None = None,
-    make_model: Callable[[Config], nn.Module] | None = None,
 ) -> TrainRunner:
     """Train a model from a config.
 
@@ -101,7 +104,6 @@ def train(
         cfg: as :func:`load_config` returns it.
         options: choices of this run.
         launch: the place of this process, one plain process by default.
-        make_model: builds the model with initial weights; ``cfg.model`` by default.
 
     Returns:
         the runner after the last epoch; its ``work_dir`` holds the checkpoints.
@@ -121,7 +123,7 @@ def train(
         resume = choose_checkpoint(options.resume, work_dir, launch)
         # the same on every process, for the same initial weights
         seed_everything(seed, options.deterministic)
-        model = (make_model or make_detector)(cfg)
+        model, cfg = build_training(cfg) if options.distil else (make_detector(cfg), cfg)
         if cfg.get('load_from') and not resume:
             initialize_weights(model, cfg.load_from)
         seed_everything(seed + launch.rank, options.deterministic)  # but not the same dropout
@@ -192,6 +194,9 @@ def _build_runner(
     if epochs is None:
         raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark', False)) and not options.deterministic
+    if cfg.get('compute'):
+        teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
+        speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
     return TrainRunner(
         launch=launch,

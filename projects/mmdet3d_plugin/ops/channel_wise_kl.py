@@ -40,6 +40,31 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, tau: float, cross_entropy:
     return loss.to(student.dtype)
 
 
+def _fake(student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool) -> tuple[Tensor, ...]:
+    logs = student.new_empty(student.shape[0] * student.shape[1], dtype=torch.float64)
+    return student.new_empty(()), logs, torch.empty_like(logs)
+
+
+def _fake_backward(grad: Tensor, student: Tensor, *rest: object) -> Tensor:
+    return student.new_empty(student.shape)
+
+
+def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    student, teacher, ctx.tau, _ = inputs
+    _, log_student, log_teacher = output
+    ctx.save_for_backward(student, teacher, log_student, log_teacher)
+    ctx.mark_non_differentiable(log_student, log_teacher)
+
+
+def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, *unused: Tensor) -> tuple:
+    return (
+        torch.ops.focaldistiller.channel_wise_kl_backward(grad, *ctx.saved_tensors, ctx.tau),
+        None,
+        None,
+        None,
+    )
+
+
 def channel_wise_kl_torch(
     student: Tensor, teacher: Tensor, tau: float, cross_entropy: bool = False
 ) -> Tensor:
@@ -55,3 +80,6 @@ def channel_wise_kl_torch(
     value = -log_s if cross_entropy else log_t - log_s
     rows = max(student.shape[0] * student.shape[1], 1)
     return (log_t.exp() * value).sum() * (tau * tau / rows)
+
+
+library.register('channel_wise_kl', _fake, _fake_backward, _save, _backward)

@@ -126,6 +126,52 @@ def ms_deform_attn_packed(
     return torch.ops.focaldistiller.ms_deform_attn_packed(value, _flat(spatial_shapes), *inputs)
 
 
+def _fake_forward(value: Tensor, shapes: list[int], points: Tensor, weights: Tensor, *rest: Tensor) -> Tensor:
+    return value.new_empty(points.shape[0], points.shape[1], value.shape[2] * value.shape[3])
+
+
+def _fake_backward(
+    grad: Tensor, value: Tensor, shapes: list[int], points: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return value.new_empty(value.shape), points.new_empty(points.shape), weights.new_empty(weights.shape)
+
+
+def _fake_anchored_backward(
+    grad: Tensor,
+    value: Tensor,
+    shapes: list[int],
+    points: Tensor,
+    weights: Tensor,
+    anchors: Tensor,
+    *rest: object,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    with_reference = rest[-1]
+    grad_anchors = anchors.new_empty(anchors.shape if with_reference else (0,))
+    return *_fake_backward(grad, value, shapes, points, weights), grad_anchors
+
+
+def _save_inputs(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    value, ctx.shapes, *sampling = inputs
+    ctx.save_for_backward(value, *sampling)
+
+
+def _backward_of(name: str, anchored: bool) -> object:
+    """The autograd formula of one operator, which is an operator itself."""
+
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+        op = getattr(torch.ops.focaldistiller, f'{name}_backward')
+        value, *sampling = ctx.saved_tensors
+        if not anchored:
+            grad_value, *grads = op(grad, value, ctx.shapes, *sampling)
+            return grad_value, None, *grads
+        wanted = ctx.needs_input_grad[4]
+        grad_value, grad_points, grad_weights, grad_anchors = op(grad, value, ctx.shapes, *sampling, wanted)
+        pairs = [None] * (len(sampling) - 3)
+        return grad_value, None, grad_points, grad_weights, grad_anchors if wanted else None, *pairs
+
+    return backward
+
+
 def _flat(spatial_shapes: Shapes) -> list[int]:
     return [side for shape in spatial_shapes for side in shape]
 
@@ -170,3 +216,17 @@ def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor
         raise ValueError(f'{name} must be of shape ({wanted}), got {tuple(tensor.shape)}.')
     if tensor.device != like.device:
         raise ValueError(f'{name} is on {tensor.device}, but value is on {like.device}.')
+
+
+for _name, _anchored in (
+    ('ms_deform_attn', False),
+    ('ms_deform_attn_fused', True),
+    ('ms_deform_attn_packed', True),
+):
+    library.register(
+        _name,
+        _fake_forward,
+        _fake_anchored_backward if _anchored else _fake_backward,
+        _save_inputs,
+        _backward_of(_name, _anchored),
+    )

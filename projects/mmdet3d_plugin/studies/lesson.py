@@ -11,11 +11,11 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.instances import InstanceSource, best_queries
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
-from projects.mmdet3d_plugin.distill.regions import pc_range_of
+from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, best_queries
+from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.studies.lidar_lesson import (
@@ -74,7 +74,7 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
     """
     with evaluating(distiller), _whole_maps(distiller), torch.random.fork_rng():
         torch.manual_seed(0)
-        _, step = distiller.look(batch)
+        _, step = distiller.run_models(batch)
         terms = {name: distiller.distill[name] for name in distiller.terms}
         comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
@@ -91,21 +91,21 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
 def _whole_maps(distiller: Distiller) -> Iterator[None]:
     """Let generators leave their whole maps behind, also where training generates only the cells that it compares."""
     losses = [distiller.distill[name].loss for name in distiller.terms]
-    readers = {loss: loss.readers for loss in losses if loss.generates}
+    readers = {loss: loss.consumers for loss in losses if loss.generates}
     for loss in readers:
-        loss.readers += (DistillLoss(),)  # one that reads everything
+        loss.consumers += (DistillLoss(),)  # one that reads everything
     try:
         yield
     finally:
         for loss, before in readers.items():
-            loss.readers = before
+            loss.consumers = before
 
 
 def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
     """Compute one term and keep what it looked at."""
     loss = term(step)
     student, teacher = term.features(step)
-    of = term.loss.of
+    of = term.loss.generated_by
     generated = step.generated.get(of or name)
     believable = trained or not (list(term.parameters()) or of)
     value = loss.item() if believable else None

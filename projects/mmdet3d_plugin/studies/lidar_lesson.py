@@ -9,7 +9,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task
 from projects.mmdet3d_plugin.distill.losses.local_graph import LocalGraph, rows_of
 from projects.mmdet3d_plugin.distill.losses.pivotal_logit import PivotalLogit
-from projects.mmdet3d_plugin.distill.regions import pc_range_of
+from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures

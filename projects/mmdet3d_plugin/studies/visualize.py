@@ -23,7 +23,8 @@ from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
-from projects.mmdet3d_plugin.distill.regions import box_heatmap, join_boxes
+from projects.mmdet3d_plugin.distill.regions.gt_heatmap import box_heatmap
+from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.engine import cli
@@ -130,7 +131,7 @@ def detect(
             result = model(return_loss=False, **batch, **extra)[0]
     result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
-    bev = tap.read(recorder.pop()[tap.path])[0].cpu().numpy() if tap else None
+    bev = tap.convert(recorder.pop()[tap.path])[0].cpu().numpy() if tap else None
     return boxes, bev
 
 

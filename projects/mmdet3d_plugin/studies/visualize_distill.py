@@ -16,9 +16,10 @@ from projects.mmdet3d_plugin.common.config import innermost_datasets, load_confi
 from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.state_names import DISTILL
-from projects.mmdet3d_plugin.distill.views import apply_teacher_view
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
@@ -168,14 +169,11 @@ def _cell(value: float, style: str) -> str:
 def load_distiller(cfg: Config, checkpoint: str, launch: Launch) -> tuple[Distiller, bool]:
     """Build the distiller of a recipe with the weights of a checkpoint.
 
-    The training data of the recipe learns to make the teacher's view too.
-
     Returns:
         The distiller, and whether its connectors and generators are trained.
     """
     content = read_checkpoint(checkpoint)
     distiller = build_distiller(cfg)
-    apply_teacher_view(cfg, distiller.teacher.cfg)
     load_weights(distiller, content)
     trained = any(f'.{name}'.rfind(f'.{DISTILL}') >= 0 for name in content['state_dict'])
     return distiller.to(launch.device), trained or not list(distiller.distill.parameters())
@@ -213,6 +211,7 @@ def _draw_from(arguments: argparse.Namespace) -> None:
         load_config(arguments.config, arguments.cfg_options, arguments.data_root), arguments.split
     )
     distiller, trained = load_distiller(cfg, arguments.checkpoint, launch)
+    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     if not trained:
         print(f'notice: {UNTRAINED}')
     dataset = build_split(cfg, 'train', test_mode=False)

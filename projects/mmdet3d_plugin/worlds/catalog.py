@@ -90,6 +90,11 @@ class Population:
     distractors: dict[str, tuple[int, int]]
     bearing: float
 
+    def within(self, reach: float) -> 'Population':
+        """The same population, with every labelled class placed at most ``reach`` metres from the ego vehicle."""
+        classes = (replace(spec, reach=(spec.reach[0], min(spec.reach[1], reach))) for spec in self.classes)
+        return replace(self, classes=tuple(classes))
+
 
 NUSCENES = Population(
     classes=tuple(OBJECT_CLASSES.values()),

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
 from projects.mmdet3d_plugin.worlds.kitti_writer import IMAGE_SIZE, create_kitti_world
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
 from projects.mmdet3d_plugin.worlds.nuscenes_writer import (
@@ -30,6 +31,7 @@ _SIZE = (400, 225)
 _SIZE_LIMITS = (64, 4096)
 _MAX_FRAMES = 40
 _MAX_SWEEPS = 9
+_REACH_LIMITS = (12.0, 60.0)  # metres: the largest objects start at 9, and nothing is annotated beyond 60
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class WorldSpec:
         sweeps: LiDAR sweeps between two keyframes.
         version: name of the table folder.
         generation: of this generator.
+        reach: greatest distance to the ego vehicle at which an object is placed, metres; None leaves it to the class.
     """
 
     scenes: int
@@ -55,6 +58,7 @@ class WorldSpec:
     sweeps: int = 0
     version: str = 'v1.0-trainval'
     generation: int = GENERATION
+    reach: float | None = None
 
 
 def create_world(
@@ -68,6 +72,7 @@ def create_world(
     progress: bool = True,
     workers: int = 2,
     force: bool = False,
+    reach: float | None = None,
 ) -> bool:
     """Make a world, or finish one that was interrupted; a finished one is left alone.
 
@@ -82,6 +87,7 @@ def create_world(
         progress: show a progress bar.
         workers: processes; the result does not depend on it.
         force: replace a world that was made with other arguments, or make the same anew.
+        reach: greatest distance to the ego vehicle at which an object is placed, metres; by class if not given.
 
     Returns:
         Whether anything had to be done.
@@ -89,7 +95,7 @@ def create_world(
     Raises:
         WorldError: when it cannot be made as asked.
     """
-    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version)
+    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach)
     _check(spec, workers)
     return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
 
@@ -144,7 +150,9 @@ def _fits_splits(count: int, train: int, val: int) -> bool:
 
 def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:
     """Invent one scene, render it and write its files; returns its table rows."""
-    scene = build_scene(name, scene_seed(spec.seed, name), spec.frames, (spec.width, spec.height))
+    population = NUSCENES if spec.reach is None else NUSCENES.within(spec.reach)
+    seed = scene_seed(spec.seed, name)
+    scene = build_scene(name, seed, spec.frames, (spec.width, spec.height), population)
     renderer, lidar = Renderer(scene), Lidar(scene)
     writer = SceneWriter(root, scene, spec.seed)
     # Two streams: keyframes are the same however many sweeps lie between them.
@@ -183,6 +191,9 @@ def _check(spec: WorldSpec, workers: int) -> None:
         raise WorldError(f'--seed is {spec.seed}: it must not be negative')
     if workers < 1:
         raise WorldError(f'--workers is {workers}: ask for at least 1')
+    low, high = _REACH_LIMITS
+    if spec.reach is not None and not low <= spec.reach <= high:
+        raise WorldError(f'--reach is {spec.reach:g}: ask for {low:g} to {high:g} metres')
     low, high = _SIZE_LIMITS
     if not (low <= spec.width <= high and low <= spec.height <= high):
         raise WorldError(
@@ -219,6 +230,11 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
     add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
     add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
+    add(
+        '--reach',
+        type=float,
+        help='nuscenes: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
+    )
     add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
     add('--force', action='store_true', help='replace a world that is there already')
     return parser.parse_args(argv)
@@ -242,7 +258,9 @@ def main(argv: list[str] | None = None) -> int:
 def _create(args: argparse.Namespace) -> bool:
     """Make what a command line asks for; returns whether anything had to be done."""
     given = {
-        name: getattr(args, name) for name in ('size', 'frames', 'sweeps') if getattr(args, name) is not None
+        name: getattr(args, name)
+        for name in ('size', 'frames', 'sweeps', 'reach')
+        if getattr(args, name) is not None
     }
     options = dict(workers=args.workers, force=args.force)
     if args.format == 'kitti':

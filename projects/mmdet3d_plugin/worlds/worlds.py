@@ -99,7 +99,8 @@ def check_written(written: bool, path: Path) -> None:
 
 def _prepare(root: Path, world: World, force: bool) -> bool:
     """Look at the folder and mark it as under construction; returns False when the world is there already."""
-    wanted = asdict(world.spec)
+    # What was not asked for is not noted, so that worlds from before there was such an option are still the same.
+    wanted = {key: value for key, value in asdict(world.spec).items() if value is not None}
     try:
         root.mkdir(parents=True, exist_ok=True)
         found = _read(root / STAMP) or _read(root / _UNFINISHED)
@@ -124,8 +125,8 @@ def _prepare(root: Path, world: World, force: bool) -> bool:
 
 def _difference(found: dict, wanted: dict) -> str:
     """What sets two worlds apart, in words."""
-    changed = [key for key in wanted if found.get(key) != wanted[key]]
-    return ', '.join(f'{key} {found.get(key)} (asked: {wanted[key]})' for key in changed)
+    changed = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    return ', '.join(f'{key} {found.get(key)} (asked: {wanted.get(key)})' for key in changed)
 
 
 def _clear(root: Path, world: World, found: dict) -> None:

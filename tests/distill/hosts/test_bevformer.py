@@ -51,11 +51,11 @@ def test_teacher_has_no_grid_mask_and_no_dropout(build: Build) -> None:
     distiller, batch = build().train(), paired_batch([0], queue=3)
     assert any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in distiller.teacher.model.modules())
     assert distiller.teacher.model.grid_mask is not None
-    taps, device = distiller._taps('teacher'), torch.device('cpu')
-    first, _ = distiller.teacher.observe(batch, taps, device)
+    taps, device = distiller.taps('teacher'), torch.device('cpu')
+    first = distiller.teacher.observe(batch, taps, device).features
     for _ in range(3):
         distiller(**batch)
-        again, _ = distiller.teacher.observe(batch, taps, device)
+        again = distiller.teacher.observe(batch, taps, device).features
         assert all(torch.equal(first[path], again[path]) for path in first)
     assert distiller.student.training
     assert distiller.student.grid_mask.training
@@ -63,7 +63,7 @@ def test_teacher_has_no_grid_mask_and_no_dropout(build: Build) -> None:
 
 def test_teacher_sees_its_own_view_and_history(build: Build) -> None:
     distiller, batch = build().eval(), paired_batch([0], queue=3)
-    knowledge, outs = distiller.teacher.observe(batch, distiller._taps('teacher'), torch.device('cpu'))
+    knowledge, outs, _ = distiller.teacher.observe(batch, distiller.taps('teacher'), torch.device('cpu'))
     with torch.no_grad():
         expected = distiller.teacher.model.predict_raw(batch['teacher_img'], batch['teacher_img_metas'])
     torch.testing.assert_close(outs['bev_embed'], expected['bev_embed'])
@@ -124,12 +124,12 @@ def test_short_names_read_the_documented_shapes(build: Build) -> None:
         outs = adapter.infer(student, batch)
     record = recorder.pop()
     shapes = {
-        name: [tuple(tap.read(record[tap.path]).shape) for tap in group] for name, group in taps.items()
+        name: [tuple(tap.convert(record[tap.path]).shape) for tap in group] for name, group in taps.items()
     }
     assert shapes['pv'] == [(12, 32, 8, 12), (12, 32, 4, 6)]
     assert shapes['bev'] == [(2, 32, 10, 12)]
     assert shapes['queries'] == [(2, 2, 20, 32)]
-    bev = taps['bev'][0].read(record[taps['bev'][0].path])
+    bev = taps['bev'][0].convert(record[taps['bev'][0].path])
     assert torch.equal(bev[:, :, 3, 5], outs['bev_embed'][:, 3 * 12 + 5])
     assert taps['bev'][0].size == (10, 12)
 
@@ -181,3 +181,22 @@ def test_boxes_of_two_conventions_cannot_be_mixed(build: Build) -> None:
 def test_batch_without_the_teachers_view_is_clear(build: Build) -> None:
     with pytest.raises(DistillError, match="the batch has no 'teacher_img'"):
         build()(**frame_batch([0], pc_range=PC_RANGE))
+
+
+def test_teacher_labels_under_bevformer_run_the_history_once(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its final boxes are decoded from the predictions that there are; nothing runs again."""
+    distiller = build(targets=[dict(type='TeacherLabels', score_thr=0.0)]).train()
+    model, seen, counted = distiller.teacher.model, [], []
+    history, own = model.history_bev, distiller.adapter.losses
+    monkeypatch.setattr(model, 'history_bev', lambda *args: counted.append(1) or history(*args))
+    monkeypatch.setattr(
+        type(distiller.adapter), 'losses', lambda _, student, batch: seen.append(batch) or own(student, batch)
+    )
+    batch = paired_batch([0], queue=3)
+    distiller(**batch)
+    assert len(counted) == 1
+    more = len(seen[0]['gt_labels_3d'][0]) - len(batch['gt_labels_3d'][0])
+    assert more > 0
+    assert seen[0]['gt_bboxes_3d'][0].tensor.shape[1] == 9

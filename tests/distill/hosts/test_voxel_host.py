@@ -10,12 +10,13 @@ from mmcv import Config
 from torch import nn
 
 from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.distill.distiller import Distiller, build_distiller
+from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.hosts.centerpoint import CenterPointAdapter
 from projects.mmdet3d_plugin.distill.hosts.mvx import MVXAdapter
 from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS
 from projects.mmdet3d_plugin.distill.hosts.voxelnet import VoxelNetAdapter
+from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, require_same_rows
 from tests.lidar_factories import centerpoint_config, lidar_batch, mvx_config, pillar_config, total
@@ -36,7 +37,7 @@ def recorded(model: nn.Module, alias: str, box_dim: int = 7) -> list[Any]:
     with Recorder(model, taps) as recorder:
         adapter.losses(model, lidar_batch([0, 1], box_dim))
     records = recorder.pop()
-    return [tap.read(records[tap.path]) for tap in taps]
+    return [tap.convert(records[tap.path]) for tap in taps]
 
 
 def test_adapters_are_found_by_class() -> None:
@@ -109,7 +110,7 @@ def test_boxes_can_be_decoded_from_predictions_made_before(config: Callable, dim
 def test_given_voxels_change_nothing_but_the_work() -> None:
     model = build(pillar_config())
     adapter, batch = adapter_for(model), lidar_batch([0])
-    shared = adapter.share(model, model, batch)
+    shared = adapter.share_inputs(model, model, batch)
     with mock.patch.object(model.voxel_layer, 'forward', side_effect=AssertionError('voxelised again')):
         first, second = (adapter.losses(model, shared) for _ in range(2))
     own = adapter.losses(model, batch)
@@ -134,12 +135,12 @@ def distiller(tmp_path: Any) -> Recipe:
 
 def rows_of_both(distiller: Distiller) -> tuple[VoxelFeatures, VoxelFeatures]:
     """Voxels of student and teacher in one step."""
-    batch = distiller.adapter.share(distiller.student, distiller.teacher.model, lidar_batch([0, 1]))
+    batch = distiller.adapter.share_inputs(distiller.student, distiller.teacher.model, lidar_batch([0, 1]))
     (pupil,), (expert,) = (part.taps(*args) for part, args in _sides(distiller))
-    knowledge, _ = distiller.teacher.observe(batch, [expert], torch.device('cpu'))
+    knowledge = distiller.teacher.observe(batch, [expert], torch.device('cpu')).features
     with Recorder(distiller.student, [pupil]) as recorder:
         distiller.adapter.losses(distiller.student, batch)
-    return pupil.read(recorder.pop()[pupil.path]), expert.read(knowledge[expert.path])
+    return pupil.convert(recorder.pop()[pupil.path]), expert.convert(knowledge[expert.path])
 
 
 def _sides(distiller: Distiller) -> list[tuple[Any, tuple]]:
@@ -173,4 +174,4 @@ def test_a_step_trains_the_student_and_spares_the_teacher(distiller: Recipe) -> 
 def test_voxels_are_not_shared_with_a_twin_of_its_own_points(distiller: Recipe) -> None:
     model, batch = distiller(), lidar_batch([0])
     batch['teacher_points'] = lidar_batch([1])['points']
-    assert VOXELS not in model.adapter.share(model.student, model.teacher.model, batch)
+    assert VOXELS not in model.adapter.share_inputs(model.student, model.teacher.model, batch)

@@ -1,5 +1,7 @@
 """SparseKD's regression distillation against its formula, written out box by box."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.distill.losses.center_regression import CenterRegression
 from tests.distill.center_world import (
     PC_RANGE,
+    SIZE,
     TASKS,
     TWO_SAMPLES,
     WIDTHS,
@@ -19,9 +22,16 @@ from tests.distill.center_world import (
 CODE_WEIGHTS = {'reg': 1.0, 'height': 0.5, 'dim': 2.0, 'rot': 0.25}
 
 
-def published() -> float:
-    """``sum_d w_d sum_i |r_S - r_T| / M`` per task, mean over tasks; a cell is 1 m, the corner is (0, -4)."""
-    student, teacher, (places, labels) = heads(0), heads(1), TWO_SAMPLES
+# Left of the range, above it, and at a corner.
+SOME_OUTSIDE = ([[(2.5, 0.2), (-3.0, 1.5)], [(5.5, 4.7), (12.2, -6.3), (1.2, 3.3)]], [[0, 2], [1, 0, 0]])
+
+
+def published(world: tuple[list, list], compat: bool = False) -> float:
+    """``sum_d w_d sum_i |r_S - r_T| / M`` per task, mean over tasks; a cell is 1 m, the corner is (0, -4).
+
+    A centre outside is left out, or with ``compat`` counts at the nearest cell of the border.
+    """
+    student, teacher, (places, labels) = heads(0), heads(1), world
     first, per_task = 0, []
     for ours, theirs, classes in zip(student, teacher, TASKS, strict=True):
         total, count = 0.0, 0
@@ -29,7 +39,11 @@ def published() -> float:
             for (x, y), label in zip(places[b], labels[b], strict=True):
                 if not first <= label < first + classes:
                     continue
-                row, column = int(y + 4), int(x)
+                row, column = math.floor(y + 4), math.floor(x)
+                if compat:
+                    row, column = min(max(row, 0), SIZE[0] - 1), min(max(column, 0), SIZE[1] - 1)
+                elif not (0 <= row < SIZE[0] and 0 <= column < SIZE[1]):
+                    continue
                 for key, weight in CODE_WEIGHTS.items():
                     for d in range(WIDTHS[key]):
                         total += weight * abs((ours[key] - theirs[key])[b, d, row, column].item())
@@ -41,7 +55,14 @@ def published() -> float:
 
 def test_equals_the_formula() -> None:
     value = CenterRegression(weights=CODE_WEIGHTS)(heads(0), heads(1), step=step(*TWO_SAMPLES)).item()
-    assert value == pytest.approx(published(), rel=1e-12)
+    assert value == pytest.approx(published(TWO_SAMPLES), rel=1e-12)
+
+
+@pytest.mark.parametrize('compat', [True, False])
+def test_centres_outside_count_at_the_border_as_published_or_not_at_all(compat: bool) -> None:
+    loss = CenterRegression(weights=CODE_WEIGHTS, compat=compat)
+    value = loss(heads(0), heads(1), step=step(*SOME_OUTSIDE)).item()
+    assert value == pytest.approx(published(SOME_OUTSIDE, compat), rel=1e-12)
 
 
 def test_gradcheck() -> None:

@@ -153,13 +153,13 @@ def test_gate_counts_queries_far_from_ground_truth_less() -> None:
 def test_generated_feature_of_another_term_is_compared() -> None:
     (student, teacher), step = features(), random_step()
     step.generated['bev_generation'] = teacher.clone()
-    assert FocalPositions(of='bev_generation')(student, teacher, step=step).item() == 0.0
+    assert FocalPositions(generated_by='bev_generation')(student, teacher, step=step).item() == 0.0
 
 
 def test_nothing_but_the_cells_that_it_says_it_reads_counts() -> None:
     (student, teacher), step = features(), random_step()
     loss = FocalPositions(top_k=2, min_score=0.0)
-    cells = loss.reads(step, teacher)
+    cells = loss.cells_needed(step, teacher)
     assert 0 < cells.sum() < cells.numel()
     value = loss(student, teacher, step=step)
     noise = torch.where(cells[:, None], student, torch.randn_like(student))

@@ -155,7 +155,7 @@ class Reader(DistillLoss):
         super().__init__()
         self.cells = cells
 
-    def reads(self, step: Step, like: torch.Tensor) -> torch.Tensor:
+    def cells_needed(self, step: Step, like: torch.Tensor) -> torch.Tensor:
         return self.cells
 
 
@@ -168,7 +168,7 @@ def test_what_readers_look_at_is_generated_too_and_the_loss_stays() -> None:
     assert alone.generated == {}
     cells = torch.zeros(2, 8, 10, dtype=torch.bool)
     cells[0, 7, 9] = cells[1, 0, 0] = True
-    loss.readers = (Reader(cells),)
+    loss.consumers = (Reader(cells),)
     step = Step({}, {}, {})
     torch.testing.assert_close(loss(student, teacher, region, step=step), value)
     whole = loss.generator(loss.drop(student, region))
@@ -181,7 +181,7 @@ def test_readers_send_their_gradient_to_the_generator_and_the_student() -> None:
     cells = torch.zeros(1, 8, 10, dtype=torch.bool)
     cells[0, 7, 9] = True
     loss, step = MaskedGeneration(4), Step({}, {}, {})
-    loss.readers = (Reader(cells),)
+    loss.consumers = (Reader(cells),)
     loss(student, teacher, torch.zeros(1, 1, 8, 10), step=step)
     step.generated[loss.name][0, :, 7, 9].sum().backward()
     assert student.grad[0, :, 6:, 8:].any()

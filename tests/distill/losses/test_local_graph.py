@@ -207,6 +207,29 @@ def test_maps_and_points_are_rows_whose_importance_is_the_teachers_largest_chann
     assert as_map == pytest.approx(sum(by_hand) / 2, rel=1e-9)
 
 
+@pytest.mark.parametrize('batch_size', [1, 3])
+@pytest.mark.parametrize('pool', [False, True])
+def test_compat_weighs_every_row_by_the_number_of_samples(batch_size: int, pool: bool) -> None:
+    """The mean over samples times their number: their sum, each by the formula in float64."""
+    generator = torch.Generator().manual_seed(batch_size)
+    pupil, expert = (
+        torch.randn(batch_size, channels, 3, 4, generator=generator, dtype=torch.float64)
+        for channels in (3, 5)
+    )
+    loss = build(reweighting='none', compat=True, pool=pool).eval()
+    expected = 0.0
+    for maps in zip(pupil, expert, strict=True):
+        student, teacher = (voxels(value.flatten(1).t(), [12], maps[1].flatten(1).amax(0)) for value in maps)
+        expected += published(loss, student, teacher)
+    assert loss(pupil, expert).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize('reweighting', ['relative', 'counts'])
+def test_compat_with_weights_is_a_clear_error(reweighting: str) -> None:
+    with pytest.raises(ValueError, match="compat belongs to reweighting='none'"):
+        build(reweighting=reweighting, compat=True)
+
+
 def test_other_voxels_are_a_clear_error() -> None:
     student, teacher = pair([6])
     with pytest.raises(ValueError, match='the student has 6, the teacher 5 on the same grid'):

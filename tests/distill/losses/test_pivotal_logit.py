@@ -16,14 +16,23 @@ def probability(logit: float) -> float:
     return min(max(1 / (1 + math.exp(-logit)), 1e-4), 1 - 1e-4)
 
 
+def inside(box: list[float]) -> bool:
+    return all(PC_RANGE[i] <= box[i] < PC_RANGE[i + 3] for i in range(2))
+
+
 def gaussian(box: list[float], row: int, column: int, min_overlap: float = 0.1) -> float:
-    """CenterPoint's target at one cell of 1 m for one box: sigma a sixth of the diameter, cut to a square."""
+    """CenterPoint's target at one cell of 1 m for one box: sigma a sixth of the diameter, cut to a square.
+
+    A centre from outside is moved to the nearest cell of the border.
+    """
     x, y, _, l, w = box[:5]
     a = ((1.0, l + w, l * w * (1 - min_overlap) / (1 + min_overlap)),
          (4.0, 2 * (l + w), l * w * (1 - min_overlap)),
          (4 * min_overlap, -2 * min_overlap * (l + w), l * w * (min_overlap - 1)))  # fmt: skip
     radius = max(2, int(min((b + math.sqrt(b * b - 4 * k * c)) / 2 for k, b, c in a)))
-    dx, dy = column - int(x - PC_RANGE[0]), row - int(y - PC_RANGE[1])
+    centre = (math.floor(place - corner) for place, corner in zip((x, y), PC_RANGE, strict=False))
+    own_column, own_row = (min(max(c, 0), count - 1) for c, count in zip(centre, SIZE[::-1], strict=True))
+    dx, dy = column - own_column, row - own_row
     if max(abs(dx), abs(dy)) > radius:
         return 0.0
     sigma = (2 * radius + 1) / 6
@@ -45,7 +54,7 @@ def published(loss: PivotalLogit, student: Heads, teacher: Heads, world: Step) -
                     world.batch['gt_labels_3d'][b].tolist(),
                     strict=True,
                 )
-                if first <= label < first + classes
+                if first <= label < first + classes and (loss.compat or inside(box))
             ]
             cells = [(y, x) for y in range(SIZE[0]) for x in range(SIZE[1])]
             sure = {(y, x): max(p_t[c][y][x] for c in range(classes)) for y, x in cells}
@@ -54,7 +63,8 @@ def published(loss: PivotalLogit, student: Heads, teacher: Heads, world: Step) -
                 kept = sure[y, x] > loss.threshold and (loss.mask != 'rank' or (y, x) in best)
                 w = (sure[y, x] if loss.soft else 1.0) * kept
                 if loss.mask == 'gaussian':
-                    w *= max([gaussian(box, y, x) for box in boxes], default=0.0)
+                    drawn = max([gaussian(box, y, x) for box in boxes], default=0.0)
+                    w *= float(drawn > 0) if loss.compat and not loss.soft else drawn
                 above += w * sum((p_s[c][y][x] - p_t[c][y][x]) ** 2 for c in range(classes))
                 weights += w
         per_task.append(above / (weights + 1e-6))
@@ -70,6 +80,34 @@ def test_equals_the_papers_formula(mask: str, soft: bool, threshold: float) -> N
     student, teacher, world = heads(0), heads(1), step(*TWO_SAMPLES)
     value = loss(student, teacher, step=world).item()
     assert value == pytest.approx(published(loss, student, teacher, world), rel=1e-5)
+
+
+# Left, right and below of the range, and at a corner.
+SOME_OUTSIDE = ([[(2.5, 0.2), (-3.0, 1.5)], [(5.5, 4.7), (12.2, -6.3), (1.2, 3.3)]], [[0, 2], [1, 0, 0]])
+
+
+@pytest.mark.parametrize('soft', [True, False])
+@pytest.mark.parametrize('compat', [True, False])
+@pytest.mark.parametrize('threshold', [0.0, 0.6])
+def test_centres_outside_and_hard_gaussians_as_published(soft: bool, compat: bool, threshold: float) -> None:
+    loss = PivotalLogit(soft=soft, compat=compat, threshold=threshold)
+    student, teacher, world = heads(0), heads(1), step(*SOME_OUTSIDE)
+    value = loss(student, teacher, step=world).item()
+    assert value == pytest.approx(published(loss, student, teacher, world), rel=1e-5)
+
+
+def test_compat_weighs_1_where_a_gaussian_meets_a_sure_teacher() -> None:
+    sure, limit = heads(1)[1]['heatmap'].sigmoid(), 0.6
+    boxes = torch.tensor([[2.5, 0.2, -1.0, 2.0, 1.0, 1.5, 0.3], [-3.0, 3.5, -1.0, 2.0, 1.0, 1.5, 0.3]])
+    weight = PivotalLogit(soft=False, compat=True, threshold=limit).weight(
+        sure, boxes, torch.tensor([0, 1]), PC_RANGE
+    )
+    for b, box in enumerate(boxes.tolist()):
+        for y in range(SIZE[0]):
+            for x in range(SIZE[1]):
+                expected = gaussian(box, y, x) > 0 and sure[b, :, y, x].max() > limit
+                assert weight[b, 0, y, x].item() == float(expected), (b, y, x)
+    assert weight.sum(dim=(1, 2, 3)).gt(0).all()
 
 
 @pytest.mark.parametrize('size', [(4, 5), (2, 3)])

@@ -1,8 +1,13 @@
 """timm backbones: what works, and what says clearly why it does not."""
 
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.backbones.timm_backbone import TimmBackbone
 
 
@@ -43,3 +48,49 @@ def test_pretrained_weights_are_fetched_only_by_init_weights(monkeypatch: pytest
     monkeypatch.setattr('timm.create_model', no_network)
     with pytest.raises(RuntimeError, match="weights of 'resnet10t' cannot be had"):
         backbone.init_weights()
+
+
+def _renamed(backbone: TimmBackbone, without_counters: bool = True) -> OrderedDict:
+    """The weights as another project would save them: other names, a classifier at the end."""
+    state = backbone.model.state_dict()
+    kept = [value + 1 for name, value in state.items() if not (without_counters and 'num_batches' in name)]
+    return OrderedDict(
+        [(f'module.{i}', value) for i, value in enumerate(kept)] + [('fc.weight', torch.ones(7, 3))]
+    )
+
+
+def test_weights_of_a_file_or_of_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = TimmBackbone('resnet10t', out_indices=(2, 3))
+    package = tmp_path / 'zoo_of_weights'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    torch.save(_renamed(source), package / 'net.pth')
+    torch.save({'state_dict': source.model.state_dict()}, tmp_path / 'own.pth')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    for weights, added in (
+        (f'{package}/net.pth', 1),
+        ('zoo_of_weights:net.pth', 1),
+        (f'{tmp_path}/own.pth', 0),
+    ):
+        backbone = TimmBackbone('resnet10t', out_indices=(2, 3), weights=weights)
+        before = backbone.model.state_dict()['layer1.0.conv1.weight'].clone()
+        backbone.init_weights()
+        for name, value in source.model.state_dict().items():
+            if 'num_batches' not in name:
+                torch.testing.assert_close(backbone.model.state_dict()[name], value + added, rtol=0, atol=0)
+        assert not torch.equal(before, backbone.model.state_dict()['layer1.0.conv1.weight'])
+
+
+def test_weights_that_do_not_fit_or_are_not_there_are_one_clear_line(tmp_path: Path) -> None:
+    torch.save(_renamed(TimmBackbone('resnet10t', out_indices=(3,))), tmp_path / 'other.pth')
+    (tmp_path / 'broken.pth').write_bytes(b'no weights')
+    for weights, words in (
+        (f'{tmp_path}/other.pth', 'is of another model: '),
+        (f'{tmp_path}/broken.pth', 'holds no plain weights'),
+        (f'{tmp_path}/gone.pth', 'there is no file'),
+        ('zoo_that_nobody_has:net.pth', 'which is not installed: pip install zoo-that-nobody-has'),
+    ):
+        with pytest.raises(UserError, match=words):
+            TimmBackbone('convnext_atto', out_indices=(3,), weights=weights).init_weights()

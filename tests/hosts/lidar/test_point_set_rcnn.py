@@ -57,7 +57,7 @@ def test_points_and_heads_are_recorded_with_their_graph(
     with Recorder(model, taps) as recorder:
         adapter.infer(model, dict(points=list(torch.rand(2, 300, 4))))
     records = recorder.pop()
-    points, (boxes, scores) = (tap.read(records[tap.path]) for tap in taps)
+    points, (boxes, scores) = (tap.convert(records[tap.path]) for tap in taps)
     assert points.shape == (2, 45, 300)
     assert boxes.shape == (2, 300, 8)
     assert scores.shape == (2, 300, 3)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.term import HEAD
+from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from tests.distill.readings import reading
 from tools.benchmark import distill_step
 from tools.benchmark.distill_step import build, main, make_sure, noise_step, run_term, term_cases
@@ -25,7 +24,7 @@ def built() -> tuple[Distiller, dict]:
 def test_noise_has_the_shapes_of_a_real_step(built: tuple[Distiller, dict]) -> None:
     distiller, batch = built
     with torch.no_grad():
-        _, real = distiller.look(batch)
+        _, real = distiller.run_models(batch)
     noise = noise_step(distiller, batch)
     for name in distiller.terms:
         for one, two in zip(*(distiller.distill[name].features(step) for step in (real, noise)), strict=True):

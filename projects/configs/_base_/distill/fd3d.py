@@ -1,7 +1,7 @@
 # FD3D (CVPR 2023) as recipes inherit it: they add a teacher. The method was described but never released; whatever the
 # figure and the abstract leave open is a switch. The weights are the best of a few tries on a synthetic world.
 # Head and encoder are inherited and read the student's own features, so those are compared, with nothing learned between
-# (connector 'resize', residual, of=None); *_generated.py is what the figure draws.
+# (connector 'resize', residual, generated_by=None); *_generated.py is what the figure draws.
 distiller = dict(
     type='Distiller',
     initialize=[dict(type='InheritHead')],

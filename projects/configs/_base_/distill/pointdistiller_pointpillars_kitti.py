@@ -2,15 +2,8 @@
 # They add the student. The published temperature of 1e-2 on counts gives all the weight to full pillars; here importances
 # are relative to the fullest pillar and those of one point still count. The released weights exactly:
 # reweighting='counts', tau=1e-2.
-distiller = dict(
-    type='Distiller',
-    teacher=dict(
-        type='FrozenTeacher',
-        config='projects/configs/lidar/pointpillars_kitti.py',
-        checkpoint='work_dirs/pointpillars_kitti/latest.pth',
-        view='same',
-    ),
-    terms=dict(
-        local=dict(type='LocalGraph', on='voxels', num_query=6000, k=128, width=32, tau=0.5, weight=2.0),
-    ),
+from projects.configs._base_.recipes import local_graph
+
+distiller = local_graph(
+    'projects/configs/lidar/pointpillars_kitti.py', on='voxels', num_query=6000, k=128, width=32
 )

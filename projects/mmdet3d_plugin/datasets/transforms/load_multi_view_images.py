@@ -1,5 +1,6 @@
 """Reading the images of a frame."""
 
+from collections import OrderedDict
 from typing import Any
 
 import cv2
@@ -19,15 +20,21 @@ class LoadMultiViewImages:
     Args:
         to_float32: decode to float32, as the published models do. Without it a resize rounds to whole grey levels: half a
             level at most, and it is faster.
+        cache_mb: megabytes of decoded images (as uint8) that each loading process keeps, those used last; 0 keeps
+            none. Queues and epochs meet the same images again: a world that fits is decoded once.
     """
 
-    def __init__(self, to_float32: bool = False) -> None:
-        self.to_float32 = to_float32
+    def __init__(self, to_float32: bool = False, cache_mb: float = 0) -> None:
+        if not cache_mb >= 0:
+            raise ValueError(f'LoadMultiViewImages: cache_mb={cache_mb} must be at least 0')
+        self.to_float32, self.cache_mb = to_float32, cache_mb
+        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._bytes = 0
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read ``results['img_filename']``; sizes must be those of the info file where it knows them."""
         sizes = results.get('img_size') or [None] * len(results['img_filename'])
-        images = [_read(path, size) for path, size in zip(results['img_filename'], sizes, strict=True)]
+        images = [self._get(path, size) for path, size in zip(results['img_filename'], sizes, strict=True)]
         for path, image, intrinsic in zip(
             results['img_filename'], images, results.get('cam_intrinsic', ()), strict=False
         ):
@@ -35,8 +42,30 @@ class LoadMultiViewImages:
         results['images'] = [image.astype(np.float32) for image in images] if self.to_float32 else images
         return results
 
+    def _get(self, path: str, size: tuple[int, int] | None) -> np.ndarray:
+        """One image, from what is kept or from disk; a kept one cannot be written to."""
+        image = self._kept.get(path)
+        if image is None or (size is not None and (image.shape[1], image.shape[0]) != tuple(size)):
+            image = _read(path, size)
+        if self.cache_mb:
+            self._keep(path, image)
+        return image
+
+    def _keep(self, path: str, image: np.ndarray) -> None:
+        """Note that an image was used last, and forget those whose use lies farthest back."""
+        image.flags.writeable = False
+        before = self._kept.pop(path, None)
+        self._bytes += image.nbytes - (before.nbytes if before is not None else 0)
+        self._kept[path] = image
+        while self._bytes > self.cache_mb * 1e6:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy for another process starts with nothing kept."""
+        return {**self.__dict__, '_kept': OrderedDict(), '_bytes': 0}
+
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(to_float32={self.to_float32})'
+        return f'{type(self).__name__}(to_float32={self.to_float32}, cache_mb={self.cache_mb})'
 
 
 def _check_centre(path: str, image: np.ndarray, intrinsic: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """The base of all adapters: everything the distiller may ask a host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from mmcv import Config
@@ -47,7 +47,7 @@ class HostAdapter:
         """
         return batch
 
-    def share(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
+    def share_inputs(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
         """Add to a batch what both detectors would otherwise compute alike, such as voxels."""
         return batch
 
@@ -113,6 +113,14 @@ class HostAdapter:
     def read_queries(self, head: nn.Module, records: dict[str, Any], predictions: Any) -> QueryReading:
         """Put what the taps recorded and the head predicted into the distiller's terms."""
         raise NotImplementedError(f'{type(self).__name__}: implement read_queries()')
+
+    def num_cameras(self, model: nn.Module) -> int | None:
+        """How many cameras the model is made for; None where it does not matter."""
+        return None
+
+    def bev_range(self, model: nn.Module) -> Sequence[float] | None:
+        """What the host's ``bev`` covers, ``[x0, y0, z0, x1, y1, z1]`` in metres; None where there is no such map."""
+        return None
 
     def box_convention(self, model: nn.Module) -> str | None:
         """Convention of the host's boxes ('v1.0' or 'legacy'), None where it has no say."""

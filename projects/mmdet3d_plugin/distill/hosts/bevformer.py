@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
-from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, HostAdapter
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.taps import Tap
@@ -54,6 +54,19 @@ class BEVFormerAdapter(HostAdapter):
         """Raw predictions of the current frame: ``bev_embed``, ``all_cls_scores``, ``all_bbox_preds``."""
         return model.predict_raw(batch['img'], batch['img_metas'], batch.get('prev_bev'))
 
+    def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
+        """Final boxes (n, 9) of the current frame, decoded from raw predictions."""
+        predictions = self.infer(model, batch) if predictions is None else predictions
+        found = zip(model.pts_bbox_head.get_bboxes(predictions), batch['img_metas'], strict=True)
+        return [
+            Detections(
+                meta[-1]['box_type_3d'](boxes, box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5)),
+                scores,
+                labels,
+            )
+            for (boxes, scores, labels), meta in found
+        ]
+
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'pv': each FPN level's output convolution; 'bev': the encoder's output; 'queries': (num_layers, B, Q, C)."""
         head = model.pts_bbox_head
@@ -67,12 +80,12 @@ class BEVFormerAdapter(HostAdapter):
             'bev': [
                 Tap(
                     'pts_bbox_head.transformer.encoder',
-                    read=partial(unflatten_bev, size=(h, w)),
+                    convert=partial(unflatten_bev, size=(h, w)),
                     channels=head.transformer.embed_dims,
                     size=(h, w),
                 )
             ],
-            'queries': [Tap('pts_bbox_head.transformer.decoder', read=itemgetter(0))],
+            'queries': [Tap('pts_bbox_head.transformer.decoder', convert=itemgetter(0))],
         }
 
     def query_head(self, model: nn.Module) -> nn.Module:
@@ -87,6 +100,7 @@ class BEVFormerAdapter(HostAdapter):
                 module.reset_parameters()
         head.init_weights()
         del head.bev_embedding, head.positional_encoding
+        head.bev_geometry = None
         transformer = head.transformer
         del transformer.encoder, transformer.level_embeds, transformer.cams_embeds, transformer.can_bus_mlp
         head.requires_grad_(True)
@@ -131,6 +145,14 @@ class BEVFormerAdapter(HostAdapter):
             projections=torch.stack([attention.value_proj.weight.float() for attention in attentions]),
             match=partial(head.match, predictions),
         )
+
+    def num_cameras(self, model: nn.Module) -> int:
+        """One embedding of the transformer for each."""
+        return model.pts_bbox_head.transformer.num_cams
+
+    def bev_range(self, model: nn.Module) -> list[float]:
+        """The range of the head, which is that of its BEV grid."""
+        return list(model.pts_bbox_head.pc_range)
 
     def box_convention(self, model: nn.Module) -> str | None:
         """The convention of the head's box codes."""

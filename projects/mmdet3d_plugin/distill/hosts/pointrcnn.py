@@ -45,7 +45,7 @@ class PointRCNNAdapter(HostAdapter):
         """'points' and 'heads', see the class."""
         width = model.neck.FP_modules[-1].mlps[-1].conv.out_channels
         return {
-            'points': [Tap('neck', read=itemgetter('fp_features'), channels=width)],
+            'points': [Tap('neck', convert=itemgetter('fp_features'), channels=width)],
             'heads': [Tap('rpn_head', clone=True)],
         }
 

@@ -37,7 +37,7 @@ class VoxelHostAdapter(HostAdapter):
         'activations',
     )
 
-    def share(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
+    def share_inputs(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
         """Voxelise once for both where their grids agree, with the student's cap on the number of voxels."""
         other = adapter_for(teacher)
         alike = isinstance(other, VoxelHostAdapter) and other.grid(teacher) == self.grid(student)
@@ -99,17 +99,17 @@ class VoxelHostAdapter(HostAdapter):
         encoder = self.part(model, 'voxel_encoder')
         read = partial(read_voxels, grid=self.grid(model))
         return {
-            'voxels': [Tap(f'{p}voxel_encoder:call', read=read, channels=_width(encoder))],
+            'voxels': [Tap(f'{p}voxel_encoder:call', convert=read, channels=_width(encoder))],
             'backbone': [
                 Tap(f'{p}backbone.blocks.{i}', channels=stage[0].out_channels)
                 for i, stage in enumerate(stages)
             ],
             'bev': [
-                Tap(f'{p}neck', read=itemgetter(level), channels=channels)
+                Tap(f'{p}neck', convert=itemgetter(level), channels=channels)
                 for level, channels in enumerate(_neck_channels(self.part(model, 'neck')))
             ],
             # A centre head turns its logits into probabilities in place when it computes its loss.
-            'heads': [Tap(f'{p}bbox_head', read=self.read_heads, clone=True)],
+            'heads': [Tap(f'{p}bbox_head', convert=self.read_heads, clone=True)],
         }
 
     def box_convention(self, model: nn.Module) -> str:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task, check_same_tasks
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.regions import Range, pc_range_of, to_cells
+from projects.mmdet3d_plugin.distill.regions.gt_heatmap import to_cells
+from projects.mmdet3d_plugin.distill.regions.region import Range, pc_range_of
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 
@@ -26,25 +27,26 @@ class CenterRegression(DistillLoss):
     Args:
         pc_range: ``[x0, y0, z0, x1, y1, z1]`` in metres that both heatmaps cover; as ``img_metas`` say, if None.
         weights: weight of each head's outputs; heads that a detector does not have are passed over.
+        compat: as published: objects whose centre is outside the range count at the nearest cell of its border.
     """
 
     takes_connector = False
-    reads_step = True
 
-    def __init__(self, pc_range: Range | None = None, weights: Mapping[str, float] = WEIGHTS) -> None:
+    def __init__(
+        self, pc_range: Range | None = None, weights: Mapping[str, float] = WEIGHTS, compat: bool = False
+    ) -> None:
         super().__init__()
         unknown = sorted(set(weights) - set(WEIGHTS))
         if unknown:
             raise ValueError(f'weights knows no head {unknown[0]!r}; known: {", ".join(WEIGHTS)}')
-        self.pc_range, self.weights = pc_range, dict(weights)
+        self.pc_range, self.weights, self.compat = pc_range, dict(weights), compat
 
-    def forward(self, student: Heads, teacher: Heads, region: Tensor | None = None, *, step: Step) -> Tensor:
+    def forward(self, student: Heads, teacher: Heads, *, step: Step) -> Tensor:
         """Distance between the box parameters of all tasks.
 
         Args:
             student: one dict per task of (B, D, H, W) raw outputs.
             teacher: the same, constant.
-            region: not used.
             step: gives the ground truth and the range that the heatmaps cover.
 
         Returns:
@@ -70,7 +72,7 @@ class CenterRegression(DistillLoss):
                 f"the student's heatmap is {tuple(student['heatmap'].shape[-2:])} and the teacher's {size}; regression "
                 'distillation needs the same grid, leave the term out'
             )
-        centre, _, inside = to_cells(boxes, limits, size)
+        centre, _, inside = to_cells(boxes, limits, size, clamp=self.compat)
         column, row = centre[inside].long().unbind(1)
         at = (sample[inside], slice(None), row, column)
         keys = [key for key in self.weights if key in student and key in teacher]

@@ -26,13 +26,12 @@ class ChannelWiseDivergence(DistillLoss):
         self.tau = tau
         self.legacy = legacy
 
-    def forward(self, student: Tensor, teacher: Tensor, region: Tensor | None = None) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Divergence averaged over samples and channels.
 
         Args:
             student: (N, C, H, W).
             teacher: (N, C, H, W), constant.
-            region: not used.
 
         Returns:
             Scalar.

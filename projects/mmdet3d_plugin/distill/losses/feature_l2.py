@@ -20,8 +20,6 @@ class FeatureL2(DistillLoss):
             region squared, one normaliser for the batch. An empty region gives 0 here too, not the original's NaN.
     """
 
-    takes_region = True
-
     def __init__(self, legacy: bool = False) -> None:
         super().__init__()
         self.legacy = legacy

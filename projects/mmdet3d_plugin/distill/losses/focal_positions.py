@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.instances import query_agreement, reading_of
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
+from projects.mmdet3d_plugin.distill.regions.instances import queries_of, query_agreement
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn
@@ -23,22 +23,21 @@ class FocalPositions(DistillLoss):
     lower this loss.
 
     Args:
-        of: name of an earlier term whose generated student feature is compared; None for what the connector gives.
+        generated_by: name of an earlier term whose generated student feature is compared; None for what the connector gives.
         top_k: queries per sample, best first.
-        min_score: least confidence of a query's last layer; a scene in which the expert sees nothing gives 0.
+        min_score: least confidence of a query's last layer; a scene in which the teacher sees nothing gives 0.
         compare: 'positions' = every sampled position by itself; 'aggregated' = the attention-weighted sum over a
             head's points, where differences of opposite sign cancel; 'values' = that sum of projected values, all that
-            the expert's decoder takes in of a BEV feature, as in the released left-overs.
+            the teacher's decoder takes in of a BEV feature, as in the released left-overs.
         layers: how many of the last decoder layers are used; None for all.
         gate: metres; multiply a query's confidence by its agreement with ground truth, see :func:`agreement`.
     """
 
-    reads_step = True
     needs_queries = True
 
     def __init__(
         self,
-        of: str | None = None,
+        generated_by: str | None = None,
         top_k: int = 300,
         min_score: float = 0.1,
         compare: str = 'positions',
@@ -50,33 +49,30 @@ class FocalPositions(DistillLoss):
             raise ValueError(f'compare must be one of {COMPARE}, got {compare!r}')
         if layers is not None and layers < 1:
             raise ValueError(f'layers must be at least 1, got {layers}')
-        self.of, self.top_k, self.min_score = of, top_k, min_score
+        self.generated_by, self.top_k, self.min_score = generated_by, top_k, min_score
         self.compare, self.layers, self.gate = compare, layers, gate
 
-    def forward(
-        self, student: Tensor, teacher: Tensor, region: Tensor | None = None, *, step: Step
-    ) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, *, step: Step) -> Tensor:
         """Distance at the sampled positions.
 
         Args:
-            student: (B, C, H, W), after the connector; not used if :attr:`of` is given.
+            student: (B, C, H, W), after the connector; not used if :attr:`generated_by` is given.
             teacher: (B, C, H, W), constant.
-            region: not used.
             step: with the reading of the distillation head.
 
         Returns:
             Scalar.
         """
-        student = student if self.of is None else step.generated[self.of]
+        student = student if self.generated_by is None else step.generated[self.generated_by]
         check_same_shape(student, teacher)
         locations, weights, confidence = self.positions(step)
-        projections = reading_of(step).projections[-len(locations) :]
+        projections = queries_of(step).projections[-len(locations) :]
         gap = sampled_square(student - teacher, locations, weights, self.compare, projections)
         total = confidence.sum(-1)
         mean = (gap * confidence.to(gap)).sum(-1) / total.where(total > 0, torch.ones_like(total)).to(gap)
         return mean.sum() / max(mean.numel(), 1)
 
-    def reads(self, step: Step, like: Tensor) -> Tensor:
+    def cells_needed(self, step: Step, like: Tensor) -> Tensor:
         """The four cells around every sampled position; arguments and return as in the base."""
         b, _, h, w = like.shape
         locations, _, _ = self.positions(step)
@@ -96,7 +92,7 @@ class FocalPositions(DistillLoss):
             Locations (L, B, K, M, P, 2), attention weights (L, B, K, M, P) and confidences (L, B, K), which are 0 for
             queries below the least score.
         """
-        reading = reading_of(step)
+        reading = queries_of(step)
         best, query = reading.confidence[-1].topk(min(self.top_k, reading.scores.shape[2]), dim=1)
         keep = best >= self.min_score
         most = int(keep.sum(1).max()) if keep.numel() else 0

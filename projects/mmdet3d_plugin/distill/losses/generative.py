@@ -26,16 +26,13 @@ class MaskedGeneration(DistillLoss):
         channels: C of both features, after the connector.
         ratio: share of the region's cells that are dropped (lambda of the paper).
         background: weight of cells outside the region, which are never dropped; a region with a gate scales it by
-            the expert's confidence that there is nothing.
+            the teacher's confidence that there is nothing.
         relative: divide by the teacher's mean square over the same cells: generating zeros then costs 1, and the weight
             carries over between features of any scale, such as image features without a norm.
         residual: of the :class:`Generator`; with a connector that learns nothing, such as ``'resize'``.
         name: of the term; later terms find the generated feature under it.
     """
 
-    takes_region = True
-    takes_background = True
-    reads_step = True
     generates = True
 
     def __init__(
@@ -85,11 +82,11 @@ class MaskedGeneration(DistillLoss):
         if self.relative:
             share = share / _power(teacher, share)
         visible = self.drop(student, region)
-        if step is None or not self.readers:
+        if step is None or not self.consumers:
             return self._compare(visible, teacher, share)
         wanted = share[:, 0] > 0
-        for reader in self.readers:
-            wanted = wanted | reader.reads(step, teacher)
+        for consumer in self.consumers:
+            wanted = wanted | consumer.cells_needed(step, teacher)
         step.generated[self.name] = self._generate(visible, wanted)
         return masked_l2(step.generated[self.name], teacher, share / max(teacher.shape[1], 1))
 

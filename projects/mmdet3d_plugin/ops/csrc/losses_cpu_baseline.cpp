@@ -1,4 +1,5 @@
-// The CPU kernels of the distillation losses for the "baseline" instruction set; build.py gives this file its flags.
+// The CPU kernels of the distillation losses for the "baseline" instruction set; build.py gives this file its
+// flags.
 #include <utility>
 
 #if defined(__AVX2__)

@@ -1,17 +1,18 @@
 // What one call of multi-scale deformable attention looks like to a CPU kernel.
-// Plain data only: this header is compiled once per instruction set, so it must not pull in code that a linker
-// could share between those copies.
+// Plain data only: this header is compiled once per instruction set, so it must not pull in code that a
+// linker could share between those copies.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 namespace focal {
 
-constexpr int kBlock = 256;     // most points of a group; direct kernels: of all heads of a row
-constexpr int kFill = 256;      // points planned at once, unless a single row has more
+constexpr int kBlock = 256;  // most points of a group; direct kernels: of all heads of a row
+constexpr int kFill = 256;   // points planned at once, unless a single row has more
 
-// Rows are computed tile by tile, tiles of so many cells of level 0 squared, and a chunk of rows while the cells of the
-// next are fetched. Backward reads the map and adds to its gradient: twice as much for the same cache.
+// Rows are computed tile by tile, tiles of so many cells of level 0 squared, and a chunk of rows while the
+// cells of the next are fetched. Backward reads the map and adds to its gradient: twice as much for the same
+// cache.
 struct Walk {
   int32_t tile;
   int64_t chunk;
@@ -22,29 +23,32 @@ struct Level {
   int32_t height, width, start;  // start: first cell of the level in the flattened map
 };
 
-// Elements from one map, query and head to the next. Queries count through all maps, so `map` holds what a map's
-// begin differs from where its first query would lie.
+// Elements from one map, query and head to the next. Queries count through all maps, so `map` holds what a
+// map's begin differs from where its first query would lie.
 struct Steps {
   int64_t map, query, head;
 };
 
-// A row is one (query, map) pair. Rows are grouped by map; `order` lists the rows of every map in the sequence in
-// which they are computed, and map v owns order[row_begin[v] .. row_begin[v + 1]).
+// A row is one (query, map) pair. Rows are grouped by map; `order` lists the rows of every map in the
+// sequence in which they are computed, and map v owns order[row_begin[v] .. row_begin[v + 1]).
 template <class T>
 struct Call {
   const void* value = nullptr;  // (maps, cells, heads, channels), T or bfloat16
-  bool bfloat16 = false;        // storage of value, grad_out, grad_value and (unless shared) out; arithmetic is in T
+  bool bfloat16 =
+      false;  // storage of value, grad_out, grad_value and (unless shared) out; arithmetic is in T
   int64_t maps = 0, cells = 0, heads = 0, channels = 0;
   const Level* levels = nullptr;
   int32_t num_levels = 0, num_points = 0;  // num_points: per level
 
   const int32_t* order = nullptr;
   const int64_t* row_begin = nullptr;
-  const int32_t* centre = nullptr;     // per entry of `order`: cell (y << 16 | x) of level 0 it looks at, or nullptr
+  const int32_t* centre =
+      nullptr;  // per entry of `order`: cell (y << 16 | x) of level 0 it looks at, or nullptr
   const int32_t* row_query = nullptr;  // query of a row; nullptr: the row itself
   bool shared = false;                 // several rows may name one query: their results add up
 
-  const T* points = nullptr;   // (queries, heads, levels, points, 2): locations, or offsets in cells when anchored
+  const T* points =
+      nullptr;  // (queries, heads, levels, points, 2): locations, or offsets in cells when anchored
   const T* weights = nullptr;  // (queries, heads, levels * points): weights, or logits when anchored
   Steps points_at{}, weights_at{};
   const T* anchors = nullptr;  // (rows, num_anchors, 2) reference points; nullptr: points are locations

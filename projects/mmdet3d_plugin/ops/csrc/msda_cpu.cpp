@@ -1,5 +1,6 @@
 // CPU side of the attention operators: checks, the order of the rows, and the tasks handed to the kernels.
-// Which thread computes a task never changes what it computes, so results are equal for any number of threads.
+// Which thread computes a task never changes what it computes, so results are equal for any number of
+// threads.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -35,7 +36,8 @@ const Kernels<T>& kernels() {
 
 // ------------------------------------------------------------------------------------------------- inputs
 
-// The inputs of one operator in the form the kernels take: contiguous, sampling in the type of the arithmetic.
+// The inputs of one operator in the form the kernels take: contiguous, sampling in the type of the
+// arithmetic.
 struct Inputs {
   Tensor value, points, weights, anchors;
   std::vector<Level> levels;
@@ -55,7 +57,8 @@ std::vector<Level> read_levels(at::IntArrayRef shapes, int64_t cells) {
   int64_t start = 0;
   for (size_t l = 0; l < shapes.size(); l += 2) {
     TORCH_CHECK(shapes[l] > 0 && shapes[l + 1] > 0, "spatial_shapes: level ", l / 2, " is empty");
-    levels.push_back({static_cast<int32_t>(shapes[l]), static_cast<int32_t>(shapes[l + 1]), static_cast<int32_t>(start)});
+    levels.push_back(
+        {static_cast<int32_t>(shapes[l]), static_cast<int32_t>(shapes[l + 1]), static_cast<int32_t>(start)});
     start += shapes[l] * shapes[l + 1];
   }
   TORCH_CHECK(start == cells, "value has ", cells, " cells but spatial_shapes describe ", start);
@@ -65,12 +68,17 @@ std::vector<Level> read_levels(at::IntArrayRef shapes, int64_t cells) {
 
 void check_sampling(const Tensor& value, const Tensor& points, const Tensor& weights, size_t levels) {
   TORCH_CHECK(value.dim() == 4, "value must be (B, S, M, D), got ", value.sizes());
-  TORCH_CHECK(points.dim() == 6 && points.size(5) == 2, "sampling points must be (B, Q, M, L, P, 2), got ", points.sizes());
-  TORCH_CHECK(points.size(2) == value.size(2), "value has ", value.size(2), " heads but the sampling points ", points.size(2));
-  TORCH_CHECK(points.size(3) == static_cast<int64_t>(levels), "the sampling points have ", points.size(3), " levels, spatial_shapes ", levels);
-  TORCH_CHECK(weights.dim() >= 4 && weights.sizes().slice(0, 3) == points.sizes().slice(0, 3) && weights.numel() * 2 == points.numel(),
+  TORCH_CHECK(points.dim() == 6 && points.size(5) == 2, "sampling points must be (B, Q, M, L, P, 2), got ",
+              points.sizes());
+  TORCH_CHECK(points.size(2) == value.size(2), "value has ", value.size(2), " heads but the sampling points ",
+              points.size(2));
+  TORCH_CHECK(points.size(3) == static_cast<int64_t>(levels), "the sampling points have ", points.size(3),
+              " levels, spatial_shapes ", levels);
+  TORCH_CHECK(weights.dim() >= 4 && weights.sizes().slice(0, 3) == points.sizes().slice(0, 3) &&
+                  weights.numel() * 2 == points.numel(),
               "weights ", weights.sizes(), " do not match the points ", points.sizes());
-  TORCH_CHECK(points.size(3) * points.size(4) <= kBlock, "at most ", kBlock, " points per head, got ", points.size(3), " levels of ", points.size(4));
+  TORCH_CHECK(points.size(3) * points.size(4) <= kBlock, "at most ", kBlock, " points per head, got ",
+              points.size(3), " levels of ", points.size(4));
   TORCH_CHECK(points.size(4) > 0 && value.size(3) > 0, "needs at least one point and one channel");
 }
 
@@ -87,9 +95,7 @@ Tensor with_dense_tail(const Tensor& t) {
 // ------------------------------------------------------------------------------------------------- row order
 
 // Of a (B, Q, M, ...) tensor whose dimensions beyond M are contiguous.
-Steps steps_of(const Tensor& t) {
-  return {t.stride(0) - t.size(1) * t.stride(1), t.stride(1), t.stride(2)};
-}
+Steps steps_of(const Tensor& t) { return {t.stride(0) - t.size(1) * t.stride(1), t.stride(1), t.stride(2)}; }
 
 // A point that stands for the row: the mean of its anchors, or of the first location of every head.
 template <class T>
@@ -112,17 +118,20 @@ int32_t cell_of(T at, int32_t cells) {  // NaN: the first cell
   return position > 0 ? static_cast<int32_t>(std::min<T>(position, cells - 1)) : 0;
 }
 
-// Orders rows [first, last) by the tile of level 0 they look at (stable counting sort), so that consecutive rows
-// meet the same cells in the nearest caches.
+// Orders rows [first, last) by the tile of level 0 they look at (stable counting sort), so that consecutive
+// rows meet the same cells in the nearest caches.
 template <class T>
 void order_rows(Inputs& in, int64_t map) {
   const int64_t first = in.row_begin[map], last = in.row_begin[map + 1];
   const Level level = in.levels[0];
-  const int32_t across = (level.width + in.walk.tile - 1) / in.walk.tile, down = (level.height + in.walk.tile - 1) / in.walk.tile;
+  const int32_t across = (level.width + in.walk.tile - 1) / in.walk.tile,
+                down = (level.height + in.walk.tile - 1) / in.walk.tile;
   Numbers<int32_t> centre(last - first), begin(across * down + 1, 0);
   // A pillar stands upright in an image: tiles above each other meet the same cells of a pyramid.
   const int32_t step_x = in.levels.size() > 1 ? down : 1, step_y = in.levels.size() > 1 ? 1 : across;
-  const auto tile = [&](int32_t c) { return (c >> 16) / in.walk.tile * step_y + (c & 0xffff) / in.walk.tile * step_x; };
+  const auto tile = [&](int32_t c) {
+    return (c >> 16) / in.walk.tile * step_y + (c & 0xffff) / in.walk.tile * step_x;
+  };
   for (int64_t row = first; row < last; row++) {
     const auto [x, y] = representative<T>(in, map, row);
     const int32_t c = cell_of(y, level.height) << 16 | cell_of(x, level.width);
@@ -156,16 +165,19 @@ void order_all(Inputs& in) {
 // One row per query: map b serves the queries of batch element b.
 void rows_per_batch(Inputs& in) {
   const int64_t maps = in.value.size(0), queries = in.points.size(1);
-  TORCH_CHECK(in.points.size(0) == maps, "value has batch ", maps, " but the sampling points ", in.points.size(0));
-  TORCH_CHECK(!in.anchors.defined() || (in.anchors.dim() == 4 && in.anchors.size(0) == maps && in.anchors.size(1) == queries &&
-              in.anchors.size(2) > 0 && in.anchors.size(3) == 2), "reference_points must be (B, Q, R, 2), got ", in.anchors.sizes());
+  TORCH_CHECK(in.points.size(0) == maps, "value has batch ", maps, " but the sampling points ",
+              in.points.size(0));
+  TORCH_CHECK(!in.anchors.defined() ||
+                  (in.anchors.dim() == 4 && in.anchors.size(0) == maps && in.anchors.size(1) == queries &&
+                   in.anchors.size(2) > 0 && in.anchors.size(3) == 2),
+              "reference_points must be (B, Q, R, 2), got ", in.anchors.sizes());
   for (int64_t v = 0; v <= maps; v++) in.row_begin.push_back(v * queries);
   for (int64_t v = 0; v < maps; v++) in.groups.push_back({v, v + 1});
   order_all(in);
 }
 
-// Maps that share queries must be computed in one task. A cut between two maps is possible where all queries before
-// it lie below all queries after it.
+// Maps that share queries must be computed in one task. A cut between two maps is possible where all queries
+// before it lie below all queries after it.
 void group_maps(Inputs& in) {
   const int64_t maps = in.value.size(0);
   Numbers<int64_t> lowest_from(maps + 1, in.queries);
@@ -177,7 +189,8 @@ void group_maps(Inputs& in) {
   }
   int64_t highest = -1, map_begin = 0;
   for (int64_t v = 0; v < maps; v++) {
-    for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++) highest = std::max<int64_t>(highest, in.row_query[k]);
+    for (int64_t k = in.row_begin[v]; k < in.row_begin[v + 1]; k++)
+      highest = std::max<int64_t>(highest, in.row_query[k]);
     if (v + 1 < maps && highest >= lowest_from[v + 1]) continue;
     in.groups.push_back({map_begin, v + 1});
     map_begin = v + 1;
@@ -187,9 +200,12 @@ void group_maps(Inputs& in) {
 // One row per pair.
 void rows_per_pair(Inputs& in, const Tensor& pair_value, const Tensor& pair_query) {
   const int64_t maps = in.value.size(0), pairs = pair_value.numel();
-  TORCH_CHECK(pair_value.scalar_type() == at::kLong && pair_value.dim() == 1, "pair_value must be (K,) int64");
-  TORCH_CHECK(pair_query.scalar_type() == at::kLong && pair_query.sizes() == pair_value.sizes(), "pair_query must be (K,) int64");
-  TORCH_CHECK(in.anchors.dim() == 3 && in.anchors.size(0) == pairs && in.anchors.size(1) > 0 && in.anchors.size(2) == 2,
+  TORCH_CHECK(pair_value.scalar_type() == at::kLong && pair_value.dim() == 1,
+              "pair_value must be (K,) int64");
+  TORCH_CHECK(pair_query.scalar_type() == at::kLong && pair_query.sizes() == pair_value.sizes(),
+              "pair_query must be (K,) int64");
+  TORCH_CHECK(in.anchors.dim() == 3 && in.anchors.size(0) == pairs && in.anchors.size(1) > 0 &&
+                  in.anchors.size(2) == 2,
               "reference_points must be (K, R, 2) with K = ", pairs, ", got ", in.anchors.sizes());
   const Tensor values = pair_value.contiguous(), queries = pair_query.contiguous();
   const int64_t *v = values.const_data_ptr<int64_t>(), *q = queries.const_data_ptr<int64_t>();
@@ -260,12 +276,13 @@ Call<T> make_call(const Inputs& in) {
   return call;
 }
 
-// Gathering in place pays when few corners are read per cell, and on a single level, where the cells of the next rows
-// can be fetched ahead; otherwise a dense copy of the slice does.
+// Gathering in place pays when few corners are read per cell, and on a single level, where the cells of the
+// next rows can be fetched ahead; otherwise a dense copy of the slice does.
 template <class T>
 bool gathers_directly(const Call<T>& call, int width) {
   const int64_t points = call.num_levels * call.num_points, corners = call.row_begin[call.maps] * points * 4;
-  const bool able = !call.bfloat16 && !call.shared && call.channels % width == 0 && call.heads * points <= kBlock &&
+  const bool able = !call.bfloat16 && !call.shared && call.channels % width == 0 &&
+                    call.heads * points <= kBlock &&
                     call.cells * call.heads * call.channels < (int64_t{1} << 31);
   return able && (call.num_levels == 1 || corners < 4 * call.maps * call.cells);
 }
@@ -279,18 +296,22 @@ void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
       const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b; task++) {
         const int64_t map = task / chunks, first = map * rows + task % chunks * kForwardWalk.chunk;
-        kernel.forward_direct(call, map, first, std::min(first + kForwardWalk.chunk, (map + 1) * rows), static_cast<char*>(scratch.get()));
+        kernel.forward_direct(call, map, first, std::min(first + kForwardWalk.chunk, (map + 1) * rows),
+                              static_cast<char*>(scratch.get()));
       }
     });
     return;
   }
   // Two heads lie in one stretch of memory; take them together where that leaves work for every thread.
-  const int64_t heads = call.heads % 2 == 0 && groups.size() * call.heads / 2 >= static_cast<size_t>(at::get_num_threads()) ? 2 : 1;
+  const int64_t heads =
+      call.heads % 2 == 0 && groups.size() * call.heads / 2 >= static_cast<size_t>(at::get_num_threads()) ? 2
+                                                                                                          : 1;
   const int64_t tasks = call.heads / heads;
   at::parallel_for(0, groups.size() * tasks, 1, [&](int64_t a, int64_t b) {
     const c10::DataPtr scratch = fresh_bytes(kernel.slice_bytes(call, heads, false));
     for (int64_t task = a; task < b; task++) {
-      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads, static_cast<char*>(scratch.get()));
+      kernel.forward_slice(call, groups[task / tasks], task % tasks * heads, heads,
+                           static_cast<char*>(scratch.get()));
     }
   });
 }
@@ -303,7 +324,8 @@ void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
       const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b;) {  // consecutive heads of one map go together
         const int64_t map = task / call.heads, end = std::min(b, (map + 1) * call.heads);
-        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads, static_cast<char*>(scratch.get()));
+        kernel.backward_direct(call, map, task - map * call.heads, end - map * call.heads,
+                               static_cast<char*>(scratch.get()));
         task = end;
       }
     });
@@ -311,7 +333,9 @@ void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
   }
   at::parallel_for(0, groups.size() * call.heads, 1, [&](int64_t a, int64_t b) {
     const c10::DataPtr scratch = fresh_bytes(kernel.slice_bytes(call, 2, true));
-    for (int64_t task = a; task < b; task++) kernel.backward_slice(call, groups[task / call.heads], task % call.heads, static_cast<char*>(scratch.get()));
+    for (int64_t task = a; task < b; task++)
+      kernel.backward_slice(call, groups[task / call.heads], task % call.heads,
+                            static_cast<char*>(scratch.get()));
   });
 }
 
@@ -325,7 +349,8 @@ Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& samp
   const Inputs in = read_inputs(value, shapes, sampling, kForwardWalk);
   const std::array<int64_t, 3> sizes = {in.points.size(0), in.points.size(1), value.size(2) * value.size(3)};
   // Results that add up do so in the type of the arithmetic.
-  Tensor out = in.shared ? fresh_zeros(sizes, in.value.options().dtype(in.compute)) : fresh(sizes, in.value.options());
+  Tensor out =
+      in.shared ? fresh_zeros(sizes, in.value.options().dtype(in.compute)) : fresh(sizes, in.value.options());
   if (out.numel() == 0) return out;
   if (in.value.size(0) == 0 || in.value.size(1) == 0) return out.zero_();
   with_type(in.compute, [&](auto zero) {
@@ -340,23 +365,30 @@ Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& samp
 
 bool adds_in_place(const Inputs& in) {
   bool direct = false;
-  with_type(in.compute, [&](auto zero) { direct = gathers_directly(make_call<decltype(zero)>(in), kernels<decltype(zero)>().width); });
+  with_type(in.compute, [&](auto zero) {
+    direct = gathers_directly(make_call<decltype(zero)>(in), kernels<decltype(zero)>().width);
+  });
   return direct;
 }
 
-Gradients backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes, const Sampling& sampling,
-                   bool with_anchors) {
+Gradients backward(const Tensor& grad_out, const Tensor& value, at::IntArrayRef shapes,
+                   const Sampling& sampling, bool with_anchors) {
   const bool single = shapes.size() == 2;  // pyramids are computed in slices, small enough for the cache
   const Inputs in = read_inputs(value, shapes, sampling, single ? kBackwardWalk : kForwardWalk);
   Gradients g;
   // Slice kernels write every gradient once; all others add to it, as do rows that share a query.
-  g.value = adds_in_place(in) ? fresh_zeros(in.value.sizes(), in.value.options()) : fresh(in.value.sizes(), in.value.options());
-  g.points = in.shared ? fresh_zeros(in.points.sizes(), in.points.options()) : fresh(in.points.sizes(), in.points.options());
-  g.weights = in.shared ? fresh_zeros(in.weights.sizes(), in.weights.options()) : fresh(in.weights.sizes(), in.weights.options());
-  const int64_t rows = in.row_begin.back(), heads = in.value.size(2), anchors = in.anchors.defined() ? in.anchors.size(-2) : 0;
+  g.value = adds_in_place(in) ? fresh_zeros(in.value.sizes(), in.value.options())
+                              : fresh(in.value.sizes(), in.value.options());
+  g.points = in.shared ? fresh_zeros(in.points.sizes(), in.points.options())
+                       : fresh(in.points.sizes(), in.points.options());
+  g.weights = in.shared ? fresh_zeros(in.weights.sizes(), in.weights.options())
+                        : fresh(in.weights.sizes(), in.weights.options());
+  const int64_t rows = in.row_begin.back(), heads = in.value.size(2),
+                anchors = in.anchors.defined() ? in.anchors.size(-2) : 0;
   if (with_anchors) g.anchors = at::zeros({rows, heads, anchors, 2}, in.anchors.options());
   if (g.value.numel() == 0) return g;
-  TORCH_CHECK(grad_out.numel() == in.points.size(0) * in.points.size(1) * in.value.size(2) * in.value.size(3), "grad_out does not match the output, got ", grad_out.sizes());
+  TORCH_CHECK(grad_out.numel() == in.points.size(0) * in.points.size(1) * in.value.size(2) * in.value.size(3),
+              "grad_out does not match the output, got ", grad_out.sizes());
   const Tensor grad = grad_out.to(in.value.scalar_type()).contiguous();
   with_type(in.compute, [&](auto zero) {
     using T = decltype(zero);

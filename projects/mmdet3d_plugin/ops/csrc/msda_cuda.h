@@ -16,7 +16,8 @@ struct CudaCall {
   const void* value;    // (maps, cells, heads, channels)
   const void* points;   // (queries, heads, levels, points, 2) of A
   const void* weights;  // (queries, heads, levels * points) of A
-  const void* anchors;  // (rows, num_anchors, 2) of A, or null: then points are locations and weights are weights
+  const void*
+      anchors;  // (rows, num_anchors, 2) of A, or null: then points are locations and weights are weights
   const int64_t* pair_value;  // (rows,) map of a row; null: row / rows_per_map
   const int64_t* pair_query;  // (rows,) query of a row; null: the row itself
   int64_t rows, rows_per_map, maps, queries;

@@ -1,12 +1,13 @@
 // Multi-scale deformable attention for sm_80 and later.
 //
-// A group of G lanes of one warp owns one (row, head); every lane holds 16 bytes of its channels. The group plans its
-// points once, one point per lane, into shared memory (offsets and bilinear weights of the four corners), then all
-// lanes gather. Points that miss the map are marked and skipped. All arithmetic is in A (float, or double for
-// double), coordinates too. Groups never wait for other warps: __syncwarp is the only barrier.
+// A group of G lanes of one warp owns one (row, head); every lane holds 16 bytes of its channels. The group
+// plans its points once, one point per lane, into shared memory (offsets and bilinear weights of the four
+// corners), then all lanes gather. Points that miss the map are marked and skipped. All arithmetic is in A
+// (float, or double for double), coordinates too. Groups never wait for other warps: __syncwarp is the only
+// barrier.
 //
-// Not run on a GPU yet, none was at hand: the tests compile it for sm_80 and sm_90 and run its arithmetic in an
-// emulator of warps (tests/ops/cuda_emulator.h).
+// Not run on a GPU yet, none was at hand: the tests compile it for sm_80 and sm_90 and run its arithmetic in
+// an emulator of warps (tests/ops/cuda_emulator.h).
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -18,7 +19,7 @@
 namespace focal {
 namespace {
 
-constexpr int kChunk = 16;       // points of a group planned at once
+constexpr int kChunk = 16;  // points of a group planned at once
 constexpr int kMostThreads = 256;
 constexpr unsigned kAll = 0xffffffffu;
 
@@ -82,8 +83,8 @@ __device__ __forceinline__ void add_channels(float* p, const float (&from)[VEC])
   if constexpr (VEC % 4 == 0) {
 #pragma unroll
     for (int k = 0; k < VEC; k += 4) {
-      asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p + k), "f"(from[k]), "f"(from[k + 1]),
-                   "f"(from[k + 2]), "f"(from[k + 3])
+      asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p + k), "f"(from[k]),
+                   "f"(from[k + 1]), "f"(from[k + 2]), "f"(from[k + 3])
                    : "memory");
     }
   } else
@@ -199,15 +200,17 @@ struct Reader {
     y = y < A(h + 1) ? y : A(h + 1);
     const A xf = floor(x), yf = floor(y);
     const int x0 = static_cast<int>(xf), y0 = static_cast<int>(yf);
-    cell = {x - xf, y - yf, x0 >= 0 && x0 < w, x0 >= -1 && x0 < w - 1, y0 >= 0 && y0 < h, y0 >= -1 && y0 < h - 1};
+    cell = {
+        x - xf, y - yf, x0 >= 0 && x0 < w, x0 >= -1 && x0 < w - 1, y0 >= 0 && y0 < h, y0 >= -1 && y0 < h - 1};
     const A left = cell.x0 ? 1 - cell.fx : A(0), right = cell.x1 ? cell.fx : A(0);
     const A top = cell.y0 ? attention * (1 - cell.fy) : A(0), bottom = cell.y1 ? attention * cell.fy : A(0);
     const int stride = call.heads * call.channels;
     const int cx0 = max(x0, 0), cx1 = min(x0 + 1, w - 1);
     const int upper = call.start[level] + max(y0, 0) * w, lower = call.start[level] + min(y0 + 1, h - 1) * w;
     const bool alive = (cell.x0 || cell.x1) && (cell.y0 || cell.y1);
-    Plan<A> plan = {{(upper + cx0) * stride, (upper + cx1) * stride, (lower + cx0) * stride, (lower + cx1) * stride},
-                    {top * left, top * right, bottom * left, bottom * right}};
+    Plan<A> plan = {
+        {(upper + cx0) * stride, (upper + cx1) * stride, (lower + cx0) * stride, (lower + cx1) * stride},
+        {top * left, top * right, bottom * left, bottom * right}};
     if (!alive) plan.offset[0] = -1;
     return plan;
   }
@@ -216,7 +219,8 @@ struct Reader {
 // ------------------------------------------------------------------------------------------------- forward
 
 template <class T, int VEC>
-__global__ void __launch_bounds__(kMostThreads) forward_kernel(const __grid_constant__ CudaCall call, int lanes) {
+__global__ void __launch_bounds__(kMostThreads)
+    forward_kernel(const __grid_constant__ CudaCall call, int lanes) {
   using A = typename Arithmetic<T>::type;
   extern __shared__ uint4 shared[];
   Plan<A>* plans = reinterpret_cast<Plan<A>*>(shared) + threadIdx.x / lanes * kChunk;
@@ -259,8 +263,8 @@ __global__ void __launch_bounds__(kMostThreads) forward_kernel(const __grid_cons
 
 // ------------------------------------------------------------------------------------------------- backward
 
-// Sums four numbers over a group: afterwards the lanes with lane % 4 == k hold the sum of x[k] (groups of fewer than
-// four lanes: every lane holds them all).
+// Sums four numbers over a group: afterwards the lanes with lane % 4 == k hold the sum of x[k] (groups of
+// fewer than four lanes: every lane holds them all).
 template <class A>
 __device__ __forceinline__ void sum_four(A (&x)[4], int lane, int lanes) {
   if (lanes < 4) {
@@ -284,7 +288,8 @@ __device__ __forceinline__ void put(A* to, A value, bool add) {
   else *to = value;
 }
 
-// Gradients of one point from the dots of its corners with the output gradient. Returns attention * its gradient.
+// Gradients of one point from the dots of its corners with the output gradient. Returns attention * its
+// gradient.
 template <class A>
 __device__ __forceinline__ A finish_point(const CudaCall& call, const Task& task, int j, A attention,
                                           const Cell<A>& cell, const A* dots) {
@@ -313,7 +318,8 @@ __device__ __forceinline__ A finish_point(const CudaCall& call, const Task& task
 }
 
 template <class T, int VEC>
-__global__ void __launch_bounds__(kMostThreads) backward_kernel(const __grid_constant__ CudaCall call, int lanes) {
+__global__ void __launch_bounds__(kMostThreads)
+    backward_kernel(const __grid_constant__ CudaCall call, int lanes) {
   using A = typename Arithmetic<T>::type;
   extern __shared__ uint4 shared[];
   const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;
@@ -413,8 +419,8 @@ bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 template <class T>
 cudaError_t launch(const CudaCall& call, bool backward, cudaStream_t stream) {
   constexpr int wide = 16 / sizeof(T);
-  const bool whole = call.channels % wide == 0 && aligned(call.value) && aligned(call.out) && aligned(call.grad_out) &&
-                     aligned(call.grad_value);
+  const bool whole = call.channels % wide == 0 && aligned(call.value) && aligned(call.out) &&
+                     aligned(call.grad_out) && aligned(call.grad_value);
   return whole ? launch<T, wide>(call, backward, stream) : launch<T, 1>(call, backward, stream);
 }
 

@@ -66,7 +66,8 @@ class Store {
     return block;
   }
 
-  // Takes back the block at `data`, if it is one of the store's, and says what it was; the oldest blocks make room.
+  // Takes back the block at `data`, if it is one of the store's, and says what it was; the oldest blocks make
+  // room.
   Block give(void* data) {
     const std::lock_guard<std::mutex> guard(mutex_);
     const auto lent = lent_.find(data);
@@ -115,7 +116,9 @@ class Pages final : public c10::Allocator {
     return torch_allocator()->allocate(bytes);
   }
 
-  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
 
   // Frees memory of the store or of torch's allocator.
   static void give_back(void* data) {
@@ -130,7 +133,8 @@ class Pages final : public c10::Allocator {
   static bool cleared() { return cleared_; }
 
  private:
-  // Torch frees some memory by its address alone (Allocator::raw_deallocate), so nothing else tells blocks apart.
+  // Torch frees some memory by its address alone (Allocator::raw_deallocate), so nothing else tells blocks
+  // apart.
   static c10::DataPtr hand_out(const Block& block) {
     cleared_ = block.cleared;
     report(block.data, static_cast<int64_t>(block.asked));
@@ -151,7 +155,8 @@ Pages& pages() {
   return *pages;
 }
 
-// What torch asks once keep_pages was called: large blocks come from the store while the calling thread keeps pages.
+// What torch asks once keep_pages was called: large blocks come from the store while the calling thread keeps
+// pages.
 class Switch final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
@@ -160,7 +165,9 @@ class Switch final : public c10::Allocator {
   }
 
   c10::DeleterFnPtr raw_deleter() const override { return pages().raw_deleter(); }
-  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
 
   static thread_local bool keeps;
 };
@@ -221,7 +228,8 @@ bool keep_pages(bool on) {
     torch_allocator();
     auto* made = new Switch;
     c10::SetCPUAllocator(made);
-    pthread_atfork(nullptr, nullptr, [] { Switch::keeps = false; });  // the workers of a loader gain nothing by it
+    pthread_atfork(nullptr, nullptr,
+                   [] { Switch::keeps = false; });  // the workers of a loader gain nothing by it
     return made;
   }();
   (void)instead;
@@ -233,6 +241,4 @@ bool keep_pages(bool on) {
 
 }  // namespace focal
 
-TORCH_LIBRARY_FRAGMENT(focaldistiller, m) {
-  m.def("keep_pages(bool on) -> bool", &focal::keep_pages);
-}
+TORCH_LIBRARY_FRAGMENT(focaldistiller, m) { m.def("keep_pages(bool on) -> bool", &focal::keep_pages); }

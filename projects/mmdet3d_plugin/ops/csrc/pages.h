@@ -1,5 +1,6 @@
-// Memory for large results. Fresh memory costs more time than what is computed into it: the system clears every page
-// at its first touch, 4 KiB at a time. So large blocks come in huge pages and, given back, wait for the next call.
+// Memory for large results. Fresh memory costs more time than what is computed into it: the system clears
+// every page at its first touch, 4 KiB at a time. So large blocks come in huge pages and, given back, wait
+// for the next call.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/CPUAllocator.h>

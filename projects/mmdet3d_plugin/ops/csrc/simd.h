@@ -97,7 +97,8 @@ FOCAL_INLINE void exponential(T* x, int count) {
   for (int j = 0; j < count; j += Simd<T>::width) store(x + j, exponential_of<T>(load(x + j)));
 }
 
-// Lists those of first .. last - 1 whose flag is 1, not 0; `list` needs room for a vector more. Returns their number.
+// Lists those of first .. last - 1 whose flag is 1, not 0; `list` needs room for a vector more. Returns their
+// number.
 FOCAL_INLINE int list_flags(const int32_t* flags, int first, int last, int32_t* list) {
   int count = 0, j = first;
 #if defined(__AVX512F__)
@@ -105,7 +106,8 @@ FOCAL_INLINE int list_flags(const int32_t* flags, int first, int last, int32_t* 
   for (; j + 16 <= last; j += 16) {
     const __m512i flag = _mm512_loadu_si512(flags + j);
     const __mmask16 set = _mm512_test_epi32_mask(flag, flag);
-    _mm512_storeu_si512(list + count, _mm512_maskz_compress_epi32(set, _mm512_add_epi32(lanes, _mm512_set1_epi32(j))));
+    _mm512_storeu_si512(list + count,
+                        _mm512_maskz_compress_epi32(set, _mm512_add_epi32(lanes, _mm512_set1_epi32(j))));
     count += __builtin_popcount(set);
   }
 #endif
@@ -127,7 +129,8 @@ FOCAL_INLINE typename Simd<T>::Vec swap_lanes(typename Simd<T>::Vec v) {
   return swap_lanes<T, X>(v, std::make_integer_sequence<int, Simd<T>::width>{});
 }
 
-// Combines every lane with the others of its group of N lanes (a power of two, at most a vector): all get the result.
+// Combines every lane with the others of its group of N lanes (a power of two, at most a vector): all get the
+// result.
 template <class T, int N, class Op>
 FOCAL_INLINE typename Simd<T>::Vec over_lanes(typename Simd<T>::Vec v, Op op) {
   if constexpr (N >= 2) v = op(v, swap_lanes<T, 1>(v));
@@ -184,17 +187,22 @@ FOCAL_INLINE void sum_lanes(typename Simd<T>::Vec a, typename Simd<T>::Vec b, ty
                             typename Simd<T>::Vec d, T* sums) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) {
-    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b), _mm512_unpackhi_ps((__m512)a, (__m512)b));
-    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps((__m512)c, (__m512)d), _mm512_unpackhi_ps((__m512)c, (__m512)d));
+    const __m512 ab =
+        _mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b), _mm512_unpackhi_ps((__m512)a, (__m512)b));
+    const __m512 cd =
+        _mm512_add_ps(_mm512_unpacklo_ps((__m512)c, (__m512)d), _mm512_unpackhi_ps((__m512)c, (__m512)d));
     const __m512 abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), (__m256)_mm512_extractf64x4_pd((__m512d)abcd, 1));
+    const __m256 half =
+        _mm256_add_ps(_mm512_castps512_ps256(abcd), (__m256)_mm512_extractf64x4_pd((__m512d)abcd, 1));
     _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
     return;
   }
 #elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4) {
-    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps((__m256)a, (__m256)b), _mm256_unpackhi_ps((__m256)a, (__m256)b));
-    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps((__m256)c, (__m256)d), _mm256_unpackhi_ps((__m256)c, (__m256)d));
+    const __m256 ab =
+        _mm256_add_ps(_mm256_unpacklo_ps((__m256)a, (__m256)b), _mm256_unpackhi_ps((__m256)a, (__m256)b));
+    const __m256 cd =
+        _mm256_add_ps(_mm256_unpacklo_ps((__m256)c, (__m256)d), _mm256_unpackhi_ps((__m256)c, (__m256)d));
     const __m256 abcd = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
     return;

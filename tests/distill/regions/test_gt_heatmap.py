@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.regions import GTHeatmap, box_heatmap, gaussian_radius, join_boxes
+from projects.mmdet3d_plugin.distill.regions.gt_heatmap import GTHeatmap, box_heatmap, gaussian_radius
+from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 

@@ -10,7 +10,7 @@ import torch
 from shapely.geometry import MultiPoint, Point, box
 
 from projects.mmdet3d_plugin.common.geometry import NEAR, box_corners, image_bounds
-from projects.mmdet3d_plugin.distill.pv_areas import PVArea, draw_areas
+from projects.mmdet3d_plugin.distill.regions.pv_area import PVArea, draw_areas
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 

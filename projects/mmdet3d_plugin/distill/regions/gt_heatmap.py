@@ -1,34 +1,12 @@
-"""Where it matters: weights over a feature map, computed from ground truth. Pure tensor functions, no loops over boxes."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Gaussian heatmaps of ground-truth boxes on the BEV map. Pure tensor functions, no loops over boxes."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.registry import REGIONS, DistillError
+from projects.mmdet3d_plugin.distill.regions.region import Range, Region, join_boxes, pc_range_of
+from projects.mmdet3d_plugin.distill.registry import REGIONS
 from projects.mmdet3d_plugin.distill.step import Step
-
-Range = Sequence[float]
-
-
-class Region(nn.Module):
-    """Base of everything that says where a term matters; ``forward(step, teacher_feature)`` returns (N, 1, H, W) weights."""
-
-    @property
-    def needs_queries(self) -> bool:
-        """Whether the recipe must have a distillation head."""
-        return False
-
-    def background(self, step: Step, like: Tensor) -> Tensor | None:
-        """Weights (N, 1, H, W) in [0, 1] of what lies outside, or None for 1 everywhere.
-
-        Args:
-            step: the present step.
-            like: (N, C, H, W), the teacher's feature.
-        """
-        return None
 
 
 @REGIONS.register_module()
@@ -72,47 +50,6 @@ class GTHeatmap(Region):
         return F.interpolate(heatmap, size=like.shape[-2:], mode='nearest') if self.legacy else heatmap
 
 
-def join_boxes(boxes: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Put the boxes of all samples in one tensor.
-
-    Args:
-        boxes: B box objects of mmdet3d, or tensors (n_i, 7+) of gravity-centre boxes.
-        device: where the result lives.
-
-    Returns:
-        (M, 7) gravity-centre boxes ``(x, y, z, l, w, h, yaw)`` in metres, and (M,) their sample index.
-    """
-    tensors = [_gravity(item).to(device=device, dtype=torch.float32) for item in boxes]
-    counts = torch.tensor([len(item) for item in tensors], device=device)
-    joined = torch.cat(tensors) if tensors else torch.zeros(0, 7, device=device)
-    return joined, torch.repeat_interleave(torch.arange(len(tensors), device=device), counts)
-
-
-def join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Put the labels of all samples, B of (n_i,), in one tensor (M,), in the order of :func:`join_boxes`."""
-    none = torch.zeros(0, dtype=torch.long, device=device)
-    return torch.cat([none, *(item.to(device) for item in labels)])
-
-
-def _gravity(boxes: Any) -> Tensor:
-    if isinstance(boxes, Tensor):
-        return boxes[:, :7]
-    return torch.cat([boxes.gravity_center, boxes.tensor[:, 3:7]], dim=1)
-
-
-def pc_range_of(img_metas: Sequence[Any]) -> list[float]:
-    """The range ``[x0, y0, z0, x1, y1, z1]`` in metres that all samples of a batch share."""
-    ranges = []
-    for meta in img_metas:
-        meta = meta[-1] if isinstance(meta, Sequence) else meta
-        if 'pc_range' not in meta:
-            raise DistillError("img_metas carry no 'pc_range'; let the pipeline's FormatFrame write it")
-        ranges.append([float(value) for value in meta['pc_range']])
-    if any(other != ranges[0] for other in ranges):
-        raise DistillError(f'the samples of one batch have different pc_range: {ranges}')
-    return ranges[0]
-
-
 def box_heatmap(
     boxes: Tensor,
     sample: Tensor,
@@ -121,6 +58,7 @@ def box_heatmap(
     batch_size: int,
     min_overlap: float = 0.1,
     min_radius: int = 2,
+    clamp: bool = False,
 ) -> Tensor:
     """Draw one Gaussian per box on a BEV grid.
 
@@ -132,23 +70,27 @@ def box_heatmap(
         batch_size: B.
         min_overlap: see :func:`gaussian_radius`.
         min_radius: least radius in cells.
+        clamp: see :func:`to_cells`.
 
     Returns:
         (B, 1, H, W) in [0, 1].
     """
-    centre, extent, inside = to_cells(boxes, limits, size)
+    centre, extent, inside = to_cells(boxes, limits, size, clamp)
     inside &= (extent > 0).all(1)
     radius = gaussian_radius(extent[inside, 0], extent[inside, 1], min_overlap).long().clamp(min=min_radius)
     return draw_gaussians(centre[inside].long(), radius, sample[inside], size, batch_size)
 
 
-def to_cells(boxes: Tensor, limits: Range, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def to_cells(
+    boxes: Tensor, limits: Range, size: tuple[int, int], clamp: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Where boxes lie on a BEV grid.
 
     Args:
         boxes: (M, 5+) ``(x, y, z, l, w, ...)`` in metres.
         limits: ``[x0, y0, z0, x1, y1, z1]`` in metres, what the grid covers.
         size: (H, W) of the grid; row = y, column = x.
+        clamp: move centres from outside to the nearest cell of the border, as OpenPCDet does, instead of leaving them out.
 
     Returns:
         (M, 2) centres (column, row) and (M, 2) length and width, both in cells, and (M,) whether the centre is inside.
@@ -156,6 +98,8 @@ def to_cells(boxes: Tensor, limits: Range, size: tuple[int, int]) -> tuple[Tenso
     low = boxes.new_tensor(limits[:2])
     cell = (boxes.new_tensor(limits[3:5]) - low) / boxes.new_tensor(size[::-1])
     centre = (boxes[:, :2] - low) / cell
+    if clamp:
+        centre = torch.minimum(centre.clamp(min=0), centre.new_tensor(size[::-1]) - 0.5)
     inside = ((centre >= 0) & (centre < centre.new_tensor(size[::-1]))).all(1)
     return centre, boxes[:, 3:5] / cell, inside
 
@@ -201,7 +145,7 @@ def draw_gaussians(
     """
     h, w = size
     canvas = torch.zeros(batch_size * h * w, device=centre.device)
-    reach = int(radius.max()) if len(radius) else 0
+    reach = min(int(radius.max()), max(h, w)) if len(radius) else 0  # whatever the size of a box
     offset = torch.arange(-reach, reach + 1, device=centre.device)
     column, row = centre[:, :1] + offset, centre[:, 1:] + offset
     near = offset.abs() <= radius[:, None]

@@ -1,14 +1,11 @@
 """Where boxes stand on the BEV map: rotated footprints, drawn for all boxes at once."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.instance_region import InstanceRegion
-from projects.mmdet3d_plugin.distill.instances import Instances
-from projects.mmdet3d_plugin.distill.regions import Range, pc_range_of
-from projects.mmdet3d_plugin.distill.registry import REGIONS
+from projects.mmdet3d_plugin.distill.regions.instances import InstanceRegion, Instances
+from projects.mmdet3d_plugin.distill.regions.region import Range, cells_between, pc_range_of
+from projects.mmdet3d_plugin.distill.registry import REGIONS, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
 
@@ -76,56 +73,36 @@ def draw_footprints(
 
     Returns:
         (B, 1, H, W).
+
+    Raises:
+        DistillError: a box holds a number that is not finite.
     """
     h, w = size
     weight = boxes.new_ones(len(boxes)) if weight is None else weight
-    cell = _cell_size(boxes, limits, size)
-    home = ((boxes[:, :2] - boxes.new_tensor(limits[:2])) / cell).floor()
-    column, row = _neighbours(home, _reach(boxes, cell, margin))
-    place = torch.stack(torch.broadcast_tensors(column[:, None, :], row[:, :, None]), dim=-1)
-    centre = (place + 0.5) * cell + boxes.new_tensor(limits[:2])
-    covered = _inside(centre, boxes, margin) | (place == home[:, None, None]).all(-1)
-    covered = covered & ((place >= 0) & (place < place.new_tensor([w, h]))).all(-1)
-    return _paint(place, covered, weight, sample, size, batch_size)
-
-
-def _cell_size(boxes: Tensor, limits: Range, size: Sequence[int]) -> Tensor:
-    """(2,) metres per cell along x and y."""
-    low, high = boxes.new_tensor(limits[:2]), boxes.new_tensor(limits[3:5])
-    return (high - low) / boxes.new_tensor([size[1], size[0]])
-
-
-def _reach(boxes: Tensor, cell: Tensor, margin: float) -> int:
-    """Cells from a box's centre that cover the largest of the boxes, whatever its heading."""
-    if len(boxes) == 0:
-        return 0
-    radius = torch.hypot(boxes[:, 3] / 2 + margin, boxes[:, 4] / 2 + margin).max()
-    return int((radius / cell.min()).ceil()) + 1
-
-
-def _neighbours(home: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """Columns and rows around cells (M, 2): two (M, 2 * reach + 1) tensors."""
-    offset = torch.arange(-reach, reach + 1, device=home.device, dtype=home.dtype)
-    return home[:, :1] + offset, home[:, 1:] + offset
-
-
-def _inside(points: Tensor, boxes: Tensor, margin: float) -> Tensor:
-    """Which of the points (M, K, K, 2) lie in their box (M, 7+), seen from above: (M, K, K)."""
-    offset = points - boxes[:, None, None, :2]
-    cos, sin = boxes[:, 6].cos()[:, None, None], boxes[:, 6].sin()[:, None, None]
-    along = offset[..., 0] * cos + offset[..., 1] * sin
-    across = offset[..., 1] * cos - offset[..., 0] * sin
-    half = boxes[:, None, None, 3:5] / 2 + margin
-    return (along.abs() <= half[..., 0]) & (across.abs() <= half[..., 1])
-
-
-def _paint(
-    place: Tensor, covered: Tensor, weight: Tensor, sample: Tensor, size: tuple[int, int], batch_size: int
-) -> Tensor:
-    """Maximum of the weights (M,) over the covered cells: (B, 1, H, W)."""
-    h, w = size
-    box = covered.nonzero()[:, 0]
-    x, y = place[covered].long().unbind(-1)
+    if not boxes[:, :7].isfinite().all():
+        raise DistillError(
+            'a box to be drawn holds a number that is not finite: look at annotations and teacher'
+        )
+    low = boxes.new_tensor(limits[:2])
+    cell = (boxes.new_tensor(limits[3:5]) - low) / boxes.new_tensor([w, h])
+    home = ((boxes[:, :2] - low) / cell).floor()
+    # Each box has a window of its own, cut at the border: one absurd box costs no more than the map has cells.
+    radius = torch.hypot(boxes[:, 3] / 2 + margin, boxes[:, 4] / 2 + margin)
+    reach = (radius[:, None] / cell).ceil() + 1
+    last = home.new_tensor([w - 1, h - 1])
+    box, place = cells_between((home - reach).clamp(min=0), torch.minimum(home + reach, last))
+    covered = _inside((place + 0.5) * cell + low, boxes[box], margin) | (place == home[box]).all(-1)
+    box, (x, y) = box[covered], place[covered].long().unbind(-1)
     canvas = weight.new_zeros(batch_size * h * w)
     canvas = canvas.scatter_reduce(0, (sample[box] * h + y) * w + x, weight[box], reduce='amax')
     return canvas.view(batch_size, 1, h, w)
+
+
+def _inside(points: Tensor, boxes: Tensor, margin: float) -> Tensor:
+    """Which of the points (P, 2) lie in their box (P, 7+), seen from above: (P,)."""
+    offset = points - boxes[:, :2]
+    cos, sin = boxes[:, 6].cos(), boxes[:, 6].sin()
+    along = offset[:, 0] * cos + offset[:, 1] * sin
+    across = offset[:, 1] * cos - offset[:, 0] * sin
+    half = boxes[:, 3:5] / 2 + margin
+    return (along.abs() <= half[:, 0]) & (across.abs() <= half[:, 1])

@@ -1,4 +1,4 @@
-"""The instances that regions are drawn for: ground truth, what the queries found, or both; and how far to trust them."""
+"""Regions made of instances: ground truth, what the queries found, or both, and how far to trust them."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.query_reading import QueryReading
-from projects.mmdet3d_plugin.distill.regions import join_boxes, join_labels
+from projects.mmdet3d_plugin.distill.regions.region import Region, join_boxes, join_labels
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
@@ -36,8 +36,8 @@ class InstanceSource:
             boxes of the queries that match ground truth; 'both' = ground truth and the best queries.
         top_k: queries kept per sample, best first.
         min_score: least probability of a kept query's best class.
-        gate: metres. If given, every instance is weighted by how well the expert agrees with ground truth there (see
-            :func:`agreement`): an expert that is wrong is not imitated. None = the paper, all weights are 1.
+        gate: metres. If given, every instance is weighted by how well the teacher agrees with ground truth there (see
+            :func:`agreement`): a teacher that is wrong is not imitated. None = the paper, all weights are 1.
     """
 
     def __init__(
@@ -57,12 +57,18 @@ class InstanceSource:
         return self.source != 'gt' or self.gate is not None
 
     def __call__(self, step: Step, device: torch.device) -> Instances:
-        """Instances of all samples of a step."""
+        """Instances of all samples of a step, found once for all terms that look for the same."""
+        key = ('instances', self.source, self.top_k, self.min_score, self.gate)
+        if key not in step.cache:
+            step.cache[key] = self._find(step, device)
+        return step.cache[key]
+
+    def _find(self, step: Step, device: torch.device) -> Instances:
         parts = []
         if self.source in ('gt', 'both'):
             parts.append(self._ground_truth(step, device))
         if self.source in ('queries', 'both'):
-            parts.append(self._queries(step, best_queries(reading_of(step), self.top_k, self.min_score)))
+            parts.append(self._queries(step, best_queries(queries_of(step), self.top_k, self.min_score)))
         if self.source == 'positives':
             parts.append(self._queries(step, _matched_queries(step)))
         return Instances(
@@ -78,14 +84,14 @@ class InstanceSource:
 
     def _queries(self, step: Step, chosen: tuple[Tensor, Tensor]) -> Instances:
         sample, query = chosen
-        boxes = reading_of(step).boxes[-1, sample, query]
+        boxes = queries_of(step).boxes[-1, sample, query]
         weight = boxes.new_ones(len(boxes))
         if self.gate is not None:
             weight = query_agreement(step, self.gate)[sample, query]
         return Instances(boxes, sample, weight)
 
 
-def reading_of(step: Step) -> QueryReading:
+def queries_of(step: Step) -> QueryReading:
     """What the distillation head read in this step; a clear error in a recipe without one."""
     if step.queries is None:
         raise DistillError(
@@ -112,7 +118,7 @@ def best_queries(reading: QueryReading, top_k: int, min_score: float) -> tuple[T
 
 def _matched_queries(step: Step) -> tuple[Tensor, Tensor]:
     """(M,) sample and (M,) query indices of the queries that the host's assigner matches to ground truth."""
-    reading = reading_of(step)
+    reading = queries_of(step)
     pairs = reading.match(step.batch['gt_bboxes_3d'], step.batch['gt_labels_3d'])
     device = reading.boxes.device
     query = [query.to(device) for query, _ in pairs]
@@ -122,7 +128,7 @@ def _matched_queries(step: Step) -> tuple[Tensor, Tensor]:
 
 
 def agreement(step: Step, distance: float) -> Tensor:
-    """How well each query of the expert agrees with each ground truth, in class and place.
+    """How well each query of the teacher agrees with each ground truth, in class and place.
 
     ``p_q(class of g) * exp(-|centre_q - centre_g| / distance)``, seen from above; 0 between samples.
 
@@ -133,7 +139,7 @@ def agreement(step: Step, distance: float) -> Tensor:
     Returns:
         (M, Q) in [0, 1]: M ground-truth boxes in the order of :func:`join_boxes`, Q queries of the same sample.
     """
-    reading = reading_of(step)
+    reading = queries_of(step)
     boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], reading.boxes.device)
     labels = join_labels(step.batch['gt_labels_3d'], reading.boxes.device)
     right = reading.scores[-1, sample].gather(2, labels[:, None, None].expand(-1, reading.scores.shape[2], 1))
@@ -143,8 +149,61 @@ def agreement(step: Step, distance: float) -> Tensor:
 
 def query_agreement(step: Step, distance: float) -> Tensor:
     """(B, Q): how well each query agrees with the ground truth that it fits best; 0 where there is none."""
-    reading = reading_of(step)
+    reading = queries_of(step)
     _, sample = join_boxes(step.batch['gt_bboxes_3d'], reading.boxes.device)
     best = reading.scores.new_zeros(reading.scores.shape[1:3])
     index = sample[:, None].expand(-1, best.shape[1])
     return best.scatter_reduce(0, index, agreement(step, distance), reduce='amax')
+
+
+class InstanceRegion(Region):
+    """The areas of the instances that a source finds; where some overlap, the largest weight counts.
+
+    Args:
+        source: whose boxes, see :class:`InstanceSource`.
+        top_k: see there.
+        min_score: see there.
+        gate: see there.
+    """
+
+    def __init__(self, source: str, top_k: int, min_score: float, gate: float | None) -> None:
+        super().__init__()
+        self.instances = InstanceSource(source, top_k, min_score, gate)
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the recipe must have a distillation head."""
+        return self.instances.needs_queries
+
+    def forward(self, step: Step, like: Tensor) -> Tensor:
+        """Each instance's weight inside it, 0 outside.
+
+        Args:
+            step: the present step; boxes are in the LiDAR frame, metres.
+            like: (N, C, H, W), the teacher's feature.
+
+        Returns:
+            (N, 1, H, W).
+        """
+        return self.draw(self.instances(step, like.device), step, like)
+
+    def background(self, step: Step, like: Tensor) -> Tensor | None:
+        """With a gate, the teacher's confidence that a cell is background: 1 - the best score of its boxes there.
+
+        Args:
+            step: the present step.
+            like: (N, C, H, W), the teacher's feature.
+
+        Returns:
+            (N, 1, H, W) in [0, 1], or None without a gate.
+        """
+        if self.instances.gate is None:
+            return None
+        reading = queries_of(step)
+        sample, query = best_queries(reading, self.instances.top_k, 0.0)
+        found = Instances(reading.boxes[-1, sample, query], sample, reading.confidence[-1, sample, query])
+        return 1 - self.draw(found, step, like)
+
+    def draw(self, instances: Instances, step: Step, like: Tensor) -> Tensor:
+        """Draw instances at the resolution of a feature (N, C, H, W): (N, 1, H, W)."""
+        raise NotImplementedError(f'{type(self).__name__} must say how instances are drawn: implement draw()')

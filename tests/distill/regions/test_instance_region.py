@@ -2,7 +2,7 @@
 
 import torch
 
-from projects.mmdet3d_plugin.distill.bev_footprints import BEVFootprint
+from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint
 from projects.mmdet3d_plugin.distill.step import Step
 from tests.distill.readings import reading
 

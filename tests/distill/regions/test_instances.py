@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.instances import (
+from projects.mmdet3d_plugin.distill.regions.instances import (
     InstanceSource,
     agreement,
     best_queries,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from shapely.geometry import Point, Polygon
 
-from projects.mmdet3d_plugin.distill.bev_footprints import BEVFootprint, draw_footprints
+from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint, draw_footprints
+from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
 RANGE = [-20.0, -16.0, -5.0, 20.0, 16.0, 3.0]
@@ -84,3 +85,24 @@ def test_region_of_a_step_and_no_boxes() -> None:
     assert out.shape == (2, 1, *SIZE)
     assert out[0].sum() > 0
     assert out[1].sum() == 0
+
+
+def test_one_absurd_box_costs_no_more_than_the_map() -> None:
+    """A window as large as the largest box for every box took 14 GB here; now each has its own, cut at the border."""
+    boxes = torch.zeros(101, 7)
+    boxes[:, :2] = torch.linspace(-40, 40, 101)[:, None]
+    boxes[:, 3:6] = torch.tensor([4.0, 2.0, 1.5])
+    boxes[-1, 3:5] = 1100.0
+    sample = torch.zeros(101, dtype=torch.long)
+    limits = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+    drawn = draw_footprints(boxes, sample, limits, (200, 200), 1)
+    assert drawn.all()
+    usual = draw_footprints(boxes[:100], sample[:100], limits, (200, 200), 1)
+    assert 0 < usual.sum() < 0.05 * usual.numel()
+
+
+@pytest.mark.parametrize('number', [float('nan'), float('inf')])
+def test_a_box_that_is_no_box_is_named(number: float) -> None:
+    boxes = torch.tensor([[0.0, 0.0, 0.0, number, 2.0, 1.5, 0.0]])
+    with pytest.raises(DistillError, match='not finite'):
+        draw_footprints(boxes, torch.zeros(1, dtype=torch.long), [-8, -8, -5, 8, 8, 3], (16, 16), 1)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.geometry import NEAR, box_corners, image_bounds
-from projects.mmdet3d_plugin.distill.instance_region import InstanceRegion
-from projects.mmdet3d_plugin.distill.instances import Instances
+from projects.mmdet3d_plugin.distill.regions.instances import InstanceRegion, Instances
+from projects.mmdet3d_plugin.distill.regions.region import cells_between
 from projects.mmdet3d_plugin.distill.registry import REGIONS, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
@@ -100,7 +100,7 @@ def draw_areas(
     low, high = image_bounds(box_corners(boxes), lidar2img[sample])
     first, last = _touched_cells(low, high, cell, size)
     box, camera = (last >= first).all(-1).nonzero().unbind(-1)
-    pair, place = _cells_between(first[box, camera], last[box, camera])
+    pair, place = cells_between(first[box, camera], last[box, camera])
     box, camera = box[pair], camera[pair]
     pixel = (place + 0.5) * cell[box, camera]
     if shape == 'outline':
@@ -128,24 +128,6 @@ def _home_cells(boxes: Tensor, lidar2img: Tensor, cell: Tensor) -> Tensor:
     x, y, depth = torch.einsum('mcij,mj->mci', lidar2img[..., :3, :], centre).unbind(-1)
     place = (torch.stack([x, y], dim=-1) / depth.clamp(min=NEAR)[..., None] / cell).floor()
     return place.masked_fill((depth < NEAR)[..., None], -1)
-
-
-def _cells_between(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """List all cells of many rectangles, as long as needed and no longer.
-
-    Args:
-        low: (K, 2) first column and row.
-        high: (K, 2) last column and row.
-
-    Returns:
-        (P,) index of the rectangle and (P, 2) column and row, P being the sum of the areas.
-    """
-    width, height = (high - low + 1).long().unbind(-1)
-    area = width * height
-    pair = torch.repeat_interleave(torch.arange(len(area), device=area.device), area)
-    number = torch.arange(len(pair), device=area.device) - (area.cumsum(0) - area)[pair]
-    step = torch.stack([number % width[pair], number // width[pair]], dim=-1)
-    return pair, low[pair] + step
 
 
 def _rays(lidar2img: Tensor, sample: Tensor, camera: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,103 @@
+"""Parts that recipes compose: their teachers, SparseKD's terms and the rows of FD3D's ablation.
+
+Configs import this module; the values end up in them as if they were written there.
+"""
+
+from pathlib import Path
+
+
+def frozen(config: str, checkpoint: str | None = None, view: str = 'same') -> dict:
+    """A teacher that stays as it was trained.
+
+    Args:
+        config: its config, from the root of the repository.
+        checkpoint: its weights; what training that config leaves in ``work_dirs`` if None.
+        view: what it sees, as FrozenTeacher says.
+    """
+    checkpoint = checkpoint or f'work_dirs/{Path(config).stem}/latest.pth'
+    return dict(type='FrozenTeacher', config=config, checkpoint=checkpoint, view=view)
+
+
+def bevformer_base() -> dict:
+    """BEVFormer-base with its published weights, on images of its own size."""
+    return frozen(
+        'projects/configs/bevformer/bevformer_base.py', 'ckpts/bevformer_r101_dcn_24ep.pth', 'native'
+    )
+
+
+def demo_teacher() -> dict:
+    """The camera teacher that the demo trains on synthetic scenes."""
+    return frozen(
+        'projects/configs/synthetic/bevformer_teacher.py', 'work_dirs/demo/teacher/latest.pth', 'native'
+    )
+
+
+def local_graph(config: str, **term: object) -> dict:
+    """PointDistiller: a teacher and its only term, which students change by the name ``local``."""
+    local = dict(type='LocalGraph', tau=0.5, weight=2.0) | term
+    return dict(type='Distiller', teacher=frozen(config), terms=dict(local=local))
+
+
+def sparsekd_pillars(pc_range: object) -> dict:
+    """SparseKD on a coarser grid than CP-Pillar's: class logits alone, looked up in metres.
+
+    Args:
+        pc_range: what the student's heatmap covers.
+    """
+    wide = [-74.88, -74.88, -2, 74.88, 74.88, 4]
+    logit = _pivotal_logit(pc_range=pc_range, teacher_range=wide, weight=7.0)
+    return dict(
+        type='Distiller', teacher=frozen('projects/configs/lidar/centerpoint_pillar_waymo.py'), terms=[logit]
+    )
+
+
+def sparsekd_voxels(pc_range: object, weight: float) -> dict:
+    """SparseKD on CP-Voxel's grid: class logits at pivotal positions and boxes at object centres.
+
+    Args:
+        pc_range: what both heatmaps cover.
+        weight: of the logits.
+    """
+    regression = dict(type='CenterRegression', name='regression', on='heads', pc_range=pc_range, weight=0.2)
+    terms = [_pivotal_logit(pc_range=pc_range, weight=weight), regression]
+    return dict(
+        type='Distiller', teacher=frozen('projects/configs/lidar/centerpoint_voxel_waymo.py'), terms=terms
+    )
+
+
+def _pivotal_logit(**settings: object) -> dict:
+    return dict(type='PivotalLogit', name='logit', on='heads', mask='gaussian', **settings)
+
+
+def heatmap_l2(weight: float) -> dict:
+    """The heatmap recipe's BEV term."""
+    region = dict(type='GTHeatmap', min_overlap=0.1)
+    return dict(type='FeatureL2', on='bev', connector='deconv', region=region, weight=weight)
+
+
+def fd3d_row(name: str, **terms: dict) -> dict:
+    """What one row of FD3D's ablation changes in the recipe, at full size as in its pint-sized twin.
+
+    Args:
+        name: of the row, as the files' names end.
+        terms: further settings of terms, by their names, where the two sizes differ.
+    """
+    off = dict(weight=0.0)
+    rows = dict(
+        pv=dict(bev_generation=off, bev_focal=off),
+        bev=dict(pv_generation=off, bev_focal=off),
+        focal=dict(pv_generation=off, bev_generation=off),
+        gate=_regions(gate=2.0) | dict(bev_focal=dict(gate=2.0)),
+        generated=dict(
+            pv_generation=dict(residual=False),
+            bev_generation=dict(connector='deconv', residual=False),
+            bev_focal=dict(generated_by='bev_generation'),
+        ),
+        **{source: _regions(source=source) for source in ('gt', 'positives', 'queries')},
+    )
+    row = rows[name]
+    return dict(terms=row | {term: row.get(term, {}) | more for term, more in terms.items()})
+
+
+def _regions(**settings: object) -> dict:
+    return {term: dict(region=settings) for term in ('pv_generation', 'bev_generation')}

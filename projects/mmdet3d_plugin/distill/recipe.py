@@ -1,0 +1,298 @@
+"""Build a distiller from a recipe: its parts, and the checks that need both detectors."""
+
+import itertools
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mmcv import Config
+from torch import nn
+
+from projects.mmdet3d_plugin.common.config import config_classes
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.rng import untouched_rng
+from projects.mmdet3d_plugin.common.suggest import nearest
+from projects.mmdet3d_plugin.distill.connectors import build_connector
+from projects.mmdet3d_plugin.distill.distillation_head import build_head
+from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
+from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
+from projects.mmdet3d_plugin.distill.regions.region import Region
+from projects.mmdet3d_plugin.distill.registry import (
+    INITIALIZERS,
+    LOSSES,
+    REGIONS,
+    TARGETS,
+    TEACHERS,
+    DistillError,
+    build_part,
+    find_type,
+)
+from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.term import Schedule, Term
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
+
+logger = logging.getLogger('focaldistiller')
+RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
+_OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone')
+
+
+def build_training(cfg: Config) -> tuple[Distiller, Config]:
+    """Everything that training a recipe needs.
+
+    Args:
+        cfg: a recipe; it is not changed.
+
+    Returns:
+        The distiller with initial weights, and a config whose training pipeline also makes the teacher's view.
+    """
+    distiller = build_distiller(cfg)
+    distiller.init_weights()
+    return distiller, with_teacher_view(cfg, distiller.teacher.cfg)
+
+
+def build_distiller(cfg: Config) -> Distiller:
+    """Build the distiller of a recipe.
+
+    Args:
+        cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
+
+    Raises:
+        DistillError: something in the recipe is wrong or does not fit; it says what and where.
+    """
+    recipe = _checked(cfg)
+    student = build_model(cfg.get('model'))
+    with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
+        teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe['teacher']}, "'distiller.teacher'")
+        adapter = adapter_for(student)
+        require_agreement(student, adapter, teacher, config_classes(cfg))
+        terms = build_terms(recipe['terms'], student, teacher)
+        head = recipe.get('head')
+        if head is not None:
+            _require_ability(teacher.adapter, 'query_head', "'distiller.head'")
+            head = build_head(head, teacher)
+        targets = [build_part(TARGETS, part, "'distiller.targets'") for part in recipe.get('targets', ())]
+        if targets:
+            _require_ability(teacher.adapter, 'detect', "'distiller.targets'")
+        initializers = [
+            build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe.get('initialize', ())
+        ]
+        return Distiller(
+            student,
+            teacher,
+            terms,
+            head=head,
+            targets=targets,
+            initializers=initializers,
+            debug=recipe.get('debug', False),
+        )
+
+
+def _checked(cfg: Config) -> dict[str, Any]:
+    """The ``distiller`` of a recipe, with all that it needs and nothing that it does not take."""
+    if cfg.get('distiller') is None:
+        raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
+    recipe = dict(cfg.distiller)
+    if recipe.get('type', 'Distiller') != 'Distiller':
+        raise DistillError(f"'distiller' must be of type 'Distiller', got {cfg.distiller.type!r}")
+    for key in recipe:
+        if key not in RECIPE_KEYS:
+            raise DistillError(f"'distiller' takes no {key!r}; {nearest(key, RECIPE_KEYS)}")
+    for key in ('teacher', 'terms'):
+        if key not in recipe:
+            raise DistillError(f"'distiller' needs {key!r}")
+    if not isinstance(recipe['teacher'], Mapping):
+        raise DistillError(
+            f"'distiller.teacher' must be a dict with config and checkpoint, got {recipe['teacher']!r}"
+        )
+    if not isinstance(recipe['terms'], Mapping | list | tuple):
+        raise DistillError(f"'distiller.terms' must be a list or a dict of terms, got {recipe['terms']!r}")
+    return recipe
+
+
+def require_agreement(
+    student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher, classes: Sequence[str] | None
+) -> None:
+    """Same classes in the same order, boxes, range and cameras; otherwise heads and masks would be permuted.
+
+    Raises:
+        DistillError: teacher and student differ.
+    """
+    if classes is None or teacher.classes is None:
+        whose = 'student' if classes is None else 'teacher'
+        logger.warning(
+            "the %s's config lists no class_names, so they cannot be compared with the other's", whose
+        )
+    elif list(classes) != list(teacher.classes):
+        odd = sorted(set(classes) ^ set(teacher.classes))
+        reason = f'{odd} are known to one only' if odd else 'the order differs'
+        raise DistillError(f'teacher and student must have the same class names in the same order: {reason}')
+    mine, other = adapter.box_convention(student), teacher.adapter.box_convention(teacher.model)
+    if mine is not None and other is not None and mine != other:
+        raise DistillError(
+            f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
+        )
+    ranges = [a.bev_range(model) for a, model in ((adapter, student), (teacher.adapter, teacher.model))]
+    if None not in ranges and list(ranges[0]) != list(ranges[1]):
+        raise DistillError(
+            f"the student's BEV covers {list(ranges[0])} m, the teacher's {list(ranges[1])}: cells are compared place by "
+            'place, so give both one pc_range'
+        )
+    cameras = [a.num_cameras(model) for a, model in ((adapter, student), (teacher.adapter, teacher.model))]
+    if None not in cameras and cameras[0] != cameras[1]:
+        raise DistillError(
+            f'the student is made for {cameras[0]} cameras, the teacher for {cameras[1]}: '
+            'both look at the same frame, so give both one num_cams'
+        )
+
+
+def build_terms(
+    cfgs: Sequence[Mapping] | Mapping[str, Mapping],
+    student: nn.Module,
+    teacher: FrozenTeacher,
+    adapter: HostAdapter | None = None,
+) -> dict[str, Term]:
+    """Build the terms of a recipe; one that listens to several places becomes one term per place.
+
+    Terms of weight 0 are left out, so that no part exists that gets no gradient.
+
+    Args:
+        cfgs: configs as in a recipe: ``dict(type=<loss>, on=..., weight=..., <arguments of the loss>)``, as a list or by
+            name; recipes that give names can be changed key by key in recipes that inherit them.
+        student: the detector that is trained.
+        teacher: the one that is imitated.
+        adapter: of the student; the one that is registered for its class by default.
+
+    Returns:
+        Terms by name.
+
+    Raises:
+        DistillError: an unknown or doubled name, type or argument.
+    """
+    adapter = adapter or adapter_for(student)
+    terms: dict[str, Term] = {}
+    if isinstance(cfgs, Mapping):
+        cfgs = [{'name': name, **_as_mapping(cfg, name)} for name, cfg in cfgs.items()]
+    for i, cfg in enumerate(cfgs):
+        name = _name_of(_as_mapping(cfg, i))
+        pairs = _pair_taps(cfg, name, lambda on: adapter.taps(student, on), teacher.taps)
+        for i, (ours, theirs) in enumerate(pairs):
+            full = f'{name}_{i}' if len(pairs) > 1 else name
+            if full in terms:
+                raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
+            terms[full] = _build_term(cfg, full, ours, theirs)
+    terms = {name: term for name, term in terms.items() if term.weight > 0}
+    _connect(terms)
+    return terms
+
+
+def _as_mapping(cfg: Any, which: str | int) -> Mapping:
+    if not isinstance(cfg, Mapping):
+        raise DistillError(f'the term {which!r} must be a dict with a type, got {cfg!r}')
+    return cfg
+
+
+def _name_of(cfg: Mapping) -> str:
+    """A term's name: given, or the loss's class name in snake_case."""
+    if 'type' not in cfg:
+        raise DistillError(f"the term {dict(cfg)} has no 'type': name a loss")
+    kind = find_type(LOSSES, cfg['type'], 'a term')
+    name = cfg.get('name') or re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.__name__).lower()
+    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name) or name == HEAD:
+        raise DistillError(
+            f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
+        )
+    return name
+
+
+def _pair_taps(
+    cfg: Mapping,
+    name: str,
+    student_taps: Callable[[str], list[Tap]],
+    teacher_taps: Callable[[str], list[Tap]],
+) -> list[tuple[Tap, Tap]]:
+    """Where a term listens: ``on='...'`` for both, or ``on=dict(student='...', teacher='...')``."""
+    if 'on' not in cfg:
+        raise DistillError(f"the term {name!r} has no 'on': say which feature it compares")
+    on = cfg['on']
+    if isinstance(on, Mapping) and set(on) != {'student', 'teacher'}:
+        raise DistillError(f"'on' of the term {name!r} needs 'student' and 'teacher', got {sorted(on)}")
+    ours, theirs = (on['student'], on['teacher']) if isinstance(on, Mapping) else (on, on)
+    if not isinstance(ours, str) or not isinstance(theirs, str):
+        raise DistillError(f"'on' of the term {name!r} must name a feature or a module, got {on!r}")
+    left, right = student_taps(ours), teacher_taps(theirs)
+    if len(left) != len(right):
+        raise DistillError(
+            f'the term {name!r} taps {len(left)} places of the student, {len(right)} of the teacher'
+        )
+    return list(zip(left, right, strict=True))
+
+
+def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
+    """One term, its loss, region and connector."""
+    weight, schedule = _check_weight(cfg, name)
+    loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
+    known = {'channels': teacher.channels, 'student_channels': student.channels, 'name': name}
+    known = {key: value for key, value in known.items() if value is not None}
+    loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
+    region = None
+    if cfg.get('region') is not None:
+        if 'region' not in loss.context:
+            raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no region; remove it')
+        region = build_part(REGIONS, cfg['region'], f'the region of the term {name!r}')
+        if not isinstance(region, Region):
+            raise DistillError(
+                f'the region of the term {name!r}: {type(region).__name__} must derive from Region'
+            )
+    if cfg.get('connector') is not None and not loss.takes_connector:
+        raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no connector; remove it')
+    connector = build_connector(cfg.get('connector'), student, teacher, f'the connector of the term {name!r}')
+    student = replace(student, clone=student.clone or cfg.get('clone', False))
+    return Term(student, teacher, loss, connector, region, weight, schedule, name)
+
+
+def _check_weight(cfg: Mapping, name: str) -> tuple[float, Schedule]:
+    """A term's weight and schedule, or a clear error."""
+    weight = cfg.get('weight', 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float('inf'):
+        raise DistillError(f'the weight of the term {name!r} must be a finite number >= 0, got {weight!r}')
+    schedule = cfg.get('schedule') or ()
+    try:
+        points = [(float(epoch), float(factor)) for epoch, factor in schedule]
+        fits = all(0 <= factor < float('inf') for _, factor in points)
+        fits &= all(a[0] < b[0] for a, b in itertools.pairwise(points))
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise DistillError(
+            f'the schedule of the term {name!r} must be [(epoch, factor >= 0), ...] in order, got {schedule!r}'
+        )
+    return float(weight), points
+
+
+def _connect(terms: Mapping[str, Term]) -> None:
+    """Let generating terms know whose features others compare; raise where there is no such earlier term."""
+    generators: dict[str, DistillLoss] = {}
+    for name, term in terms.items():
+        source = term.loss.generated_by
+        if source is not None and source not in generators:
+            raise DistillError(
+                f'the term {name!r} compares what {source!r} generates, but no earlier term of that name does; '
+                f'{nearest(source, generators)}'
+            )
+        if source is not None:
+            generators[source].consumers += (term.loss,)
+        if term.loss.generates:
+            generators[name] = term.loss
+
+
+def _require_ability(adapter: HostAdapter, method: str, part: str) -> None:
+    """Refuse a part whose host lacks what it needs, before a step is run."""
+    if getattr(type(adapter), method) is getattr(HostAdapter, method):
+        raise DistillError(
+            f'{part} needs {method}() of {type(adapter).__name__}, which this host does not offer: '
+            'leave that part out, or implement it in distill/hosts/'
+        )

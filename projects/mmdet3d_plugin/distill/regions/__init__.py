@@ -1,0 +1,5 @@
+"""Where it matters: regions of feature maps, one file each; a new file registers itself."""
+
+from projects.mmdet3d_plugin.registry import import_submodules
+
+import_submodules(__name__)
