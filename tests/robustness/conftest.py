@@ -11,6 +11,7 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.checkpoint import plain_state, write_checkpoint
 from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, load_config
 from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
 
 Change = dict[str, Any]
 GONE = object()
@@ -64,6 +65,7 @@ def camera(tiny_nuscenes: Path) -> Config:
         for step in cfg.data[split].pipeline:
             if step.type == 'ImageView':
                 step.size = (64, 36)
+    check_train_config(cfg)  # what it looks up once per process, every fork inherits
     return cfg
 
 

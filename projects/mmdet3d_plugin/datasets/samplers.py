@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence, Sized
 import numpy as np
 from torch.utils.data import Sampler
 
+from projects.mmdet3d_plugin.common.errors import UserError
+
 
 class SeededIndex(int):
     """An index that carries the seed of all chance in its sample.
@@ -32,6 +34,14 @@ class SeededIndex(int):
         return SeededIndex, (int(self), self.seed)
 
 
+def info_files(dataset: object) -> list[str]:
+    """The info files of a dataset, through the wrappers around it."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    nested = [name for part in inner if part is not None for name in info_files(part)]
+    own = getattr(dataset, 'ann_file', None)
+    return [*nested, *([str(own)] if own else [])]
+
+
 class TrainSampler(Sampler):
     """A new seeded shuffle per epoch, dealt out to the processes; every one gets as many samples.
 
@@ -49,7 +59,8 @@ class TrainSampler(Sampler):
         self, dataset: Sized, seed: int = 0, rank: int = 0, world_size: int = 1, shuffle: bool = True
     ) -> None:
         if not len(dataset):
-            raise ValueError('the training set is empty: its info file holds no samples')
+            files = ', '.join(info_files(dataset)) or 'its info file'
+            raise UserError(f'the training set is empty: {files} holds no samples')
         self.size = len(dataset)
         self.seed = seed
         self.rank = rank

@@ -159,8 +159,43 @@ def open_tables(root: Path, version: str) -> NuScenes:
     return nusc
 
 
+FIELDS = {
+    'timestamp': ('sample', 'sample_data', 'ego_pose'),
+    'scene_token': ('sample',),
+    'sample_token': ('sample_data', 'sample_annotation'),
+    'ego_pose_token': ('sample_data',),
+    'calibrated_sensor_token': ('sample_data',),
+    'sensor_token': ('calibrated_sensor',),
+    'category_token': ('instance',),
+    'instance_token': ('sample_annotation',),
+    'attribute_tokens': ('sample_annotation',),
+    'log_token': ('scene',),
+    'first_sample_token': ('scene',),
+    'name': ('scene', 'category', 'attribute'),
+    'channel': ('sensor',),
+    'modality': ('sensor',),
+    'filename': ('sample_data',),
+    'is_key_frame': ('sample_data',),
+    'size': ('sample_annotation',),
+    'camera_intrinsic': ('calibrated_sensor',),
+    'translation': ('ego_pose', 'calibrated_sensor', 'sample_annotation'),
+    'rotation': ('ego_pose', 'calibrated_sensor', 'sample_annotation'),
+    'prev': ('sample', 'sample_data', 'sample_annotation'),
+    'next': ('sample', 'sample_data', 'sample_annotation'),
+    'token': TABLES,
+}
+"""The tables that hold a field, in the schema of nuScenes: to name the one where it is missing."""
+
+
+def _tables_without(folder: Path, field: str) -> list[str]:
+    tables = FIELDS.get(field, ())
+    return [t for t in tables if any(field not in row for row in read_table(folder / f'{t}.json'))]
+
+
 def _incomplete(folder: Path, error: Exception) -> UserError:
-    missing = f'refer to a record or a field {error} that is not there; they are incomplete'
+    where = _tables_without(folder, error.args[0]) if isinstance(error, KeyError) else []
+    named = f' (table {", ".join(where)})' if where else ''
+    missing = f'refer to a record or a field {error} that is not there{named}; they are incomplete'
     what = missing if isinstance(error, KeyError) else f'hold a record that does not fit ({error})'
     return UserError(f'the tables in {folder} {what}, unpack the metadata archive again')
 
