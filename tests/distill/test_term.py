@@ -74,7 +74,7 @@ def test_weight_scales_the_loss(recipe: Recipe) -> None:
         ({'weight': -1}, "the weight of the term 'bev' must be a finite number >= 0, got -1"),
         ({'weight': float('nan')}, "the weight of the term 'bev' must be"),
         ({'schedule': [(2, 1.0), (1, 0.0)]}, "the schedule of the term 'bev' must be"),
-        ({'on': 'encodr'}, "no module 'encodr'; did you mean 'encoder'"),
+        ({'on': 'encodr'}, "no module 'encodr' among its .* did you mean 'encoder'"),
         ({'on': None}, "the term 'bev' has no 'on'"),
         ({'on': dict(student='bev')}, "'on' of the term 'bev' needs 'student' and 'teacher'"),
         ({'on': dict(student='bev', teacher='stages')}, 'taps 1 places of the student, 2 of the teacher'),

@@ -36,7 +36,8 @@ def test_path_and_short_name_find_the_same_place() -> None:
 def test_misspelt_place_names_the_nearest_and_the_short_names() -> None:
     model = ToyBEVHost()
     with pytest.raises(
-        DistillError, match=r"no module 'encodr'; did you mean 'encoder'.*short names: bev, stages"
+        DistillError,
+        match=r"no module 'encodr' among its .* did you mean 'encoder'.*short names: bev, stages",
     ):
         adapter_for(model).taps(model, 'encodr')
 
