@@ -15,7 +15,7 @@ from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import LOSSES, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap
-from projects.mmdet3d_plugin.distill.term import Term
+from projects.mmdet3d_plugin.distill.term import ZERO_STEPS, Term
 from tests.distill.conftest import BEV_TERM, PV_TERM
 from tests.distill.toy_host import toy_batch
 
@@ -186,3 +186,19 @@ def test_channels_of_both_sides_are_known_to_the_loss(recipe: Recipe) -> None:
     loss = distiller.distill['local_graph'].loss
     assert (loss.student_adapter.linear.in_features, loss.teacher_adapter.linear.in_features) == (8, 12)
     assert distiller(**toy_batch())['loss_kd_local_graph'].item() > 0
+
+
+def test_a_term_that_finds_nothing_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    term = Term(Tap('a'), Tap('a'), FeatureL2(), Identity(), name='bev')
+    same = torch.ones(1, 2, 3, 3, requires_grad=True)
+    other = Step({}, {'a': same}, {'a': same + 1})
+    nothing = Step({}, {'a': same}, {'a': same.detach()})
+    with caplog.at_level('WARNING', logger='focaldistiller'):
+        for step in [other, *[nothing] * (ZERO_STEPS - 1)]:
+            term(step)
+        assert not caplog.records
+        for _ in range(3 * ZERO_STEPS):
+            term(nothing)
+    assert [r.message.partition(':')[0] for r in caplog.records] == [
+        f"the term 'bev' was exactly 0 in {ZERO_STEPS} steps in a row"
+    ]

@@ -51,7 +51,8 @@ class Term(nn.Module):
         self.loss, self.connector, self.region = loss, connector, region
         self.weight, self.schedule = weight, tuple(schedule)
         self.name = name
-        self._zeros = 0
+        self._steps, self._said = 0, False
+        self._found: Tensor | None = None
 
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
@@ -110,11 +111,19 @@ class Term(nn.Module):
         return self.weight * float(np.interp(epoch, epochs, factors))
 
     def _notice_zero(self, loss: Tensor) -> None:
-        """Say once that a term has had nothing to compare for many steps; the log shows it as a plain 0."""
-        if self._zeros >= ZERO_STEPS:
+        """Say once that a term has had nothing to compare for many steps; the log shows it as a plain 0.
+
+        What is found is kept on the device and looked at every :data:`ZERO_STEPS` steps, so that no step waits for it.
+        """
+        if self._said:
             return
-        self._zeros = 0 if loss.detach() != 0 else self._zeros + 1
-        if self._zeros == ZERO_STEPS:
+        found = loss.detach() != 0
+        self._found = found if self._found is None else self._found | found
+        self._steps += 1
+        if self._steps % ZERO_STEPS:
+            return
+        self._said, self._found = not bool(self._found), None
+        if self._said:
             logger.warning(
                 'the term %r was exactly 0 in %d steps in a row: it found nothing to compare (no ground truth, or no '
                 'query of the teacher above min_score: a teacher that is trained longer, or a lower min_score)',
