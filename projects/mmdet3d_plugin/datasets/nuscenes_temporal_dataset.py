@@ -282,18 +282,25 @@ class NuScenesTemporalDataset(Dataset):
         """Load the frames and join them."""
         frames: list[dict[str, Any]] = []
         previous = self._previous(indices[0]) if self.test_mode else None
+        shared = rng.bit_generator.jumped()  # what is drawn from it leaves rng as it is
         for index in indices:
             if frames and index == previous:  # stands in before the scene's start: nothing new to load
                 frames.append(_repeat(frames[-1]))
             else:
-                frames.append(self._load(index, previous, rng))
+                frames.append(self._load(index, previous, rng, np.random.Generator(copy.deepcopy(shared))))
             previous = index
         return _join(frames)
 
-    def _load(self, index: int, previous: int | None, rng: np.random.Generator) -> dict[str, Any]:
-        """Run the pipeline on one frame and tie it to the one before it."""
+    def _load(
+        self,
+        index: int,
+        previous: int | None,
+        rng: np.random.Generator,
+        queue_rng: np.random.Generator,
+    ) -> dict[str, Any]:
+        """Run the pipeline on one frame and tie it to the one before it; all frames of a queue draw one ``queue_rng``."""
         frame = self.get_frame(index)
-        frame['rng'] = rng
+        frame['rng'], frame['queue_rng'] = rng, queue_rng
         motion = self._motion(frame['can_bus'], previous)
         loaded = self.pipeline(frame)
         for key in loaded:
