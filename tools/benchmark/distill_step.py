@@ -207,12 +207,16 @@ def noise_step(distiller: Distiller, batch: dict[str, Any]) -> Step:
     if HEAD in distiller.distill:
         taps += distiller.distill[HEAD].taps
     with OpCounter(nn.ModuleList([student, teacher.model])).counting():
-        with Recorder(student, [term.student for term in terms]) as pupil:
+        with Recorder(student, [term.student for term in terms]) as student_recorder:
             distiller.adapter.infer(student, own)
-        with Recorder(teacher.model, taps) as expert:
+        with Recorder(teacher.model, taps) as teacher_recorder:
             predictions = teacher.adapter.infer(teacher.model, theirs)
     step = Step(
-        own, *(tree_map_only(Tensor, _noise, part) for part in (pupil.pop(), expert.pop(), predictions))
+        own,
+        *(
+            tree_map_only(Tensor, _noise, part)
+            for part in (student_recorder.pop(), teacher_recorder.pop(), predictions)
+        ),
     )
     if HEAD in distiller.distill:
         step.queries, _ = distiller.distill[HEAD](step)

@@ -77,7 +77,9 @@ class Distiller(nn.Module):
     @property
     def head(self) -> DistillationHead | None:
         """Whose queries say where it matters."""
-        return dict(self.distill.items()).get(HEAD)
+        if HEAD not in self.distill:  # a ModuleDict has no get()
+            return None
+        return self.distill[HEAD]
 
     def forward(self, return_loss: bool = True, **batch: Any) -> Any:
         """Losses of a training batch, or the student's detections."""
