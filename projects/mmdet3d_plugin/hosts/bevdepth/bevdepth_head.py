@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from mmdet3d.models.builder import HEADS, build_backbone, build_neck
-from torch import Tensor
+from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.lidar.center_point_head import CenterPointHead
 
@@ -22,19 +22,10 @@ class BEVDepthHead(CenterPointHead):
     def __init__(self, trunk: dict[str, Any], neck: dict[str, Any], **center_head: Any) -> None:
         super().__init__(**center_head)
         self.trunk, self.neck = build_backbone(trunk), build_neck(neck)
-        del self.trunk.maxpool
+        self.trunk.maxpool = nn.Identity()
 
     def forward(self, bev: Tensor) -> tuple[list[dict[str, Tensor]], ...]:
         """BEV map (B, C, H, W) -> per task a list of one dict, see :meth:`CenterHead.forward`."""
         with torch.autocast(bev.device.type, enabled=False):
             bev = bev if bev.dtype == torch.float64 else bev.float()
-            return super().forward(self.neck(self.stages(bev.to(self.trunk.conv1.weight.dtype))))
-
-    def stages(self, bev: Tensor) -> list[Tensor]:
-        """The map (B, C, H, W) itself and the stages of the trunk on it, each half as large as the one before."""
-        x, outs = self.trunk.relu(self.trunk.norm1(self.trunk.conv1(bev))), [bev]
-        for i, name in enumerate(self.trunk.res_layers):
-            x = getattr(self.trunk, name)(x)
-            if i in self.trunk.out_indices:
-                outs.append(x)
-        return outs
+            return super().forward(self.neck([bev, *self.trunk(bev)]))

@@ -1,7 +1,6 @@
 """BEVDepth's depth network with camera-aware attention, and its aggregation of depth slices."""
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer
 from mmdet.models.backbones.resnet import BasicBlock
 from torch import Tensor, nn
@@ -66,11 +65,12 @@ class CameraMLP(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(CAMERA_NUMBERS, channels), nn.Linear(channels, channels)
+        self.fc1, self.act = nn.Linear(CAMERA_NUMBERS, channels), nn.ReLU()
+        self.fc2 = nn.Linear(channels, channels)
 
     def forward(self, camera: Tensor) -> Tensor:
         """(N, 27) -> (N, channels)."""
-        return self.fc2(F.relu(self.fc1(camera)))
+        return self.fc2(self.act(self.fc1(camera)))
 
 
 class CameraGate(nn.Module):
@@ -82,14 +82,12 @@ class CameraGate(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv_reduce, self.conv_expand = (
-            nn.Conv2d(channels, channels, 1),
-            nn.Conv2d(channels, channels, 1),
-        )
+        self.conv_reduce, self.act = nn.Conv2d(channels, channels, 1), nn.ReLU()
+        self.conv_expand = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor, camera: Tensor) -> Tensor:
         """(N, channels, h, w) and (N, channels) -> (N, channels, h, w)."""
-        gate = self.conv_expand(F.relu(self.conv_reduce(camera[..., None, None])))
+        gate = self.conv_expand(self.act(self.conv_reduce(camera[..., None, None])))
         return features * gate.sigmoid()
 
 
@@ -102,10 +100,10 @@ class _Atrous(nn.Module):
         self.atrous_conv = nn.Conv2d(
             channels, channels, kernel, padding=padding, dilation=dilation, bias=False
         )
-        self.bn = nn.BatchNorm2d(channels)
+        self.bn, self.relu = nn.BatchNorm2d(channels), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.atrous_conv(x)))
+        return self.relu(self.bn(self.atrous_conv(x)))
 
 
 class ASPP(nn.Module):
@@ -128,7 +126,7 @@ class ASPP(nn.Module):
             nn.ReLU(),
         )
         self.conv1 = nn.Conv2d(5 * channels, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1, self.relu = nn.BatchNorm2d(channels), nn.ReLU()
         self.dropout = nn.Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -138,7 +136,7 @@ class ASPP(nn.Module):
         """(N, C, h, w) -> (N, C, h, w)."""
         branches = [branch(x) for branch in (self.aspp1, self.aspp2, self.aspp3, self.aspp4)]
         whole = self.global_avg_pool(x).expand_as(branches[0])
-        return self.dropout(F.relu(self.bn1(self.conv1(torch.cat([*branches, whole], 1)))))
+        return self.dropout(self.relu(self.bn1(self.conv1(torch.cat([*branches, whole], 1)))))
 
 
 class DepthAggregation(nn.Module):
