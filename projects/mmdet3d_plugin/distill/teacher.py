@@ -1,4 +1,4 @@
-"""Where knowledge comes from: a frozen detector that no checkpoint, optimizer or ``train()`` ever sees."""
+"""The frozen teacher, which no checkpoint, optimizer or ``train()`` ever sees."""
 
 import logging
 from collections.abc import Mapping, Sequence
