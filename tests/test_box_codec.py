@@ -18,7 +18,7 @@ from projects.mmdet3d_plugin.box_codec import (
 )
 from projects.mmdet3d_plugin.datasets.info_files import load_infos, save_infos
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
-from projects.mmdet3d_plugin.evaluation.nuscenes_metric import sample_boxes
+from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 BOX = np.array([[3.0, -7.0, 0.5, 4.6, 1.9, 1.6, 0.4, 5.0, 2.0]])
 
@@ -123,7 +123,7 @@ def test_box_survives_from_dataset_to_devkit(
         boxes = LiDARInstance3DBoxes(decoded.float(), box_dim=9, origin=(0.5, 0.5, 0.5))
         labels = torch.as_tensor(truth['gt_labels_3d'])
         result = dict(boxes_3d=boxes, scores_3d=torch.ones(len(labels)), labels_3d=labels)
-        got = sample_boxes(result, info, dataset.CLASSES)
+        (got,) = NuScenesPredictions.from_results([result], [info], dataset.CLASSES).rows()
         tokens = nusc.get('sample', info['token'])['anns'][
             :-1
         ]  # the last object is an animal: no class of ours
