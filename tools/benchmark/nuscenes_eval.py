@@ -277,7 +277,7 @@ def random_results(
 ) -> list[dict[str, Any]]:
     """What a detector could find: nine of ten objects, moved a little, some twice, and others of low score.
 
-    Scores have three digits, so that many are equal.
+    Scores have two digits, so that many are equal.
 
     Args:
         root: folder of :func:`write_tables`.
@@ -306,7 +306,7 @@ def _find(
     near[:, 3:6] = np.abs(near[:, 3:6]) + 0.05
     low = [-55, -55, -2, 0.3, 0.3, 0.3, -3.1, -5, -5]
     far = rng.uniform(low, [55, 55, 2, 5, 5, 3, 3.1, 5, 5], (rest, 9))
-    scores = np.concatenate([rng.beta(4, 2, len(hit)), rng.beta(1, 6, rest)]).round(3)
+    scores = np.concatenate([rng.beta(4, 2, len(hit)), rng.beta(1, 6, rest)]).round(2)
     labels = np.concatenate([objects.label[hit], rng.integers(0, len(CLASSES), rest)])
     boxes = torch.tensor(np.vstack([near, far]), dtype=torch.float32)
     return dict(

@@ -21,7 +21,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_matrix
 from projects.mmdet3d_plugin.datasets.info_files import Info, find_info_file, load_infos
 from projects.mmdet3d_plugin.datasets.nuscenes_truth import check_truth
-from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, metric_names
+from projects.mmdet3d_plugin.evaluation.nuscenes_metric import EVALUATORS, evaluate_nuscenes, metric_names
 from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 CLASSES = (
@@ -63,6 +63,7 @@ class NuScenesTemporalDataset(Dataset):
 
     FORWARD = np.pi / 2  # nuScenes' cars drive along y, in radians counter-clockwise from x
     POINT_DIM = 5  # numbers per point in its files
+    EVALUATORS = EVALUATORS
     SENSOR = 'camera'  # what predictions are made from; submission files say so
     CREATE_OPTIONS = (
         'nuscenes --version v1.0-trainval (or v1.0-mini)'  # how tools/create_data.py makes its info files

@@ -34,6 +34,12 @@ _ATTRIBUTE_CODES = np.array(
         for known in CLASSES
     ]
 )
+_ATTRIBUTE_NAMES = (*ATTRIBUTES, '')  # -1, none, is the last one
+_DECIMALS = 9  # nanometres: what is scored is to the last bit what the file says
+_RECORD = (
+    '{"translation":[%.9f,%.9f,%.9f],"size":[%.9f,%.9f,%.9f],"rotation":[%.9f,%.9f,%.9f,%.9f],"velocity":[%.9f,%.9f],'
+    '"detection_name":"%s","detection_score":%r,"attribute_name":"%s","sample_token":%s}'
+)
 _MOVING_SPEED = 0.2  # m/s
 _MAX_BOXES = 500  # the devkit refuses more per sample
 
@@ -45,7 +51,8 @@ class NuScenesPredictions:
     Attributes:
         tokens: of the samples.
         ego: (samples, 2) float64, x and y of the car in the global frame, metres.
-        boxes: at most 500 of each sample, the most certain first; ``sample`` is a place in ``tokens``.
+        boxes: at most 500 of each sample, the most certain first, with nine decimals; ``sample`` is a place in
+            ``tokens``.
         sensor: 'camera' or 'lidar', what they were made from.
     """
 
@@ -95,19 +102,19 @@ class NuScenesPredictions:
 
         def write(file: IO[bytes]) -> None:
             file.write(f'{{"meta":{json.dumps(meta)},"results":{{'.encode())
-            for place, rows in enumerate(self.rows()):
-                text = json.dumps(rows, separators=(',', ':'), allow_nan=False)
-                file.write(f'{"," if place else ""}{json.dumps(self.tokens[place])}:{text}'.encode())
+            for place, (token, boxes) in enumerate(self.by_sample()):
+                start = f'{"," if place else ""}{json.dumps(token)}:['
+                file.write(f'{start}{",".join(_records(boxes, token))}]'.encode())
             file.write(b'}}\n')
 
         return write_file(path, write)
 
-    def rows(self) -> Iterator[list[dict[str, Any]]]:
-        """The boxes of each sample as records of a submission file."""
+    def by_sample(self) -> Iterator[tuple[str, NuScenesBoxes]]:
+        """Token and boxes of one sample after the other."""
         ends = np.searchsorted(self.boxes.sample, np.arange(len(self.tokens)), 'right')
         start = 0
         for token, end in zip(self.tokens, ends, strict=True):
-            yield _records(self.boxes.take(slice(start, end)), token)
+            yield token, self.boxes.take(slice(start, end))
             start = end
 
 
@@ -129,10 +136,10 @@ def _global_boxes(result: dict[str, Any], info: Info, known: np.ndarray, place: 
     return NuScenesBoxes(
         sample=np.full(len(best), place),
         label=labels,
-        translation=centers @ turn.T + translation,
-        size=boxes[:, [4, 3, 5]],  # the devkit's order is width, length, height
-        rotation=_turn(rotation, boxes[:, 6]),
-        velocity=velocity,
+        translation=np.round(centers @ turn.T + translation, _DECIMALS),
+        size=np.round(boxes[:, [4, 3, 5]], _DECIMALS),  # the devkit's order is width, length, height
+        rotation=np.round(_turn(rotation, boxes[:, 6]), _DECIMALS),
+        velocity=np.round(velocity, _DECIMALS),
         attribute=_ATTRIBUTE_CODES[labels, standing.astype(int)].astype(np.int8),
         score=scores[best],
         points=np.full(len(best), -1),
@@ -145,20 +152,13 @@ def _no_boxes() -> NuScenesBoxes:
     return NuScenesBoxes(whole, code, three, three, np.zeros((0, 4)), np.zeros((0, 2)), code, none, whole)
 
 
-def _records(boxes: NuScenesBoxes, token: str) -> list[dict[str, Any]]:
-    """Boxes of one sample as a submission file has them."""
-    names = (*ATTRIBUTES, '')  # -1 is none
-    columns = dict(
-        translation=boxes.translation.tolist(),
-        size=boxes.size.tolist(),
-        rotation=boxes.rotation.tolist(),
-        velocity=boxes.velocity.tolist(),
-        detection_name=[CLASSES[label] for label in boxes.label],
-        detection_score=boxes.score.tolist(),
-        attribute_name=[names[code] for code in boxes.attribute],
-    )
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, row, strict=True), sample_token=token) for row in rows]
+def _records(boxes: NuScenesBoxes, token: str) -> Iterator[str]:
+    """Boxes of one sample as a submission file has them; three times as fast as Python's json."""
+    numbers = np.hstack([boxes.translation, boxes.size, boxes.rotation, boxes.velocity])
+    columns = (numbers.tolist(), boxes.label.tolist(), boxes.score.tolist(), boxes.attribute.tolist())
+    quoted = json.dumps(token)
+    for row, label, score, attribute in zip(*columns, strict=True):
+        yield _RECORD % (*row, CLASSES[label], score, _ATTRIBUTE_NAMES[attribute], quoted)
 
 
 def _turn(rotation: Quaternion, yaw: np.ndarray) -> np.ndarray:
