@@ -1,4 +1,4 @@
-"""Results of many samples as few tensors, so that processes send each other arrays and not thousands of objects."""
+"""Results of many samples as few arrays, so that processes send each other arrays and not thousands of objects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class _Slot:
-    """What stood in a result where a tensor is put back: the tensor, or 3D boxes of a class."""
+    """What stood in a result where numbers are put back: an array, or 3D boxes of a class, (n, box_dim)."""
 
     boxes: type[BaseInstance3DBoxes] | None = None
     with_yaw: bool = True
@@ -22,10 +22,10 @@ class PackedResults:
     """Results of detectors, dicts mostly, taken apart into their structures and their numbers.
 
     Attributes:
-        structures: of each result, with slots in place of tensors and boxes.
-        dtypes: of every tensor of all results, in order.
-        shapes: of every tensor.
-        numbers: those of all tensors of a dtype, flat.
+        structures: of each result, with slots in place of arrays and boxes.
+        dtypes: of every array of all results, in order.
+        shapes: of every array.
+        numbers: those of all arrays of a dtype, (total,).
     """
 
     structures: list[Any]
@@ -47,7 +47,7 @@ class PackedResults:
         return cls(structures, [t.dtype for t in tensors], [tuple(t.shape) for t in tensors], numbers)
 
     def unpack(self) -> list[Any]:
-        """The results, each with tensors of its own: a pickle of a view would hold what it is a view of."""
+        """The results, each with numbers of its own: a pickle of a view would hold what it is a view of."""
         tensors = self._tensors()
         return [_put_together(structure, tensors) for structure in self.structures]
 
@@ -60,7 +60,7 @@ class PackedResults:
 
 
 def _take_apart(value: Any, tensors: list[Tensor]) -> Any:
-    """The structure of a value, whose tensors are appended to a list."""
+    """The structure of a value, whose arrays are appended to a list."""
     if isinstance(value, dict):
         return {key: _take_apart(item, tensors) for key, item in value.items()}
     if type(value) in (list, tuple):
