@@ -199,22 +199,18 @@ def _build_runner(
         teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
         speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
+    with blamed_on('optimizer', cfg.optimizer):
+        optimizer = build_optimizer(wrapped, copy.deepcopy(cfg.optimizer))
     return TrainRunner(
         launch=launch,
         precision=Precision(options.amp or cfg.get('amp'), launch.device.type),
         model=wrapped,
-        optimizer=_build_optimizer(wrapped, cfg.optimizer),
+        optimizer=optimizer,
         work_dir=str(work_dir),
         logger=get_logger(),
         meta=meta,
         max_epochs=epochs,
     )
-
-
-def _build_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer of ``cfg.optimizer``."""
-    with blamed_on('optimizer', settings):
-        return build_optimizer(model, copy.deepcopy(settings))
 
 
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:

@@ -134,17 +134,12 @@ def scene_names(count: int) -> list[str]:
 
     training = min(round(TRAIN_SHARE * count), count - 1) if count > 1 else count
     if training > len(train) or count - training > len(val):
-        most = max(n for n in range(1, len(train) + len(val) + 1) if _fits_splits(n, len(train), len(val)))
+        shares = {n: round(TRAIN_SHARE * n) for n in range(1, len(train) + len(val) + 1)}
+        most = max(n for n, first in shares.items() if first <= len(train) and n - first <= len(val))
         raise WorldError(
             f'{count} scenes are more than the official splits have names for: ask for at most {most}'
         )
     return train[:training] + val[: count - training]
-
-
-def _fits_splits(count: int, train: int, val: int) -> bool:
-    """Whether ``count`` scenes can be named."""
-    training = round(TRAIN_SHARE * count)
-    return training <= train and count - training <= val
 
 
 def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:

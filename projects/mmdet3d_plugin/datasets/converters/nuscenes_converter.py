@@ -187,13 +187,10 @@ FIELDS = {
 """The tables that hold a field, in the schema of nuScenes: to name the one where it is missing."""
 
 
-def _tables_without(folder: Path, field: str) -> list[str]:
-    tables = FIELDS.get(field, ())
-    return [t for t in tables if any(field not in row for row in read_table(folder / f'{t}.json'))]
-
-
 def _incomplete(folder: Path, error: Exception) -> UserError:
-    where = _tables_without(folder, error.args[0]) if isinstance(error, KeyError) else []
+    field = error.args[0] if isinstance(error, KeyError) else None
+    tables = FIELDS.get(field, ())
+    where = [t for t in tables if any(field not in row for row in read_table(folder / f'{t}.json'))]
     named = f' (table {", ".join(where)})' if where else ''
     missing = f'refer to a record or a field {error} that is not there{named}; they are incomplete'
     what = missing if isinstance(error, KeyError) else f'hold a record that does not fit ({error})'
