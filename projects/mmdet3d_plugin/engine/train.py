@@ -14,6 +14,7 @@ from mmcv import Config
 from mmcv.runner import HOOKS, build_optimizer, get_priority
 from torch import nn
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
@@ -70,7 +71,7 @@ class TrainOptions:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/train.py."""
-    cli.run(_train_from, cli.make_train_parser('Train a detector, alone.').parse_args(argv))
+    cli.run(_train_from, parse_train(argv))
 
 
 def _train_from(arguments: argparse.Namespace) -> None:
@@ -81,7 +82,7 @@ def _train_from(arguments: argparse.Namespace) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> TrainOptions:
-    """Options of a parsed command line made by :func:`cli.make_train_parser`."""
+    """Options of a parsed command line of a tool that trains."""
     return TrainOptions(
         work_dir=arguments.work_dir,
         resume=arguments.resume,

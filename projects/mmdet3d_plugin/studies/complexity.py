@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv import DictAction
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_complexity
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.files import to_json, write_json
 from projects.mmdet3d_plugin.common.models import build_model
@@ -208,26 +208,7 @@ def complexity_table(name: str, result: Complexity, columns: Sequence[str]) -> T
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/analysis_tools/get_flops.py."""
-    parser = argparse.ArgumentParser(
-        description='Parameters, multiply-accumulates and peak memory of one forward. Needs no data: the cameras are '
-        'those of a nuScenes car, the images black; LiDAR detectors see an empty street. 1 GFLOP = 1e9 '
-        'multiply-accumulates.'
-    )
-    parser.add_argument('config', help='config of a detector, or a recipe: then its student')
-    parser.add_argument(
-        '--json', nargs='?', const='-', metavar='FILE', help='write JSON to FILE, or to the terminal'
-    )
-    parser.add_argument(
-        '--measure-memory', action='store_true', help='also run one real forward and report its peak memory'
-    )
-    parser.add_argument('--device', default='cpu', help='device of that forward')
-    parser.add_argument(
-        '--points',
-        metavar='FILE.bin',
-        help='LiDAR detectors: the cloud to count with; a made-up street by default',
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings, key=value')
-    cli.run(_report_from, parser.parse_args(argv))
+    cli.run(_report_from, parse_complexity(argv))
 
 
 def _report_from(arguments: argparse.Namespace) -> None:

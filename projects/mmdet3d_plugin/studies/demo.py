@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_demo
 from projects.mmdet3d_plugin.common.files import read_json, read_metrics
 from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS, format_metric, make_console
 from projects.mmdet3d_plugin.engine import cli
@@ -316,25 +317,13 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/demo.py."""
-    default = DemoOptions()
-    parser = argparse.ArgumentParser(
-        description='Make a synthetic world, train a teacher and a student twice (alone and distilled), evaluate all '
-        'three and write a report. Can be interrupted and run again.'
-    )
-    parser.add_argument('--out', type=Path, default=default.out, help='where everything goes')
-    parser.add_argument('--scenes', type=int, default=default.scenes, help='scenes of the world')
-    parser.add_argument('--seed', type=int, default=default.seed, help='of the world and of training')
-    parser.add_argument('--size', default=default.size, help='WIDTHxHEIGHT of the images of the world')
-    parser.add_argument('--frames', type=int, default=default.frames, help='keyframes per scene')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override settings of all trainings'
-    )
-    cli.run(_demo_from, parser.parse_args(argv))
+    cli.run(_demo_from, parse_demo(argv))
 
 
 def _demo_from(arguments: argparse.Namespace) -> None:
     """Run as parsed arguments say; an interruption is no error."""
-    options = DemoOptions(**{**vars(arguments), 'cfg_options': tuple(arguments.cfg_options)})
+    given = vars(arguments)
+    options = DemoOptions(**{**given, 'cfg_options': tuple(given.get('cfg_options', ()))})
     try:
         run_demo(options)
     except KeyboardInterrupt:

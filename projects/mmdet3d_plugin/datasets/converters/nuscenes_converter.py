@@ -19,7 +19,7 @@ from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
 from projects.mmdet3d_plugin.datasets.info_checks import check_infos, is_unit
 from projects.mmdet3d_plugin.datasets.info_files import Info, ordered_cameras, save_infos, temporal_info_file
-from projects.mmdet3d_plugin.datasets.nuscenes_truth import TABLES, check_tables, read_table
+from projects.mmdet3d_plugin.evaluation.nuscenes_tables import TABLES, check_tables, read_table
 
 # version -> (name in the info file's name, official split)
 SPLITS = {
