@@ -11,6 +11,7 @@ model = dict(
     img_backbone=dict(
         _delete_=True,
         type='FrozenBackbone',
+        cache_dir='work_dirs/near/features',
         backbone=dict(
             type='TimmBackbone',
             model_name='tf_efficientnet_lite0',

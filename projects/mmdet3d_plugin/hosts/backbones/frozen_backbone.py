@@ -30,7 +30,8 @@ class FrozenBackbone(BaseModule):
         self, backbone: dict[str, Any], cache_dir: str | None = None, init_cfg: dict[str, Any] | None = None
     ) -> None:
         super().__init__(init_cfg)
-        self.backbone = build_backbone(backbone).eval().requires_grad_(False)
+        self.backbone = build_backbone(backbone).requires_grad_(False)
+        self.backbone.eval()
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._digest: bytes | None = None
 
