@@ -44,5 +44,5 @@ data = dict(
     val=dict(pipeline=test_pipeline),
     test=dict(pipeline=test_pipeline),
 )
-runner = dict(max_epochs=4)
-evaluation = dict(interval=4)
+runner = dict(max_epochs=2)
+evaluation = dict(interval=2)

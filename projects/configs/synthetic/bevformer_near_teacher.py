@@ -52,5 +52,6 @@ data = dict(
 
 compute = dict(modules=['img_backbone', 'img_neck'], channels_last=True)
 optimizer = dict(lr=2e-3, fused=True)
-runner = dict(max_epochs=4)
-evaluation = dict(interval=4)
+lr_config = dict(by_epoch=False)
+runner = dict(max_epochs=3)
+evaluation = dict(interval=3)

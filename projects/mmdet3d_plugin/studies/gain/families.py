@@ -4,7 +4,7 @@ Another family is another entry of ``FAMILIES``; nothing else has to change.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
 
@@ -153,6 +153,18 @@ class Family:
         return self.metrics[0]
 
 
+NUSCENES_METRICS = (
+    Metric('NDS', 'NDS', 100.0, 2),
+    Metric('mAP', 'mAP', 100.0, 2),
+    *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
+)
+NUSCENES_WORLD = WorldRecipe(
+    make='tools/create_synthetic.py --out {world} --scenes {scenes} --seed {seed} --size {size} --frames {frames}',
+    made='v1.0-trainval/sample.json',
+    convert='tools/create_data.py nuscenes --root-path {world} --version v1.0-trainval',
+    infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
+)
+
 CAMERA = Family(
     name='camera',
     pairs=(
@@ -169,17 +181,8 @@ CAMERA = Family(
             least_gap=8.0,
         ),
     ),
-    metrics=(
-        Metric('NDS', 'NDS', 100.0, 2),
-        Metric('mAP', 'mAP', 100.0, 2),
-        *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
-    ),
-    world=WorldRecipe(
-        make='tools/create_synthetic.py --out {world} --scenes {scenes} --seed {seed} --size {size} --frames {frames}',
-        made='v1.0-trainval/sample.json',
-        convert='tools/create_data.py nuscenes --root-path {world} --version v1.0-trainval',
-        infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
-    ),
+    metrics=NUSCENES_METRICS,
+    world=NUSCENES_WORLD,
     scales={
         'cpu': Scale(
             scenes=300,
@@ -201,6 +204,42 @@ CAMERA = Family(
         ),
     },
     recipe=f'{CONFIGS}/distill_{{}}.py',
+)
+
+# Objects are near and slow, so that a pint-sized pair learns headings and velocities too: there is more to teach.
+NEAR = Family(
+    name='near',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_near_teacher.py', TRAIN, 12.0),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevformer_near_student.py', TRAIN, 7.5),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/distill_near_inherit.py', minutes=7.5),
+                Row('heatmap', 'heatmap recipe', f'{CONFIGS}/distill_near_heatmap.py', goal=2.15),
+                Row(
+                    'fd3d_everywhere',
+                    'generation everywhere, as MGD',
+                    f'{CONFIGS}/distill_near_fd3d_everywhere.py',
+                ),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_near_fd3d.py', minutes=10.0, goal=4.07),
+                Row('fd3d_gate', 'FD3D with gate', f'{CONFIGS}/distill_near_fd3d_gate.py', minutes=10.0),
+                Row('fd3d_pv', 'FD3D, images alone', f'{CONFIGS}/distill_near_fd3d_pv.py', minutes=10.0),
+                Row('fd3d_bev', 'FD3D, BEV alone', f'{CONFIGS}/distill_near_fd3d_bev.py', minutes=10.0),
+                Row('fd3d_focal', 'FD3D, focal alone', f'{CONFIGS}/distill_near_fd3d_focal.py', minutes=10.0),
+            ),
+            inherit='inherit',
+            rivals=(('fd3d', 'heatmap'), ('fd3d', 'fd3d_everywhere')),
+            least_gap=8.0,
+        ),
+    ),
+    metrics=NUSCENES_METRICS,
+    world=replace(
+        NUSCENES_WORLD,
+        make=f'{NUSCENES_WORLD.make} --reach 18 --pace 0.5',
+        shown='{scenes} scenes of {frames} frames of {size}, reach 18 m, half the pace, seed {seed}',
+    ),
+    scales={'cpu': Scale(scenes=300, frames=5, size='320x180', epochs=2, teacher_epochs=3)},
+    recipe=f'{CONFIGS}/distill_near_{{}}.py',
 )
 
 LIDAR = Family(
@@ -282,4 +321,4 @@ LIDAR = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, LIDAR)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, LIDAR)}
