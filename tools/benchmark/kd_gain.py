@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
@@ -109,6 +110,8 @@ def _scale_of(arguments: argparse.Namespace, family: Family) -> Scale:
     """The scale with what the command line changes."""
     names = ('scenes', 'frames', 'size', 'epochs', 'teacher_epochs', 'seeds', 'jobs')
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.scale not in family.scales:
+        raise UserError(f'--scale {arguments.scale}: the family {family.name} has {", ".join(family.scales)}')
     return replace(family.scales[arguments.scale], **chosen)
 
 
