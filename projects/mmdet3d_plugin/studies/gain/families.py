@@ -238,7 +238,19 @@ NEAR = Family(
         make=f'{NUSCENES_WORLD.make} --reach 18 --pace 0.5',
         shown='{scenes} scenes of {frames} frames of {size}, reach 18 m, half the pace, seed {seed}',
     ),
-    scales={'cpu': Scale(scenes=300, frames=5, size='320x180', epochs=2, teacher_epochs=3)},
+    scales={
+        'cpu': Scale(scenes=300, frames=5, size='320x180', epochs=2, teacher_epochs=3),
+        'gpu': Scale(
+            scenes=700,
+            frames=8,
+            size='320x180',
+            epochs=2,
+            teacher_epochs=4,
+            device='cuda',
+            jobs=8,
+            overrides=('data.samples_per_gpu=4', 'data.workers_per_gpu=1'),
+        ),
+    },
     recipe=f'{CONFIGS}/distill_near_{{}}.py',
 )
 
