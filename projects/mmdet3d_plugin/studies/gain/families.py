@@ -4,7 +4,7 @@ Another family is another entry of ``FAMILIES``; nothing else has to change.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
 
@@ -21,7 +21,8 @@ class Row:
         config: what is trained.
         tool: script that trains it.
         minutes: about how long that takes at ``--scale cpu`` with the epochs of a student; only ratios matter.
-        goal: what it should gain over the student alone, in points of the first metric.
+        goal: what it should gain over the student alone, or where the pair says so beyond the inherited head, in points
+            of the first metric.
     """
 
     name: str
@@ -41,7 +42,9 @@ class Pair:
         student: trained alone; what gains are counted over.
         rows: recipes that train the same student.
         inherit: the row that starts from the teacher's head and is taught nothing, if there is one.
+        goals_beyond_head: goals count over the row ``inherit``, not over the student alone.
         rivals: (better, worse) rows: the first should gain more, with ranges over seeds apart.
+        leads: (better, worse) -> by how many points on the mean, where that has a goal too.
         least_gap: what the teacher should lead the student by, else the pair tells nothing.
     """
 
@@ -49,7 +52,9 @@ class Pair:
     student: Row
     rows: tuple[Row, ...]
     inherit: str | None = None
+    goals_beyond_head: bool = False
     rivals: tuple[tuple[str, str], ...] = ()
+    leads: Mapping[tuple[str, str], float] = field(default_factory=dict)
     least_gap: float | None = None
 
     @property
@@ -137,6 +142,7 @@ class Family:
         scales: by name.
         recipe: path of a recipe that ``--rows`` calls by a name which is no row of a pair.
         pictures: kinds that ``tools/visualize.py`` draws for the report.
+        closeness: whether the report shows where on the map students came closer to their teacher.
     """
 
     name: str
@@ -146,6 +152,7 @@ class Family:
     scales: Mapping[str, Scale]
     recipe: str
     pictures: tuple[str, ...] = ('overview',)
+    closeness: bool = False
 
     @property
     def headline(self) -> Metric:
@@ -228,7 +235,9 @@ NEAR = Family(
                 Row('fd3d_focal', 'FD3D, focal alone', f'{CONFIGS}/distill_near_fd3d_focal.py', minutes=10.0),
             ),
             inherit='inherit',
+            goals_beyond_head=True,
             rivals=(('fd3d', 'heatmap'), ('fd3d', 'fd3d_everywhere')),
+            leads={('fd3d', 'heatmap'): 1.0},
             least_gap=8.0,
         ),
     ),
@@ -252,6 +261,7 @@ NEAR = Family(
         ),
     },
     recipe=f'{CONFIGS}/distill_near_{{}}.py',
+    closeness=True,
 )
 
 LIDAR = Family(
