@@ -3,11 +3,8 @@
 Configs import this module; the values end up in them as if they were written there.
 """
 
-CLASSES = [
-    'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
-    'traffic_cone',
-]  # fmt: skip
-RANGE = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+from projects.configs._base_.nuscenes import CLASSES, RANGE
+
 BEV_AUGMENTATION = dict(rotate=22.5, scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5)  # of BEVDepth
 
 

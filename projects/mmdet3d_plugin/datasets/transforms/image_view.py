@@ -67,9 +67,8 @@ class ImageView:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Make the view out of ``results['images']``, which stay as they are."""
         placed = [self._place(image, results.get('queue_rng')) for image in results['images']]
-        width, height = (
-            self._padded(max(sides)) for sides in zip(*(_size(image) for image, _ in placed), strict=True)
-        )
+        divisor, sizes = self.pad_divisor, zip(*(_size(image) for image, _ in placed), strict=True)
+        width, height = (math.ceil(max(sides) / divisor) * divisor for sides in sizes)
         img = np.zeros((len(placed), 3, height, width), np.float32)
         for (image, _), out in zip(placed, img, strict=True):
             w, h = _size(image)
@@ -120,9 +119,6 @@ class ImageView:
             return self.size
         scale = 1.0 if self.scale is None else self.scale
         return int(image.shape[1] * scale), int(image.shape[0] * scale)
-
-    def _padded(self, side: int) -> int:
-        return math.ceil(side / self.pad_divisor) * self.pad_divisor
 
     def _normalise(self, image: np.ndarray, out: np.ndarray) -> None:
         """(h, w, 3) BGR -> out (3, h, w), in place."""

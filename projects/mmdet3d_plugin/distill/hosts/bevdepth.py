@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping
 from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any
 
 from mmcv import Config
+from mmdet.models import build_head
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
-from projects.mmdet3d_plugin.distill.registry import ADAPTERS
-from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter
+from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
+from projects.mmdet3d_plugin.distill.step import QueryReading
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 
 TaskOutputs = list[dict[str, Tensor]]
+_QUERIES = BEVFormerAdapter()  # a decoder of queries on a BEV map is the same, whatever made the map
 
 
 @ADAPTERS.register_module(name='BEVDepth')
@@ -48,14 +53,17 @@ class BEVDepthAdapter(HostAdapter):
             history = model.history_bev(img[:, :-1], [queue[:-1] for queue in metas], present)
         return {**batch, 'img': img[:, -1:], 'img_metas': [[meta] for meta in present], 'history': history}
 
-    def infer(self, model: nn.Module, batch: Batch) -> TaskOutputs:
-        """Raw outputs of the heads, as ``heads`` gives them."""
-        return read_heads(model.predict_raw(batch['img'], batch['img_metas'], batch.get('history'))['heads'])
+    def infer(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
+        """``heads``, raw outputs as the tap of that name gives them, and ``bev_embed`` (B, H * W, C), what they read."""
+        with Recorder(model, [Tap('head.neck')]) as recorder:
+            outs = model.predict_raw(batch['img'], batch['img_metas'], batch.get('history'))
+        bev = recorder.pop()['head.neck'][0]
+        return dict(heads=read_heads(outs['heads']), bev_embed=bev.flatten(2).transpose(1, 2))
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
         """Final boxes (n, 9) in the LiDAR frame, after the host's own threshold and suppression."""
         predictions = self.infer(model, batch) if predictions is None else predictions
-        tasks = [[dict(task)] for task in predictions]
+        tasks = [[dict(task)] for task in predictions['heads']]
         return [
             Detections(*found)
             for found in model.get_bboxes(tasks, [queue[-1] for queue in batch['img_metas']])
@@ -99,6 +107,70 @@ class BEVDepthAdapter(HostAdapter):
             # a centre head turns its logits into probabilities in place when it computes its loss
             'heads': [Tap('head', convert=read_heads, clone=True, grid=grid)],
         }
+
+    def query_head(self, model: nn.Module) -> nn.Module:
+        """There is none: FD3D's distillation head has to be trained along."""
+        raise DistillError(
+            "BEVDepth has no queries of its own that could say where it matters: write head=dict(init='scratch')"
+        )
+
+    def fresh_query_head(
+        self, model: nn.Module, num_query: int = 900, num_layers: int = 6, num_heads: int = 8
+    ) -> nn.Module:
+        """A decoder of object queries on the BEV map that the heads read, as BEVFormer's, with new weights.
+
+        Args:
+            model: a BEVDepth.
+            num_query: object queries.
+            num_layers: of the decoder.
+            num_heads: of its attentions.
+        """
+        grid, dims = self.bev_grid(model), sum(model.head.neck.out_channels)
+        sizes = dict(num_heads=num_heads, feedforward_dims=2 * dims)
+        unused = dict(num_layers=1, num_levels=1, num_points=1, num_points_in_pillar=1, dropout=0.0)
+        head = build_head(
+            dict(
+                type='BEVFormerHead',
+                bev_h=grid.size[0],
+                bev_w=grid.size[1],
+                num_query=num_query,
+                num_classes=sum(model.head.num_classes),
+                pc_range=list(grid.pc_range),
+                box_convention='v1.0',
+                embed_std=0.1,
+                transformer=dict(
+                    type='PerceptionTransformer',
+                    embed_dims=dims,
+                    num_cams=1,
+                    encoder=dict(**unused, **sizes),
+                    decoder=dict(num_layers=num_layers, dropout=0.1, **sizes),
+                ),
+                bbox_coder=dict(post_center_range=list(model.head.bbox_coder.post_center_range), max_num=100),
+                loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
+                loss_bbox=dict(type='L1Loss', loss_weight=0.25),
+            )
+        )
+        return _QUERIES.fresh_query_head(SimpleNamespace(pts_bbox_head=head))
+
+    def query_taps(self, head: nn.Module) -> list[Tap]:
+        """As BEVFormer's."""
+        return _QUERIES.query_taps(head)
+
+    def decode_queries(self, head: nn.Module, predictions: dict[str, Any]) -> dict[str, Tensor]:
+        """Read class scores and boxes off the map that the heads read."""
+        return _QUERIES.decode_queries(head, predictions)
+
+    def query_losses(
+        self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Set-prediction losses of all layers."""
+        return _QUERIES.query_losses(head, predictions, batch)
+
+    def read_queries(
+        self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Tensor]
+    ) -> QueryReading:
+        """Boxes, scores, and where each layer's cross-attention looked on the map that the heads read."""
+        return _QUERIES.read_queries(head, records, predictions)
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The grid that features are pooled on, and the frame of the host."""
