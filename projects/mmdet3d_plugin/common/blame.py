@@ -34,17 +34,22 @@ def blamed_on(place: str, node: Any) -> Iterator[None]:
 
 def _find_node(place: str, node: Any, text: str) -> tuple[str, str]:
     """Follow 'BEVFormer: FPN: message' through a config: (path of the innermost part, message)."""
-    while found := re.match(r'[\'"\\]*(\w+): ', text):
-        below = next((p for p, n in _typed_nodes(place, node) if n['type'] == found[1]), None)
+    opened = 0  # quotes around errors that were raised again, which close at the end
+    while found := re.match(r'([\'"\\]*)(\w+): ', text):
+        below = next((p for p, n in _typed_nodes(place, node) if n['type'] == found[2]), None)
         if below is None:
             break
+        opened += len(found[1].replace('\\', ''))
         node, place = dict(_typed_nodes(place, node))[below], below
         text = text[found.end() :]
     kind = node.get('type') if isinstance(node, dict) else None
     name = kind.__name__ if inspect.isclass(kind) else kind
-    return (f'{place} ({name})' if name else place), re.sub(
-        r'^\w+\.__init__\(\) |^__init__\(\) ', '', text
-    ).strip('\'"\\')
+    text = re.sub(r'^\w+\.__init__\(\) |^__init__\(\) ', '', text)
+    for _ in range(opened):
+        text = re.sub(r'\\*[\'"]$', '', text)
+    if wrapped := re.fullmatch(r'\\*([\'"])((?:(?!\1).)*?)\\*\1', text, re.DOTALL):
+        text = wrapped[2]
+    return (f'{place} ({name})' if name else place), text
 
 
 def _typed_nodes(place: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
