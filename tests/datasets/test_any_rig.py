@@ -69,7 +69,7 @@ def test_it_is_converted_trained_tested_and_drawn(tmp_path: Path, count: int) ->
 
 
 def make_model(count: int) -> torch.nn.Module:
-    """The pint-sized BEVFormer for a number of cameras."""
+    """The scaled-down BEVFormer for a number of cameras."""
     from mmdet.models import DETECTORS
 
     config = pint_bevformer_config()

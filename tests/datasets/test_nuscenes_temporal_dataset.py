@@ -232,10 +232,10 @@ def test_points_of_the_real_frame_fall_into_its_boxes(one_frame_root: Path) -> N
 
 def test_wrong_settings_are_said(tiny_nuscenes: Path) -> None:
     with pytest.raises(
-        ValueError, match="'pedestrain' is no class of nuScenes detection; did you mean pedestrian"
+        ValueError, match="'pedestrain' is no class of nuScenes detection; did you mean 'pedestrian'"
     ):
         make(tiny_nuscenes, classes=['car', 'pedestrain'])
-    with pytest.raises(ValueError, match="no transform 'ImageViw'; did you mean ImageView"):
+    with pytest.raises(ValueError, match="no transform 'ImageViw'; did you mean 'ImageView'"):
         make(tiny_nuscenes, views=[dict(type='ImageViw')])
     with pytest.raises(ValueError, match='queue_length=2: it must be at least 1, and 1 with test_mode=True'):
         make(tiny_nuscenes, 'val', queue_length=2)

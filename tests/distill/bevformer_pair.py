@@ -70,10 +70,10 @@ def build_pair(folder: Path, student: dict[str, Any] | None = None, **changes: A
     teacher = DETECTORS.build(teacher_config())
     teacher.init_weights()
     torch.save({'state_dict': teacher.state_dict()}, folder / 'teacher.pth')
-    expert = dict(
+    teacher_part = dict(
         config=dict(model=teacher_config(), class_names=CLASSES), checkpoint=str(folder / 'teacher.pth')
     )
-    recipe = dict(type='Distiller', teacher=expert, terms=TERMS) | changes
+    recipe = dict(type='Distiller', teacher=teacher_part, terms=TERMS) | changes
     torch.manual_seed(0)
     distiller = build_distiller(
         Config(dict(model=student or student_config(), class_names=CLASSES, distiller=recipe))

@@ -1,4 +1,4 @@
-"""Recipes of the LiDAR branch build as they stand; the pint-sized ones take a training step."""
+"""Recipes of the LiDAR branch build as they stand; the scaled-down ones take a training step."""
 
 from functools import cache
 from pathlib import Path

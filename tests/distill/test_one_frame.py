@@ -1,4 +1,4 @@
-"""The pint-sized recipe on the real frame, through the dataset and the collation of the engine."""
+"""The scaled-down recipe on the real frame, through the dataset and the collation of the engine."""
 
 from pathlib import Path
 from typing import Any

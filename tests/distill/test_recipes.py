@@ -1,4 +1,4 @@
-"""The camera recipes build as they stand, with the taps and shapes of the paper's pair; their pint-sized twins learn."""
+"""The camera recipes build as they stand, with the taps and shapes of the paper's pair; their scaled-down twins learn."""
 
 import re
 from functools import cache

@@ -33,7 +33,7 @@ def test_changed_setting_changes_the_training(tmp_path: Path) -> None:
 
 
 def test_checkpoint_from_elsewhere_needs_no_training_but_counts_as_an_input(tmp_path: Path) -> None:
-    trained = tmp_path / 'expert.pth'
+    trained = tmp_path / 'teacher.pth'
     trained.write_bytes(b'weights')
     run = run_of(tmp_path, trained=trained, after=('infos',))
     evaluate = run.evaluate(tmp_path / 'evaluation')

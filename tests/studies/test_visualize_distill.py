@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
-from projects.mmdet3d_plugin.studies.lesson import BEV, Comparison, Lesson
+from projects.mmdet3d_plugin.studies.inspection import BEV, Comparison, Inspection
 from projects.mmdet3d_plugin.studies.visualize_distill import (
     add_gap_table,
     gap_row,
@@ -120,7 +120,7 @@ def test_table_averages_over_samples_that_have_a_figure() -> None:
     empty = comparison(region=np.zeros((1, 1, 4)), loss=0.0, student=np.ones((1, 2, 1, 4)))
     full = comparison(student=np.full((1, 2, 1, 4), 3.0), loss=9.0)
     report = Report('t')
-    add_gap_table(report, [Lesson([c], [0] * 6) for c in (empty, full)])
+    add_gap_table(report, [Inspection([c], [0] * 6) for c in (empty, full)])
     page = report.html()
     assert '<td>25.0 %</td><td>9</td><td>5</td>' in page  # inside: one sample; outside: the mean of 1 and 9
     assert '<td>4.5</td></tr>' in page

@@ -23,10 +23,9 @@ from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import split_views, with_teacher_view
@@ -207,12 +206,16 @@ def noise_step(distiller: Distiller, batch: dict[str, Any]) -> Step:
     if HEAD in distiller.distill:
         taps += distiller.distill[HEAD].taps
     with OpCounter(nn.ModuleList([student, teacher.model])).counting():
-        with Recorder(student, [term.student for term in terms]) as pupil:
+        with Recorder(student, [term.student for term in terms]) as student_recorder:
             distiller.adapter.infer(student, own)
-        with Recorder(teacher.model, taps) as expert:
+        with Recorder(teacher.model, taps) as teacher_recorder:
             predictions = teacher.adapter.infer(teacher.model, theirs)
     step = Step(
-        own, *(tree_map_only(Tensor, _noise, part) for part in (pupil.pop(), expert.pop(), predictions))
+        own,
+        *(
+            tree_map_only(Tensor, _noise, part)
+            for part in (student_recorder.pop(), teacher_recorder.pop(), predictions)
+        ),
     )
     if HEAD in distiller.distill:
         step.queries, _ = distiller.distill[HEAD](step)

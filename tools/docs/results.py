@@ -382,5 +382,5 @@ def adapter_collapse() -> str:
     return (
         "With the published trainable teacher adapter, PointDistiller's loss can fall by collapse: from "
         f'{content["before"]} to {content["after"]} effective dimensions in {content["steps"]} steps on one frame. '
-        '`train_teacher_adapter=False` takes that away, and the pint-sized recipe uses it.'
+        '`train_teacher_adapter=False` takes that away, and the scaled-down recipe uses it.'
     )

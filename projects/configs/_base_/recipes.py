@@ -76,7 +76,7 @@ def heatmap_l2(weight: float) -> dict:
 
 
 def fd3d_row(name: str, **terms: dict) -> dict:
-    """What one row of FD3D's ablation changes in the recipe, at full size as in its pint-sized twin.
+    """What one row of FD3D's ablation changes in the recipe, at full size as in its scaled-down twin.
 
     Args:
         name: of the row, as the files' names end.

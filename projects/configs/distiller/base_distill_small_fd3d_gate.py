@@ -1,4 +1,4 @@
-# FD3D ablation: an imperfect expert: every instance and every query counts as far as the expert agrees with ground truth.
+# FD3D ablation: an imperfect teacher: every instance and every query counts as far as the teacher agrees with ground truth.
 from projects.configs._base_.recipes import fd3d_row
 
 _base_ = ['./base_distill_small_fd3d.py']

@@ -1,4 +1,4 @@
-# The pint-sized student of the demo: half the resolution of its teacher in the images (160x90 padded to 160x96) and in
+# The scaled-down student of the demo: half the resolution of its teacher in the images (160x90 padded to 160x96) and in
 # BEV (20x20), and half its encoder.
 from projects.configs._base_ import camera
 

@@ -1,4 +1,4 @@
-# The pint-sized teacher of the demo: a BEVFormer that learns on two CPU cores, from scratch and in minutes. 320x180
+# The scaled-down teacher of the demo: a BEVFormer that learns on two CPU cores, from scratch and in minutes. 320x180
 # images padded to 320x192, two levels (C3, C4), BEV 40x40, queue of 2. Works on the synthetic world and, since the view
 # is given as a size, on real nuScenes as well.
 # What differs from BEVFormer beside the sizes: there are no pretrained weights, so BatchNorm learns, the neck is

@@ -1,4 +1,4 @@
-# Overfit the pint-sized teacher to one frame, the shortest proof that geometry, targets and evaluation agree:
+# Overfit the scaled-down teacher to one frame, the shortest proof that geometry, targets and evaluation agree:
 #   tools/train.py THIS --data-root FOLDER_WITH_ONE_FRAME
 # It is evaluated on the frame that it trains on; an epoch shows the frame 50 times.
 _base_ = ['./bevformer_teacher.py']

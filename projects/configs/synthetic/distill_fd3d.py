@@ -1,4 +1,4 @@
-# The pint-sized twin of base_distill_small_fd3d.py. Its levels of image features differ in size, hence the connector.
+# The scaled-down twin of base_distill_small_fd3d.py. Its levels of image features differ in size, hence the connector.
 # Background is imitated a little here, where images are small; at full size it triples what the terms cost.
 from projects.configs._base_.recipes import demo_teacher
 

@@ -1,4 +1,4 @@
-# The pint-sized twin of base_distill_small_with_pv-cwd_bev-l2-heatmap.py.
+# The scaled-down twin of base_distill_small_with_pv-cwd_bev-l2-heatmap.py.
 from projects.configs._base_.recipes import demo_teacher, heatmap_l2
 
 _base_ = ['./bevformer_student.py']

@@ -1,4 +1,4 @@
-# The pint-sized student of SparseKD: half of all widths of kitti_centerpoint_teacher.py, on the same pillars.
+# The scaled-down student of SparseKD: half of all widths of kitti_centerpoint_teacher.py, on the same pillars.
 _base_ = ['./kitti_centerpoint_teacher.py']
 
 model = dict(

@@ -1,4 +1,4 @@
-# A pint-sized CenterPoint for KITTI: the pillars of kitti_pointpillars_teacher.py, one task of three classes, heatmaps
+# A scaled-down CenterPoint for KITTI: the pillars of kitti_pointpillars_teacher.py, one task of three classes, heatmaps
 # with cells of 0.64 m, no velocity.
 _base_ = ['./kitti_pointpillars_teacher.py']
 

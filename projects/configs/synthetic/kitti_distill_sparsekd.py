@@ -1,4 +1,4 @@
-# The pint-sized twin of lidar/distill/sparsekd_cp_voxel_s.py without label distillation and initialisation: the first of
+# The scaled-down twin of lidar/distill/sparsekd_cp_voxel_s.py without label distillation and initialisation: the first of
 # three steps, each of which adds one part. Weights are three and ten times the published ones, which gained less in a
 # schedule as short as this: benchmarks/kd_gain_lidar_tuning.md.
 from projects.configs._base_.recipes import frozen

@@ -1,4 +1,4 @@
-# Overfit the pint-sized PointPillars to one frame, the shortest proof that points, targets and evaluation agree:
+# Overfit the scaled-down PointPillars to one frame, the shortest proof that points, targets and evaluation agree:
 #   tools/train.py THIS --data-root FOLDER_WITH_ONE_FRAME
 # It is evaluated on the frame that it trains on, without augmentation; an epoch shows the frame 40 times.
 _base_ = ['./kitti_pointpillars_teacher.py']

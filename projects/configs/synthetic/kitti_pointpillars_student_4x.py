@@ -1,4 +1,4 @@
-# The pint-sized student: half of all widths of kitti_pointpillars_teacher.py, a quarter of parameters and FLOPs.
+# The scaled-down student: half of all widths of kitti_pointpillars_teacher.py, a quarter of parameters and FLOPs.
 _base_ = ['./kitti_pointpillars_teacher.py']
 
 model = dict(

@@ -1,4 +1,4 @@
-# The pint-sized twin of pointpillars_kitti.py: learns on a CPU core in minutes, on the synthetic KITTI world or on any
+# The scaled-down twin of pointpillars_kitti.py: learns on a CPU core in minutes, on the synthetic KITTI world or on any
 # folder in KITTI's layout. 112 x 112 pillars of 0.32 m before the car, half the widths, two stages, anchors on every
 # second pillar.
 _base_ = ['../lidar/pointpillars_kitti.py']

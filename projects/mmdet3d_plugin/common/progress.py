@@ -61,7 +61,7 @@ class Progress:
         return str(datetime.timedelta(seconds=round(pace * (self.total - self.done))))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 

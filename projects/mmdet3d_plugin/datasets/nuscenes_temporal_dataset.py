@@ -1,7 +1,6 @@
 """nuScenes as short clips of one scene: what temporal camera detectors train on."""
 
 import copy
-import difflib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_matrix
+from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.datasets.info_files import Info, find_info_file, load_infos
 from projects.mmdet3d_plugin.datasets.nuscenes_truth import check_truth
 from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, format_results, metric_names
@@ -350,8 +350,7 @@ def _scene_starts(scene_tokens: list[str]) -> list[int]:
 def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     for name in classes:
         if name not in CLASSES:
-            near = difflib.get_close_matches(name, CLASSES, n=2, cutoff=0.3) or CLASSES
-            raise UserError(f'{name!r} is no class of nuScenes detection; did you mean {" or ".join(near)}?')
+            raise UserError(f'{name!r} is no class of nuScenes detection; {nearest(name, CLASSES, count=2)}')
     return tuple(classes)
 
 
@@ -367,8 +366,7 @@ def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
     for transform in transforms:
         name = transform.get('type') if isinstance(transform, dict) else None
         if isinstance(name, str) and name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-            raise UserError(f'there is no transform {name!r}; did you mean {" or ".join(near)}?')
+            raise UserError(f'there is no transform {name!r}; {nearest(name, known)}')
     return Compose(transforms)
 
 

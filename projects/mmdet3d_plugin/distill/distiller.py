@@ -13,8 +13,8 @@ from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, tensors_of
-from projects.mmdet3d_plugin.distill.targets import TeacherLabels
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.views import split_views
 
@@ -77,7 +77,9 @@ class Distiller(nn.Module):
     @property
     def head(self) -> DistillationHead | None:
         """Whose queries say where it matters."""
-        return dict(self.distill.items()).get(HEAD)
+        if HEAD not in self.distill:  # a ModuleDict has no get()
+            return None
+        return self.distill[HEAD]
 
     def forward(self, return_loss: bool = True, **batch: Any) -> Any:
         """Losses of a training batch, or the student's detections."""

@@ -1,4 +1,4 @@
-"""Detectors that can be taught. They know nothing of distillation."""
+"""Detectors, student or teacher; they know nothing of distillation."""
 
 from projects.mmdet3d_plugin import compat
 from projects.mmdet3d_plugin.registry import import_submodules

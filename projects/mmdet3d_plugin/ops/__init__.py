@@ -1,1 +1,1 @@
-"""Operators, each behind one Python door."""
+"""Operators, each behind one Python function."""

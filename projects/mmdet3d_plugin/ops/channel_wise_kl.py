@@ -1,4 +1,4 @@
-"""Channel-wise KL divergence of two feature maps (Shu et al., ICCV 2021): the one Python door."""
+"""Channel-wise KL divergence of two feature maps (Shu et al., ICCV 2021): the function that callers use."""
 
 import torch
 from torch import Tensor

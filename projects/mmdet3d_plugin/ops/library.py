@@ -1,4 +1,4 @@
-"""Load the compiled operators. Each is registered, with shapes and gradient, in the module of its Python door."""
+"""Load the compiled operators. Each is registered, with shapes and gradient, in the module of its Python function."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ def serves(tensor: Tensor, operator: str = 'ms_deform_attn') -> bool:
 
 @contextlib.contextmanager
 def pure_torch() -> Iterator[None]:
-    """Within this context the doors take their plain torch path: for comparisons.
+    """Within this context the operators take their plain torch path: for comparisons.
 
     Example:
         >>> with pure_torch():

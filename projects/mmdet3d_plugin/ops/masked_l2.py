@@ -1,4 +1,4 @@
-"""Weighted squared distance of two feature maps: the one Python door."""
+"""Weighted squared distance of two feature maps: the function that callers use."""
 
 import torch
 from torch import Tensor

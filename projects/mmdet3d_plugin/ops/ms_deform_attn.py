@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention (Deformable DETR, ICLR 2021, equation 3): the one Python door.
+"""Multi-scale deformable attention (Deformable DETR, ICLR 2021, equation 3): the function that callers use.
 
 The compiled operators serve where the device has them, plain torch (``ms_deform_attn_torch``) elsewhere.
 """

@@ -1,6 +1,6 @@
 """``make demo``: from nothing to a distilled detector, a table and a report, on two CPU cores.
 
-A synthetic world; a pint-sized teacher; the same student twice, alone and distilled; all three evaluated by the
+A synthetic world; a scaled-down teacher; the same student twice, alone and distilled; all three evaluated by the
 nuScenes devkit. Every step is a command that a person could type, and is shown as such.
 """
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from projects.mmdet3d_plugin.common.files import read_json, read_metrics
 from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS, format_metric, make_console
 from projects.mmdet3d_plugin.engine import cli
-from projects.mmdet3d_plugin.studies.making_of import add_making_of
+from projects.mmdet3d_plugin.studies.provenance import add_provenance
 from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
 from projects.mmdet3d_plugin.visualization.loss_curves import draw_curves, read_training_log
@@ -206,7 +206,7 @@ def write_report(options: DemoOptions, runner: StageRunner, outcomes: Sequence[O
     gain = 100 * (distilled.metrics['NDS'] - student.metrics['NDS'])
     report = Report(
         'FocalDistiller demo',
-        'A pint-sized BEVFormer teaches a smaller one on a synthetic world. The figures show that everything '
+        'A scaled-down BEVFormer teaches a smaller one on a synthetic world. The figures show that everything '
         'works together; they say nothing about nuScenes.',
     )
     scores = {
@@ -227,7 +227,7 @@ def write_report(options: DemoOptions, runner: StageRunner, outcomes: Sequence[O
         'configs': ', '.join(contender.config for contender in CONTENDERS),
         'world': f'{options.scenes} scenes of {options.frames} frames, seed {options.seed}, {options.size}',
     }
-    add_making_of(report, runner, facts)
+    add_provenance(report, runner, facts)
     return report.write(options.out / 'report.html')
 
 

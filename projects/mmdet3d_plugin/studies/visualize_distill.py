@@ -24,8 +24,8 @@ from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
-from projects.mmdet3d_plugin.studies.lesson import BEV, CAMERAS, Comparison, Lesson, read_lesson
-from projects.mmdet3d_plugin.studies.lidar_lesson import Importance, Pivots
+from projects.mmdet3d_plugin.studies.inspection import BEV, CAMERAS, Comparison, Inspection, inspect_step
+from projects.mmdet3d_plugin.studies.lidar_inspection import Importance, Pivots
 from projects.mmdet3d_plugin.studies.visualize import Scene, check_indices, choose_samples, read_scene
 from projects.mmdet3d_plugin.visualization.bev_view import View
 from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparison, draw_camera_comparison
@@ -64,59 +64,61 @@ class Picture:
     figure: Figure
 
 
-def draw_lesson(lesson: Lesson, scene: Scene, classes: Sequence[str]) -> Iterator[Picture]:
+def draw_inspection(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Iterator[Picture]:
     """All pictures of one sample; parts that the recipe lacks are left out.
 
     Args:
-        lesson: what the step looked at.
+        inspection: what the step looked at.
         scene: images, points and true boxes of the sample.
         classes: names by label.
     """
-    if lesson.queries is not None:
-        yield _queries(lesson, scene, classes)
-    if lesson.positions is not None and lesson.at(BEV):
-        yield _positions(lesson, scene)
-    for comparison in lesson.at(CAMERAS):
+    if inspection.queries is not None:
+        yield _queries(inspection, scene, classes)
+    if inspection.positions is not None and inspection.at(BEV):
+        yield _positions(inspection, scene)
+    for comparison in inspection.at(CAMERAS):
         if comparison.region is not None:
-            yield _camera_region(comparison, lesson, scene, classes)
-    for comparison in lesson.at(CAMERAS):
-        figure = draw_camera_comparison(comparison, lesson.filled, list(scene.cameras))
+            yield _camera_region(comparison, inspection, scene, classes)
+    for comparison in inspection.at(CAMERAS):
+        figure = draw_camera_comparison(comparison, inspection.filled, list(scene.cameras))
         yield Picture(comparison.name, f'{comparison.name}: image features, {_legend(comparison)}', figure)
-    for importance in lesson.importance:
-        yield _importance(importance, lesson, scene)
-    for pivots in lesson.pivots:
+    for importance in inspection.importance:
+        yield _importance(importance, inspection, scene)
+    for pivots in inspection.pivots:
         yield _pivots(pivots, scene)
-    for comparison in lesson.at(BEV):
-        figure = draw_bev_comparison(comparison, lesson.pc_range, scene.truth, scene.forward)
+    for comparison in inspection.at(BEV):
+        figure = draw_bev_comparison(comparison, inspection.pc_range, scene.truth, scene.forward)
         yield Picture(comparison.name, f'{comparison.name}: BEV feature, {_legend(comparison)}', figure)
 
 
-def _queries(lesson: Lesson, scene: Scene, classes: Sequence[str]) -> Picture:
-    reach = float(np.abs(lesson.pc_range)[[0, 1, 3, 4]].max())
+def _queries(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Picture:
+    reach = float(np.abs(inspection.pc_range)[[0, 1, 3, 4]].max())
     figure = draw_overview(
-        scene.cameras, classes, scene.points, lesson.queries, scene.truth, reach, scores=True
+        scene.cameras, classes, scene.points, inspection.queries, scene.truth, reach, scores=True
     )
-    caption = (
-        f'{len(lesson.queries)} queries of the distillation head, confidence in percent; white: ground truth'
-    )
+    caption = f'{len(inspection.queries)} queries of the distillation head, confidence in percent; white: ground truth'
     return Picture('queries', caption, figure)
 
 
-def _positions(lesson: Lesson, scene: Scene) -> Picture:
+def _positions(inspection: Inspection, scene: Scene) -> Picture:
     title = "Positions that the queries sample, over what stands out in the teacher's BEV feature"
-    feature = lesson.at(BEV)[0].teacher[0]
-    figure = draw_positions(feature, lesson.positions, lesson.pc_range, scene.truth, title)
+    feature = inspection.at(BEV)[0].teacher[0]
+    figure = draw_positions(feature, inspection.positions, inspection.pc_range, scene.truth, title)
     return Picture('positions', f'{title}. Dot area: attention x confidence; colour: decoder layer.', figure)
 
 
-def _camera_region(comparison: Comparison, lesson: Lesson, scene: Scene, classes: Sequence[str]) -> Picture:
+def _camera_region(
+    comparison: Comparison, inspection: Inspection, scene: Scene, classes: Sequence[str]
+) -> Picture:
     title = f'{comparison.name}, {comparison.extent}'
-    figure = draw_camera_regions(scene.cameras, comparison.region, lesson.filled, classes, scene.truth, title)
+    figure = draw_camera_regions(
+        scene.cameras, comparison.region, inspection.filled, classes, scene.truth, title
+    )
     return Picture(f'{comparison.name}_region', f'{title}. Colour: weight; white: ground truth.', figure)
 
 
-def _importance(importance: Importance, lesson: Lesson, scene: Scene) -> Picture:
-    view = View.of(lesson.pc_range, scene.forward)
+def _importance(importance: Importance, inspection: Inspection, scene: Scene) -> Picture:
+    view = View.of(inspection.pc_range, scene.forward)
     figure = draw_importance(importance, scene.points, scene.truth, view)
     caption = (
         f'{importance.name}: voxels that are compared, coloured by their weight; lines: from a few of them to the '
@@ -131,7 +133,7 @@ def _pivots(pivots: Pivots, scene: Scene) -> Picture:
 
 
 def _legend(comparison: Comparison) -> str:
-    shown = ', '.join(['teacher', *comparison.pupils])
+    shown = ', '.join(['teacher', *comparison.student_features])
     return f"{shown} in the teacher's principal colours, and the squared gap, region outlined"
 
 
@@ -140,20 +142,20 @@ def gap_row(comparison: Comparison) -> list[float]:
     nan = float('nan')
     row = [100 * comparison.share]
     for name in ('student', 'generated'):
-        if name in comparison.pupils:
+        if name in comparison.student_features:
             gap = comparison.gap(name)
             row += [gap.inside, gap.outside, gap.inside / gap.outside if gap.outside else nan]
         else:
             row += [nan] * 3
-    pupils = list(comparison.pupils)
-    everywhere = comparison.gap(pupils[-1]).everywhere if pupils else nan
+    names = list(comparison.student_features)
+    everywhere = comparison.gap(names[-1]).everywhere if names else nan
     return [*row, everywhere, nan if comparison.loss is None else comparison.loss]
 
 
-def add_gap_table(report: Report, lessons: Sequence[Lesson]) -> None:
+def add_gap_table(report: Report, inspections: Sequence[Inspection]) -> None:
     """A table of the gaps of all terms, averaged over samples."""
     rows = []
-    for terms in zip(*(lesson.comparisons for lesson in lessons), strict=True):
+    for terms in zip(*(inspection.comparisons for inspection in inspections), strict=True):
         figures = np.array([gap_row(term) for term in terms])
         counts = (~np.isnan(figures)).sum(axis=0)
         mean = np.nansum(figures, axis=0) / np.where(counts, counts, np.nan)
@@ -220,16 +222,16 @@ def _draw_from(arguments: argparse.Namespace) -> None:
         if arguments.index is None
         else check_indices(dataset, arguments.index)
     )
-    out, lessons, pictures = Path(arguments.out), [], {}
+    out, inspections, pictures = Path(arguments.out), [], {}
     for index in track(indices, len(indices), 'drawing'):
-        lesson = read_lesson(distiller, one_sample(dataset, index, launch), trained)
+        inspection = inspect_step(distiller, one_sample(dataset, index, launch), trained)
         scene = read_scene(dataset, index)
         pictures[index] = [
             (save_figure(picture.figure, out / f'{index:05d}_{picture.name}.jpg'), picture.caption)
-            for picture in draw_lesson(lesson, scene, classes_of(dataset))
+            for picture in draw_inspection(inspection, scene, classes_of(dataset))
         ]
-        lessons.append(lesson)
-    report = _report(arguments, distiller, trained, lessons, pictures)
+        inspections.append(inspection)
+    report = _report(arguments, distiller, trained, inspections, pictures)
     count = sum(map(len, pictures.values()))
     print(f'{count} pictures in {out}, all of them in {report.write(out / "index.html")}')
 
@@ -243,7 +245,7 @@ def _report(
     arguments: argparse.Namespace,
     distiller: Distiller,
     trained: bool,
-    lessons: Sequence[Lesson],
+    inspections: Sequence[Inspection],
     pictures: dict[int, list[tuple[Path, str]]],
 ) -> Report:
     """One page with the gaps and all pictures."""
@@ -265,11 +267,11 @@ def _report(
         "generator the student's feature need not look like the teacher's: only what is generated is compared. The loss "
         'is that of the term, with its weight.'
     )
-    add_gap_table(report, lessons)
-    for (index, images), lesson in zip(pictures.items(), lessons, strict=True):
+    add_gap_table(report, inspections)
+    for (index, images), inspection in zip(pictures.items(), inspections, strict=True):
         report.heading(f'Sample {index}')
-        if len(lessons) > 1:
-            add_gap_table(report, [lesson])
+        if len(inspections) > 1:
+            add_gap_table(report, [inspection])
         for path, caption in images:
             report.picture(path, caption)
     return report

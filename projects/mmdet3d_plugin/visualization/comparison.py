@@ -47,7 +47,7 @@ class Comparison:
     loss: float | None = None
 
     @property
-    def pupils(self) -> dict[str, np.ndarray]:
+    def student_features(self) -> dict[str, np.ndarray]:
         """The student's features that there are, by name."""
         both = {'student': self.student, 'generated': self.generated}
         return {name: feature for name, feature in both.items() if feature is not None}
@@ -67,13 +67,13 @@ class Comparison:
         weights = f', weights up to {most:.2g}' if most not in (0, 1) else ''
         return f'region: {self.share:.1%} of {w} x {h} cells{weights}'
 
-    def gap_map(self, pupil: str) -> np.ndarray:
-        """Mean over channels of the squared difference between the teacher and one of :attr:`pupils`: (N, H, W)."""
-        return np.square(self.pupils[pupil] - self.teacher).mean(axis=1)
+    def gap_map(self, name: str) -> np.ndarray:
+        """Mean over channels of the squared difference between the teacher and one of :attr:`student_features`: (N, H, W)."""
+        return np.square(self.student_features[name] - self.teacher).mean(axis=1)
 
-    def gap(self, pupil: str) -> Gap:
+    def gap(self, name: str) -> Gap:
         """The same inside and outside the region."""
-        return measure_gap(self.gap_map(pupil), self.region)
+        return measure_gap(self.gap_map(name), self.region)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _cells(feature: np.ndarray) -> np.ndarray:
 
 def gap_scale(comparison: Comparison) -> ScalarMappable:
     """Colours of all gaps of a term: by the root, because generated features come so much closer than others."""
-    limits = [np.percentile(comparison.gap_map(pupil), 99.5) for pupil in comparison.pupils]
+    limits = [np.percentile(comparison.gap_map(name), 99.5) for name in comparison.student_features]
     return ScalarMappable(PowerNorm(0.5, 0, max([1e-12, *limits])), GAP_COLOURS)
 
 
@@ -85,8 +85,8 @@ def draw_bev_comparison(
         side: of each map in pixels.
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
-    panels = Panels(2, 1 + len(comparison.pupils), (side, side))
-    features = {'teacher': comparison.teacher, **comparison.pupils}
+    panels = Panels(2, 1 + len(comparison.student_features), (side, side))
+    features = {'teacher': comparison.teacher, **comparison.student_features}
     for column, (name, feature) in enumerate(features.items()):
         title = colours.title if name == 'teacher' else name
         show_bev(panels.add(0, column, title), colours(feature)[0], pc_range, truth, forward)
@@ -95,12 +95,12 @@ def draw_bev_comparison(
     region = np.zeros(comparison.teacher.shape[-2:]) if comparison.region is None else comparison.region[0]
     show_bev(ax, tint(region), pc_range, truth, forward)
     outline(ax, region, pc_range)
-    for column, name in enumerate(comparison.pupils, 1):
+    for column, name in enumerate(comparison.student_features, 1):
         ax = panels.add(1, column, gap_title(comparison, name))
         gap = comparison.gap_map(name)[0]
         show_bev(ax, gap, pc_range, truth, forward, cmap=scale.cmap, norm=scale.norm)
         outline(ax, region, pc_range)
-    if comparison.pupils:
+    if comparison.student_features:
         panels.colour_bar(1, 1, scale)
     return panels.figure
 
@@ -118,9 +118,9 @@ def draw_camera_comparison(
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
     rows = {'teacher': (colours.title, colours(comparison.teacher), {})}
-    rows |= {name: (name, colours(feature), {}) for name, feature in comparison.pupils.items()}
+    rows |= {name: (name, colours(feature), {}) for name, feature in comparison.student_features.items()}
     heat = dict(cmap=scale.cmap, norm=scale.norm)
-    for name in comparison.pupils:
+    for name in comparison.student_features:
         rows[f'gap {name}'] = (gap_title(comparison, name), comparison.gap_map(name), heat)
     h, w = comparison.teacher.shape[-2:]
     size = (width, round(width * h * filled[1] / (w * filled[0])))
@@ -135,8 +135,8 @@ def draw_camera_comparison(
             ax.set(xlim=(0, w * filled[0]), ylim=(h * filled[1], 0), xticks=[], yticks=[])
             if row == 0:
                 name_camera(ax, name)
-    if comparison.pupils:
-        panels.colour_bar(1 + len(comparison.pupils), len(rows) - 1, scale)
+    if comparison.student_features:
+        panels.colour_bar(1 + len(comparison.student_features), len(rows) - 1, scale)
     return panels.figure
 
 
@@ -192,9 +192,9 @@ def show_bev(
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')
 
 
-def gap_title(comparison: Comparison, pupil: str) -> str:
+def gap_title(comparison: Comparison, name: str) -> str:
     """The gap in words, inside and outside the region."""
-    gap = comparison.gap(pupil)
+    gap = comparison.gap(name)
     if comparison.region is None:
-        return f'{pupil} - teacher, squared: {gap.everywhere:.3g}'
-    return f'{pupil} - teacher, squared: inside {gap.inside:.3g}, outside {gap.outside:.3g}'
+        return f'{name} - teacher, squared: {gap.everywhere:.3g}'
+    return f'{name} - teacher, squared: inside {gap.inside:.3g}, outside {gap.outside:.3g}'

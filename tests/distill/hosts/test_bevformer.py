@@ -155,19 +155,19 @@ def test_head_is_inherited_and_the_bev_embedding_resized(
 ) -> None:
     with caplog.at_level('INFO', logger='focaldistiller'):
         distiller = build(initialize=[dict(type='InheritHead')])
-    pupil, expert = distiller.student.state_dict(), distiller.teacher.model.state_dict()
+    student, teacher = distiller.student.state_dict(), distiller.teacher.model.state_dict()
     for name in (
         'query_embedding.weight',
         'cls_branches.1.0.weight',
         'transformer.encoder.layers.1.norms.2.bias',
     ):
-        assert torch.equal(pupil[f'pts_bbox_head.{name}'], expert[f'pts_bbox_head.{name}']), name
-    grid = expert['pts_bbox_head.bev_embedding.weight'].view(20, 24, 32)
+        assert torch.equal(student[f'pts_bbox_head.{name}'], teacher[f'pts_bbox_head.{name}']), name
+    grid = teacher['pts_bbox_head.bev_embedding.weight'].view(20, 24, 32)
     halved = grid.view(10, 2, 12, 2, 32).mean((1, 3)).view(120, 32)
-    torch.testing.assert_close(pupil['pts_bbox_head.bev_embedding.weight'], halved)
+    torch.testing.assert_close(student['pts_bbox_head.bev_embedding.weight'], halved)
     assert '3 resized (pts_bbox_head.' in caplog.text
     assert not torch.equal(
-        pupil['img_neck.fpn_convs.0.conv.weight'], expert['img_neck.fpn_convs.0.conv.weight']
+        student['img_neck.fpn_convs.0.conv.weight'], teacher['img_neck.fpn_convs.0.conv.weight']
     )
 
 

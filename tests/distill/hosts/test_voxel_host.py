@@ -136,11 +136,13 @@ def distiller(tmp_path: Any) -> Recipe:
 def rows_of_both(distiller: Distiller) -> tuple[VoxelFeatures, VoxelFeatures]:
     """Voxels of student and teacher in one step."""
     batch = distiller.adapter.share_inputs(distiller.student, distiller.teacher.model, lidar_batch([0, 1]))
-    (pupil,), (expert,) = (part.taps(*args) for part, args in _sides(distiller))
-    knowledge = distiller.teacher.observe(batch, [expert], torch.device('cpu')).features
-    with Recorder(distiller.student, [pupil]) as recorder:
+    (student_tap,), (teacher_tap,) = (part.taps(*args) for part, args in _sides(distiller))
+    knowledge = distiller.teacher.observe(batch, [teacher_tap], torch.device('cpu')).features
+    with Recorder(distiller.student, [student_tap]) as recorder:
         distiller.adapter.losses(distiller.student, batch)
-    return pupil.convert(recorder.pop()[pupil.path]), expert.convert(knowledge[expert.path])
+    return student_tap.convert(recorder.pop()[student_tap.path]), teacher_tap.convert(
+        knowledge[teacher_tap.path]
+    )
 
 
 def _sides(distiller: Distiller) -> list[tuple[Any, tuple]]:

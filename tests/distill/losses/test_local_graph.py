@@ -27,10 +27,10 @@ def pair(samples: list[int], seed: int = 0) -> tuple[VoxelFeatures, VoxelFeature
     generator = torch.Generator().manual_seed(seed)
     count = sum(samples)
     points = torch.randint(1, 33, (count,), generator=generator)
-    pupil, expert = (
+    of_student, of_teacher = (
         torch.randn(count, channels, generator=generator, dtype=torch.float64) for channels in (3, 5)
     )
-    return voxels(pupil, samples, points), voxels(expert, samples, points)
+    return voxels(of_student, samples, points), voxels(of_teacher, samples, points)
 
 
 def build(seed: int = 0, **changes: object) -> LocalGraph:
@@ -60,7 +60,7 @@ def edge(adapter: EdgeAdapter, rows: list[list[float]], i: int, j: int) -> list[
 
 def published(loss: LocalGraph, student: VoxelFeatures, teacher: VoxelFeatures) -> float:
     """``mean_ijc(phi_i (gamma_T(e^T_ij) - gamma_S(e^S_ij))^2)`` of one sample, number by number."""
-    pupil, expert = student.features.tolist(), teacher.features.tolist()
+    of_student, of_teacher = student.features.tolist(), teacher.features.tolist()
     points = [float(p) for p in teacher.num_points]
     chosen = sorted(range(len(points)), key=lambda i: -points[i])[: loss.num_query]
     scale = max(points) if loss.reweighting == 'relative' else 1.0
@@ -68,9 +68,9 @@ def published(loss: LocalGraph, student: VoxelFeatures, teacher: VoxelFeatures) 
     total, terms = 0.0, 0
     for i, weight in zip(chosen, raw, strict=True):
         phi = 1.0 if loss.reweighting == 'none' else len(chosen) * weight / sum(raw)
-        near = sorted(range(len(points)), key=lambda j: math.dist(expert[i], expert[j]))[: loss.k]
-        ours = [edge(loss.student_adapter, pupil, i, j) for j in near]
-        theirs = [edge(loss.teacher_adapter, expert, i, j) for j in near]
+        near = sorted(range(len(points)), key=lambda j: math.dist(of_teacher[i], of_teacher[j]))[: loss.k]
+        ours = [edge(loss.student_adapter, of_student, i, j) for j in near]
+        theirs = [edge(loss.teacher_adapter, of_teacher, i, j) for j in near]
         if loss.pool:
             ours, theirs = (
                 [[max(column) for column in zip(*edges, strict=True)]] for edges in (ours, theirs)
@@ -89,7 +89,7 @@ def test_equals_the_papers_formula(reweighting: str, pool: bool, sub: bool) -> N
     )  # no ties: which of two equal rows is among the top N is anybody's guess
     student, teacher = replace(student, num_points=points), replace(teacher, num_points=points)
     loss = build(reweighting=reweighting, pool=pool, sub=sub, tau=0.7)
-    loss(student, teacher)  # gives the norms statistics other than 0 and 1
+    loss(student, teacher)  # gives the norms statistics of_teacher than 0 and 1
     loss.eval()
     assert loss(student, teacher).item() == pytest.approx(published(loss, student, teacher), rel=1e-9)
 
@@ -149,7 +149,7 @@ def test_order_of_rows_does_not_matter() -> None:
 
 
 def test_neighbours_stay_within_their_sample() -> None:
-    """Equal features in the other sample are as near as can be, and are not taken."""
+    """Equal features in the of_teacher sample are as near as can be, and are not taken."""
     student, teacher = pair([6, 4])
     teacher = replace(teacher, features=torch.zeros(10, 5).double())
     loss = build(num_query=100, k=100)
@@ -196,14 +196,16 @@ def test_weights_are_applied_and_carry_over_between_scales() -> None:
 
 def test_maps_and_points_are_rows_whose_importance_is_the_teachers_largest_channel() -> None:
     torch.manual_seed(0)
-    pupil, expert = torch.randn(2, 3, 4, 6).double(), torch.randn(2, 5, 4, 6).double()
+    of_student, of_teacher = torch.randn(2, 3, 4, 6).double(), torch.randn(2, 5, 4, 6).double()
     loss = build().eval()
-    as_map = loss(pupil, expert).item()
-    assert loss(pupil.flatten(2), expert.flatten(2)).item() == pytest.approx(as_map, rel=1e-12)
+    as_map = loss(of_student, of_teacher).item()
+    assert loss(of_student.flatten(2), of_teacher.flatten(2)).item() == pytest.approx(as_map, rel=1e-12)
     by_hand = []
     for i in range(2):
-        rows = [value[i].flatten(1).t() for value in (pupil, expert)]
-        by_hand.append(loss(*(voxels(value, [24], expert[i].flatten(1).amax(0)) for value in rows)).item())
+        rows = [value[i].flatten(1).t() for value in (of_student, of_teacher)]
+        by_hand.append(
+            loss(*(voxels(value, [24], of_teacher[i].flatten(1).amax(0)) for value in rows)).item()
+        )
     assert as_map == pytest.approx(sum(by_hand) / 2, rel=1e-9)
 
 
@@ -212,16 +214,16 @@ def test_maps_and_points_are_rows_whose_importance_is_the_teachers_largest_chann
 def test_compat_weighs_every_row_by_the_number_of_samples(batch_size: int, pool: bool) -> None:
     """The mean over samples times their number: their sum, each by the formula in float64."""
     generator = torch.Generator().manual_seed(batch_size)
-    pupil, expert = (
+    of_student, of_teacher = (
         torch.randn(batch_size, channels, 3, 4, generator=generator, dtype=torch.float64)
         for channels in (3, 5)
     )
     loss = build(reweighting='none', compat=True, pool=pool).eval()
     expected = 0.0
-    for maps in zip(pupil, expert, strict=True):
+    for maps in zip(of_student, of_teacher, strict=True):
         student, teacher = (voxels(value.flatten(1).t(), [12], maps[1].flatten(1).amax(0)) for value in maps)
         expected += published(loss, student, teacher)
-    assert loss(pupil, expert).item() == pytest.approx(expected, rel=1e-9)
+    assert loss(of_student, of_teacher).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize('reweighting', ['relative', 'counts'])

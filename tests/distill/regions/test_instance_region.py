@@ -1,4 +1,4 @@
-"""Regions made of instances: weights inside, the expert's doubt outside."""
+"""Regions made of instances: weights inside, the teacher's doubt outside."""
 
 import torch
 
@@ -11,7 +11,7 @@ LIKE = torch.zeros(1, 4, 16, 16)
 
 
 def step() -> Step:
-    """Ground truth at (-4, -4); the expert sees it with 0.5, and something at (4, 4) with 0.75."""
+    """Ground truth at (-4, -4); the teacher sees it with 0.5, and something at (4, 4) with 0.75."""
     boxes = torch.zeros(1, 2, 7)
     boxes[..., 3:6] = 4.0
     gt = [boxes[0, :1].clone() - torch.tensor([4.0, 4, 0, 0, 0, 0, 0])]

@@ -1,4 +1,4 @@
-"""Whose boxes are the instances, and how far the expert agrees with ground truth."""
+"""Whose boxes are the instances, and how far the teacher agrees with ground truth."""
 
 import math
 

@@ -51,7 +51,7 @@ def test_only_the_teacher_and_the_first_seed_are_drawn(tmp_path: Path) -> None:
 
 
 def test_world_and_teacher_from_elsewhere_are_used_and_watched(tmp_path: Path) -> None:
-    world, teacher = tmp_path / 'a world', tmp_path / 'expert.pth'
+    world, teacher = tmp_path / 'a world', tmp_path / 'teacher.pth'
     world.mkdir()
     for part in ('train', 'val'):
         (world / f'nuscenes_infos_temporal_{part}.pkl').write_bytes(b'infos')
@@ -86,6 +86,6 @@ def test_missing_teacher_is_named(tmp_path: Path) -> None:
 def test_one_teacher_cannot_be_that_of_two_pairs(tmp_path: Path) -> None:
     (choice,) = options_for(tmp_path).choices
     other = replace(choice, pair=replace(choice.pair, teacher=replace(choice.pair.teacher, title='other')))
-    options = options_for(tmp_path, choices=[choice, other], teacher=tmp_path / 'expert.pth')
+    options = options_for(tmp_path, choices=[choice, other], teacher=tmp_path / 'teacher.pth')
     with pytest.raises(UserError, match='one file, but the rows need teacher and other'):
         make_plan(options)

@@ -5,7 +5,6 @@ import math
 import pytest
 
 from projects.mmdet3d_plugin.studies.gain.spread import (
-    half_width_of,
     paired_gain,
     ranges_apart,
     share_of,
@@ -28,12 +27,18 @@ def test_one_value_has_no_deviation_and_none_has_nothing() -> None:
 
 def test_interval_of_three_is_that_of_the_table() -> None:
     # t(0.975, 2) = 4.3027; s = 1, n = 3
-    assert half_width_of([1.0, 2.0, 3.0]) == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
+    gain = paired_gain(dict.fromkeys(range(3), 0.0), {0: 1.0, 1: 2.0, 2: 3.0})
+    assert gain.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
 
 
 def test_interval_of_five_is_that_of_the_table() -> None:
     # t(0.975, 4) = 2.7764; deviations -2 .. 2: s^2 = 10 / 4
-    assert half_width_of([1.0, 2, 3, 4, 5]) == pytest.approx(2.77645 * math.sqrt(2.5 / 5), rel=1e-5)
+    gain = paired_gain(dict.fromkeys(range(5), 0.0), dict(enumerate([1.0, 2, 3, 4, 5])))
+    assert gain.half_width == pytest.approx(2.77645 * math.sqrt(2.5 / 5), rel=1e-5)
+
+
+def test_equal_gains_have_an_interval_of_no_width() -> None:
+    assert paired_gain({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0}).half_width == 0
 
 
 def test_gain_is_paired_by_seed() -> None:

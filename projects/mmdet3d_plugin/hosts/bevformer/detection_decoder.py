@@ -6,8 +6,11 @@ import torch
 from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
-from projects.mmdet3d_plugin.hosts.bevformer.feed_forward import FeedForward
+from projects.mmdet3d_plugin.hosts.bevformer.transformer_layers import (
+    FeedForward,
+    init_deformable,
+    init_projection,
+)
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
 

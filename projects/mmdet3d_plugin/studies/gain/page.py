@@ -10,7 +10,7 @@ from projects.mmdet3d_plugin.studies.gain.families import Family, Row
 from projects.mmdet3d_plugin.studies.gain.plan import Plan, PlannedPair
 from projects.mmdet3d_plugin.studies.gain.results import PairResult
 from projects.mmdet3d_plugin.studies.gain.summary import Summary
-from projects.mmdet3d_plugin.studies.making_of import add_making_of
+from projects.mmdet3d_plugin.studies.provenance import add_provenance
 from projects.mmdet3d_plugin.studies.stages import StageRunner
 from projects.mmdet3d_plugin.visualization.gain_chart import GainBar, draw_gains
 from projects.mmdet3d_plugin.visualization.loss_curves import (
@@ -37,7 +37,7 @@ def write_page(plan: Plan, runner: StageRunner, summaries: Sequence[Summary]) ->
         _add_result(report, summary, family)
         _add_curves(report, planned, summary.result)
         _add_pictures(report, planned, plan)
-    add_making_of(report, runner, _facts(plan))
+    add_provenance(report, runner, _facts(plan))
     return report.write(options.out / 'report.html')
 
 

@@ -1,8 +1,7 @@
 """Statistics of a handful of seeds."""
 
-import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
@@ -72,26 +71,17 @@ def paired_gain(base: Mapping[int, float], other: Mapping[int, float]) -> Gain |
         >>> paired_gain({0: 10.0, 1: 11.0}, {0: 12.0, 1: 14.0}).mean
         2.5
     """
+    from scipy import stats  # seconds, which no command line should wait for
+
     differences = {seed: other[seed] - base[seed] for seed in sorted(base.keys() & other.keys())}
-    spread = spread_of(differences.values())
-    if spread is None:
+    if not differences:
         return None
-    return Gain(spread.mean, half_width_of(list(differences.values())), differences)
-
-
-def half_width_of(values: Sequence[float]) -> float | None:
-    """Half the 95 % interval of the mean: t(n - 1) * s / sqrt(n); None for fewer than two values.
-
-    Example:
-        >>> round(half_width_of([1.0, 2.0, 3.0]), 3)
-        2.484
-    """
-    from scipy.stats import t
-
-    n = len(values)
-    if n < 2:
-        return None
-    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    values = list(differences.values())
+    half_width = None
+    if len(values) > 1:
+        # scaled afterwards: scipy has no interval of scale 0, which equal seeds give
+        half_width = float(stats.t.interval(CONFIDENCE, len(values) - 1)[1] * stats.sem(values))
+    return Gain(statistics.fmean(values), half_width, differences)
 
 
 def share_of(part: float, whole: float) -> float | None:

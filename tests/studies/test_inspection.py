@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.studies.lesson import density, read_lesson
+from projects.mmdet3d_plugin.studies.inspection import density, inspect_step
 from projects.mmdet3d_plugin.visualization.comparison import BEV, CAMERAS, Comparison, Positions, measure_gap
 from tests.distill.bevformer_pair import build_pair, paired_batch
 
@@ -37,16 +37,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Distiller:
 
 
 def test_every_term_is_read_with_its_region_and_its_loss(pair: Distiller) -> None:
-    lesson = read_lesson(pair, paired_batch([0]))
-    assert [c.name for c in lesson.at(CAMERAS)] == ['pv_generation_0', 'pv_generation_1']
-    assert [c.name for c in lesson.at(BEV)] == ['bev_generation', 'bev_focal']
-    camera, footprint, focal = (lesson.comparisons[i] for i in (0, 2, 3))
+    inspection = inspect_step(pair, paired_batch([0]))
+    assert [c.name for c in inspection.at(CAMERAS)] == ['pv_generation_0', 'pv_generation_1']
+    assert [c.name for c in inspection.at(BEV)] == ['bev_generation', 'bev_focal']
+    camera, footprint, focal = (inspection.comparisons[i] for i in (0, 2, 3))
     assert camera.teacher.shape[0] == 6
     assert camera.region.shape == (6, *camera.teacher.shape[-2:])
-    assert set(camera.pupils) == {'student', 'generated'}
+    assert set(camera.student_features) == {'student', 'generated'}
     assert 0 < footprint.region.max() <= 1
     assert footprint.region[footprint.region > 0].min() < 1  # the gate
-    assert set(focal.pupils) == {'generated'}
+    assert set(focal.student_features) == {'generated'}
     np.testing.assert_array_equal(focal.generated, footprint.generated)
     area = footprint.region.sum()  # a loss divides by at least 1
     expected = footprint.gap('generated').inside * area / max(area, 1)
@@ -54,12 +54,12 @@ def test_every_term_is_read_with_its_region_and_its_loss(pair: Distiller) -> Non
 
 
 def test_queries_and_positions_are_those_of_the_head(pair: Distiller) -> None:
-    lesson = read_lesson(pair, paired_batch([0]))
+    inspection = inspect_step(pair, paired_batch([0]))
     layers, queries, heads, points = 2, 20, 4, 4
-    assert len(lesson.queries) == 5
-    assert (np.diff(lesson.queries.scores) <= 0).all()
-    assert len(lesson.positions.weights) == layers * queries * heads * points
-    assert set(lesson.positions.layers) == {0, 1}
+    assert len(inspection.queries) == 5
+    assert (np.diff(inspection.queries.scores) <= 0).all()
+    assert len(inspection.positions.weights) == layers * queries * heads * points
+    assert set(inspection.positions.layers) == {0, 1}
 
 
 def test_reading_is_reproducible_and_leaves_no_trace(pair: Distiller) -> None:
@@ -68,7 +68,7 @@ def test_reading_is_reproducible_and_leaves_no_trace(pair: Distiller) -> None:
     readers = [pair.distill[name].loss.consumers for name in pair.terms]
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    first, again = (read_lesson(pair, paired_batch([0])) for _ in range(2))
+    first, again = (inspect_step(pair, paired_batch([0])) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(module.training for module in pair.modules() if isinstance(module, nn.Dropout))
     assert all(torch.equal(value, state[key]) for key, value in pair.state_dict().items())
@@ -78,19 +78,19 @@ def test_reading_is_reproducible_and_leaves_no_trace(pair: Distiller) -> None:
 
 
 def test_untrained_connectors_and_generators_are_left_out(pair: Distiller) -> None:
-    lesson = read_lesson(pair, paired_batch([0]), trained=False)
-    assert all(not c.pupils and c.loss is None for c in lesson.comparisons)
-    assert all(c.region is not None for c in lesson.comparisons)
+    inspection = inspect_step(pair, paired_batch([0]), trained=False)
+    assert all(not c.student_features and c.loss is None for c in inspection.comparisons)
+    assert all(c.region is not None for c in inspection.comparisons)
 
 
 def test_recipe_without_a_head_has_no_queries(tmp_path: Path) -> None:
-    lesson = read_lesson(build_pair(tmp_path), paired_batch([0]))
-    assert lesson.queries is None
-    assert lesson.positions is None
-    heatmap = lesson.at(BEV)[0]
+    inspection = inspect_step(build_pair(tmp_path), paired_batch([0]))
+    assert inspection.queries is None
+    assert inspection.positions is None
+    heatmap = inspection.at(BEV)[0]
     assert heatmap.region.max() == 1
-    assert lesson.at(CAMERAS)[0].region is None
-    assert np.isnan(lesson.at(CAMERAS)[0].gap('student').inside)
+    assert inspection.at(CAMERAS)[0].region is None
+    assert np.isnan(inspection.at(CAMERAS)[0].gap('student').inside)
 
 
 def test_gap_inside_is_weighted_and_outside_is_the_rest() -> None:

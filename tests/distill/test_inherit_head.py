@@ -7,7 +7,7 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.initializers import InheritHead, resize_grid
+from projects.mmdet3d_plugin.distill.inherit_head import InheritHead, resize_grid
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 
@@ -34,11 +34,11 @@ def test_weights_are_copies_and_the_rest_is_untouched(recipe: Recipe) -> None:
     distiller = pair(recipe, channels=6)
     before = distiller.student.encoder.weight.clone()
     InheritHead()(distiller.student, distiller.adapter, distiller.teacher)
-    head, expert = distiller.student.head, distiller.teacher.model.head
-    assert torch.equal(head.out.weight, expert.out.weight)
-    assert head.out.weight.data_ptr() != expert.out.weight.data_ptr()
+    head, teacher = distiller.student.head, distiller.teacher.model.head
+    assert torch.equal(head.out.weight, teacher.out.weight)
+    assert head.out.weight.data_ptr() != teacher.out.weight.data_ptr()
     assert torch.equal(distiller.student.encoder.weight, before)
-    halved = expert.bev_embedding.weight.view(8, 2, 8, 2, 6).mean((1, 3)).view(64, 6)
+    halved = teacher.bev_embedding.weight.view(8, 2, 8, 2, 6).mean((1, 3)).view(64, 6)
     torch.testing.assert_close(head.bev_embedding.weight.detach(), halved.detach())
     distiller.teacher.require_unchanged()
 

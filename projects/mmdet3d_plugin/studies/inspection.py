@@ -13,12 +13,11 @@ from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, best_queries
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.term import Term
-from projects.mmdet3d_plugin.studies.lidar_lesson import (
+from projects.mmdet3d_plugin.studies.lidar_inspection import (
     Importance,
     Pivots,
     read_importance,
@@ -35,7 +34,7 @@ from projects.mmdet3d_plugin.visualization.comparison import (
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Inspection:
     """Everything there is to draw of one distillation step.
 
     Attributes:
@@ -62,7 +61,7 @@ class Lesson:
 
 
 @torch.no_grad()
-def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = True) -> Lesson:
+def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = True) -> Inspection:
     """Run one distillation step without learning from it.
 
     Host and connectors are in ``eval()``. Generators drop cells as in training, the same ones in every call.
@@ -79,12 +78,12 @@ def read_lesson(distiller: Distiller, batch: dict[str, Any], trained: bool = Tru
         comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     limits = pc_range_of(step.batch['img_metas'])
-    lesson = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
-    lesson |= dict(importance=importance, pivots=pivots)
+    inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
+    inspection |= dict(importance=importance, pivots=pivots)
     if step.queries is not None:
-        lesson['queries'] = _boxes(step.queries, *_query_limits(distiller))
-        lesson['positions'] = _positions(step, _focal_loss(distiller), limits)
-    return Lesson(**lesson)
+        inspection['queries'] = _boxes(step.queries, *_query_limits(distiller))
+        inspection['positions'] = _positions(step, _focal_loss(distiller), limits)
+    return Inspection(**inspection)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from projects.mmdet3d_plugin.common.files import write_json
-from projects.mmdet3d_plugin.studies.making_of import add_making_of, machine
+from projects.mmdet3d_plugin.studies.provenance import add_provenance, machine
 from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.visualization.report import Report
 
@@ -12,7 +12,7 @@ def test_finished_stages_are_listed_with_their_times(tmp_path: Path) -> None:
     stages = [Stage(name, f'Do {name}', (f'{name}.py',), ()) for name in ('one', 'two')]
     write_json(tmp_path / 'stamps' / 'one.json', {'key': '', 'seconds': 61})
     report = Report('title')
-    add_making_of(report, StageRunner(tmp_path, stages, tmp_path), {'world': 'a small one'})
+    add_provenance(report, StageRunner(tmp_path, stages, tmp_path), {'world': 'a small one'})
     text = report.html()
     assert 'python one.py' in text
     assert 'python two.py' not in text

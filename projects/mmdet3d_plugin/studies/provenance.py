@@ -10,7 +10,7 @@ from projects.mmdet3d_plugin.studies.stages import StageRunner, clock
 from projects.mmdet3d_plugin.visualization.report import Report
 
 
-def add_making_of(report: Report, runner: StageRunner, facts: Mapping[str, str]) -> None:
+def add_provenance(report: Report, runner: StageRunner, facts: Mapping[str, str]) -> None:
     """How it was made, and on what.
 
     Args:
