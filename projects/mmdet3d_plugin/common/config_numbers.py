@@ -1,6 +1,6 @@
 """Numbers of a config that must be whole, positive, or in order."""
 
-import math
+import sys
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -14,10 +14,10 @@ def is_number(value: Any) -> bool:
     """Whether a value is a finite number; True and False are none.
 
     Example:
-        >>> is_number(0.5), is_number(float('inf')), is_number(True)
-        (True, False, False)
+        >>> is_number(0.5), is_number(float('inf')), is_number(True), is_number(10**400)
+        (True, False, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) <= sys.float_info.max)
 
 
 def is_whole(value: Any) -> bool:

@@ -38,7 +38,7 @@ def check_infos(infos: Sequence[Info], source: object) -> None:
     checks.times()
     for frame in ('lidar2ego', 'ego2global'):
         checks.quaternions(f'{frame}_rotation')
-        checks.numbers(f'{frame}_translation', (3,))
+        checks.numbers(f'{frame}_translation', (3,), FARTHEST)
     checks.numbers('can_bus', (18,))
     checks.cameras()
     checks.boxes()

@@ -86,7 +86,9 @@ def draw_bev_comparison(
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
     height = round(side * map_aspect(pc_range))
-    panels = Panels(2, 1 + len(comparison.student_features), (side, height))
+    panels = Panels(
+        2, 1 + len(comparison.student_features), (side, height), bar=bool(comparison.student_features)
+    )
     features = {'teacher': comparison.teacher, **comparison.student_features}
     for column, (name, feature) in enumerate(features.items()):
         title = colours.title if name == 'teacher' else name
@@ -126,7 +128,7 @@ def draw_camera_comparison(
     h, w = comparison.teacher.shape[-2:]
     ratios = [h * share[1] / (w * share[0]) for share in filled]
     size = (width, round(width * min(max(ratios), 1.0)))
-    panels = Panels(len(rows), len(cameras), size)
+    panels = Panels(len(rows), len(cameras), size, bar=bool(comparison.student_features))
     for row, (title, maps, style) in enumerate(rows.values()):
         for column, name in enumerate(name for line in camera_rows(cameras) for name in line):
             camera = cameras.index(name)
@@ -152,14 +154,15 @@ class Panels:
     Args:
         rows, columns: how many.
         size: (width, height) of a panel in pixels.
+        bar: whether there will be a colour bar.
     """
 
     HEAD, GAP, BAR = 28, 6, 64
 
-    def __init__(self, rows: int, columns: int, size: tuple[int, int]) -> None:
+    def __init__(self, rows: int, columns: int, size: tuple[int, int], bar: bool = True) -> None:
         self._size = size
         self._full = (
-            columns * (size[0] + self.GAP) + self.BAR,
+            columns * (size[0] + self.GAP) + (self.BAR if bar else self.GAP),
             rows * (size[1] + self.HEAD) + self.GAP,
         )
         self.figure = new_figure(*self._full)

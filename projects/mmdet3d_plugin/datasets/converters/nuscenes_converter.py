@@ -179,7 +179,9 @@ def print_counts(path: Path, split: str, infos: Sequence[Info]) -> None:
             f'all {len(boxes)} boxes of {split} are more than {_ABSURD_REACH:g} m from the car: ego_pose and '
             'sample_annotation are not in the same global frame'
         )
-    if unseen == len(boxes):
+    if not infos[0]['cams']:
+        print(f'notice: there are no cameras in {split}: it serves detectors for point clouds only')
+    elif unseen == len(boxes):
         print(
             f'notice: no camera sees the centre of any box of {split}: look at rotation, translation and camera_intrinsic in '
             'calibrated_sensor.json'

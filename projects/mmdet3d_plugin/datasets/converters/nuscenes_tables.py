@@ -117,7 +117,8 @@ def _referring(tables: dict[str, list[dict[str, Any]]], token: str) -> str:
     for name, rows in tables.items():
         for row in rows:
             for field, value in row.items():
-                if field != 'token' and (value == token or (isinstance(value, list) and token in value)):
+                refers = field.endswith(('_token', '_tokens')) or field in ('prev', 'next')
+                if refers and (value == token or (isinstance(value, list) and token in value)):
                     return f' ({name}.json, record {row["token"]}, {field})'
     return ''
 
