@@ -206,4 +206,5 @@ def gap_title(comparison: Comparison, name: str) -> str:
     gap = comparison.gap(name)
     if comparison.region is None:
         return f'{name} - teacher, squared: {gap.everywhere:.3g}'
-    return f'{name} - teacher, squared: inside {gap.inside:.3g}, outside {gap.outside:.3g}'
+    inside = 'inside nothing' if np.isnan(gap.inside) else f'inside {gap.inside:.3g}'
+    return f'{name} - teacher, squared: {inside}, outside {gap.outside:.3g}'

@@ -171,7 +171,7 @@ def test_objects_at_the_end_of_the_world_or_in_degrees_are_named(tmp_path: Path,
 
 
 def test_a_row_that_is_there_twice_is_named(tmp_path: Path) -> None:
-    path = _write(tmp_path / '0.txt', _calibration() + 'P2: ' + '1 ' * 12 + '\n')
+    path = _write(tmp_path / '0.txt', _calibration() + '\nP2: ' + '1 ' * 12)
     with pytest.raises(UserError, match='row P2 is there more than once'):
         read_calibration(path)
 
