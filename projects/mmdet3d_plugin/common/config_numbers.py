@@ -84,7 +84,7 @@ BY_NAME: dict[str, Rule] = {
     ),
     **dict.fromkeys(('max_num', 'max_per_img'), COUNT_OR_ALL),
     **dict.fromkeys(('voxel_size', 'embed_std', 'upsample_strides', 'sizes', 'eps'), POSITIVE),
-    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius'), NOT_NEGATIVE),
+    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius', 'gamma'), NOT_NEGATIVE),
     **dict.fromkeys(('score_thr', 'score_threshold', 'pos_iou_thr', 'neg_iou_thr', 'min_pos_iou', 'alpha', 'flip_ratio_bev_horizontal', 'flip_ratio_bev_vertical'), SHARE),
     **dict.fromkeys(('dropout', 'ffn_drop', 'attn_drop', 'drop_path_rate'), DROPPED),
     **dict.fromkeys(('point_cloud_range', 'post_center_range', 'post_center_limit_range'), RANGE),

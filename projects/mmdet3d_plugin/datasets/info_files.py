@@ -55,7 +55,13 @@ def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:
         ann_file: name of the info file.
         data_root: folder of the dataset.
         options: what tools/create_data.py needs to make the file: the dataset's name, and what follows ``--root-path``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: this is no name.
     """
+    if not isinstance(ann_file, str | Path) or not str(ann_file):
+        raise UserError(f'ann_file is {ann_file!r}: it must be the name of an info file')
     candidates = [data_root / ann_file, Path(ann_file)]  # joining an absolute path keeps it as it is
     for path in candidates:
         if path.is_file():

@@ -11,7 +11,7 @@ from mmcv import Config
 from torch import nn
 
 from projects.mmdet3d_plugin.common.config import config_classes
-from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.distill.connectors import build_connector
@@ -50,7 +50,7 @@ def build_training(cfg: Config) -> tuple[Distiller, Config]:
         The distiller with initial weights, and a config whose training pipeline also makes the teacher's view.
     """
     distiller = build_distiller(cfg)
-    distiller.init_weights()
+    init_model(distiller, cfg.model)
     return distiller, with_teacher_view(cfg, distiller.teacher.cfg)
 
 

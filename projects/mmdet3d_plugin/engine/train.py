@@ -21,7 +21,7 @@ from projects.mmdet3d_plugin.common.config_numbers import SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
-from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.distill.recipe import build_training
 from projects.mmdet3d_plugin.engine import cli, interrupts
@@ -158,8 +158,7 @@ def make_detector(cfg: Config) -> nn.Module:
             'this config is a recipe: its student is trained alone here; tools/distillation.py distils'
         )
     model = build_model(cfg.model)
-    if hasattr(model, 'init_weights'):
-        model.init_weights()
+    init_model(model, cfg.model)
     return model
 
 
