@@ -102,6 +102,8 @@ def check_numbers(cfg: dict[str, Any]) -> None:
         section, _, key = path.rpartition('.')
         if path in NEEDED and key in (value_at(cfg, section) or {}) and value_at(cfg, path) is None:
             raise UserError(f'{path} is None: it must be {rule[0]}')
+        if isinstance(value_at(cfg, path), (list, tuple)):
+            raise UserError(f'{path} is {value_at(cfg, path)!r}: it must be {rule[0]}, not a list')
         check_number(path, value_at(cfg, path), rule)
     for section in ('model', 'data'):
         for path, key, value in _leaves(cfg.get(section), section):

@@ -211,6 +211,12 @@ def _build_runner(
 
 def _build_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimizer of ``cfg.optimizer``."""
+    for key in (settings.get('paramwise_cfg') or {}).get('custom_keys') or ():
+        if not any(key in name for name, _ in model.named_parameters()):
+            get_logger().warning(
+                'optimizer.paramwise_cfg.custom_keys: %r is in no name of a parameter, so it changes nothing',
+                key,
+            )
     with blamed_on('optimizer', settings):
         return build_optimizer(model, copy.deepcopy(settings))
 
