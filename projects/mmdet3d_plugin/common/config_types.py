@@ -81,9 +81,12 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
     for key, value in node.items():
         if value is None and kinds and all(_needs(kind, key) for kind, _ in kinds):
             raise UserError(f'{place}.{key} is None, but {node["type"]} needs it')
-    accepted = [_accepted(kind, registry) for kind, registry in kinds]
-    if not accepted or None in accepted:
+    accepted = [accepted_arguments(kind) for kind, _ in kinds]
+    if not accepted or None in accepted:  # at least one takes anything
         return
+    accepted = [
+        own | _OF_BUILDERS.get(registry, set()) for own, (_, registry) in zip(accepted, kinds, strict=True)
+    ]
     for key in node:
         if key != 'type' and not any(key in names for names in accepted):
             known = set().union(*accepted)
@@ -99,12 +102,6 @@ def _needs(kind: Kind, key: str) -> bool:
     if parameter is None or key in ('train_cfg', 'test_cfg', 'pretrained', 'init_cfg'):
         return False
     return parameter.default is parameter.empty and 'None' not in str(parameter.annotation)
-
-
-def _accepted(kind: Kind, registry: str) -> frozenset[str] | None:
-    """Argument names of a constructor and its builder, None for any."""
-    own = accepted_arguments(kind)
-    return None if own is None else own | _OF_BUILDERS.get(registry, set())
 
 
 @functools.cache

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_points
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
-from projects.mmdet3d_plugin.datasets.converters.nuscenes_tables import UNFIT, open_tables, unfit
+from projects.mmdet3d_plugin.datasets.converters.open_tables import UNFIT, open_tables, unfit
 from projects.mmdet3d_plugin.datasets.info_checks import check_infos, is_unit
 from projects.mmdet3d_plugin.datasets.info_files import Info, ordered_cameras, save_infos, temporal_info_file
-from projects.mmdet3d_plugin.datasets.nuscenes_truth import check_tables, read_table
+from projects.mmdet3d_plugin.evaluation.nuscenes_tables import check_tables, read_table
 
 # version -> (name in the info file's name, official split)
 SPLITS = {

@@ -10,7 +10,7 @@ from nuscenes import NuScenes
 
 from projects.mmdet3d_plugin.common.config_numbers import is_number, is_whole
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.datasets.nuscenes_truth import TABLES, read_table
+from projects.mmdet3d_plugin.evaluation.nuscenes_tables import TABLES, read_table
 
 UNFIT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 """What the devkit and numpy raise over records that do not fit; :func:`unfit` turns them into words."""
