@@ -52,7 +52,7 @@ def _view_meta(results: dict[str, Any], name: str, view: dict[str, Any]) -> dict
     if 'cam_names' in results:  # made-up frames of studies have none
         meta['cam_names'] = list(results['cam_names'])
     meta.update(
-        {key: _copy(source[key]) for source, key in ((view, 'ida'), (results, 'bda')) if key in source}
+        {key: source[key].copy() for source, key in ((view, 'ida'), (results, 'bda')) if key in source}
     )
     meta.update(
         view=name or 'student',
