@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from projects.mmdet3d_plugin.hosts.bevformer.feed_forward import FeedForward
 from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
     VisiblePairs,
     pillar_points,
@@ -16,6 +15,7 @@ from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
 )
 from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
 from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
+from projects.mmdet3d_plugin.hosts.detr.feed_forward import FeedForward
 
 
 @dataclass
