@@ -2,7 +2,7 @@
 
 import torch
 
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
+from projects.mmdet3d_plugin.distill.step import QueryReading
 
 
 def reading(

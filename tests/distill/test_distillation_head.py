@@ -13,9 +13,8 @@ from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.losses.focal_positions import COMPARE
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.engine.export import export_student
 from tests.distill.bevformer_pair import build_pair, paired_batch, student_config
 from tests.factories import PC_RANGE, frame_batch

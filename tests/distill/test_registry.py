@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.distill import losses
-from projects.mmdet3d_plugin.distill.losses.channel_wise import ChannelWiseDivergence
+from projects.mmdet3d_plugin.distill.losses.channel_wise_divergence import ChannelWiseDivergence
 from projects.mmdet3d_plugin.distill.registry import CONNECTORS, LOSSES, DistillError, build_part
 from projects.mmdet3d_plugin.registry import import_submodules
 

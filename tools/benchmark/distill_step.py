@@ -23,10 +23,9 @@ from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import split_views, with_teacher_view

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.files import write_json
-from projects.mmdet3d_plugin.distill.losses.channel_wise import ChannelWiseDivergence
+from projects.mmdet3d_plugin.distill.losses.channel_wise_divergence import ChannelWiseDivergence
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
 from tools.benchmark.timing import interleaved, machine, memory
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import (
     VisiblePairs,
     pillar_points,
     plane_points,

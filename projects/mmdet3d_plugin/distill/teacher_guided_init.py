@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.channel_layout import Layout, input_layouts
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter
-from projects.mmdet3d_plugin.distill.initializers import InheritReport
+from projects.mmdet3d_plugin.distill.inherit_head import InheritReport
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, DistillError
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 

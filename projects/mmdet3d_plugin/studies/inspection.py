@@ -13,10 +13,9 @@ from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, best_queries
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.studies.lidar_inspection import (
     Importance,

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from projects.mmdet3d_plugin.distill.losses.focal_positions import COMPARE, FocalPositions, sampled_square
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from tests.distill.readings import reading
 
 L, B, Q, M, P = 3, 2, 6, 2, 4

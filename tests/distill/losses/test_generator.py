@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.losses.generator import Generator
+from projects.mmdet3d_plugin.distill.losses.masked_generation import Generator
 
 
 def some_cells(share: float, seed: int = 0) -> torch.Tensor:

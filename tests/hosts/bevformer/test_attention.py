@@ -4,9 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.hosts.bevformer.reference_points import pillar_points, visible_pairs
-from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
-from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import pillar_points, visible_pairs
+from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import (
+    SpatialCrossAttention,
+    TemporalSelfAttention,
+)
 from tests.factories import IMAGE_SIZE, PC_RANGE, ring_of_cameras
 
 C, M = 16, 2

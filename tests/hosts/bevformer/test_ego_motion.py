@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from projects.mmdet3d_plugin.hosts.bevformer.ego_motion import bev_shift, rotate_bev
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import bev_shift, rotate_bev
 
 
 @pytest.mark.parametrize('center', [None, (3.0, 8.0)])

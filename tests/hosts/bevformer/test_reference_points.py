@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import (
     pillar_points,
     plane_points,
     project_to_cameras,

@@ -8,8 +8,8 @@ from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_cloud, blank_images, has_images
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
+from projects.mmdet3d_plugin.distill.step import QueryReading
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
 
 Batch = dict[str, Any]

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
+from projects.mmdet3d_plugin.distill.step import QueryReading
 from projects.mmdet3d_plugin.distill.taps import Tap
-from projects.mmdet3d_plugin.hosts.bevformer.reference_points import VisiblePairs
-from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import CameraDeformableAttention
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import VisiblePairs
+from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import CameraDeformableAttention
 
 _DECODER = 'transformer.decoder'
 

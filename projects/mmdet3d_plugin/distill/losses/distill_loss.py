@@ -95,3 +95,9 @@ def check_same_shape(student: Tensor, teacher: Tensor) -> None:
             f'the student gives {tuple(student.shape)} and the teacher {tuple(teacher.shape)}; '
             "give the term a connector, for example connector='resize_conv'"
         )
+
+
+def share_of_area(weight: Tensor) -> Tensor:
+    """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples."""
+    area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+    return weight / (area * max(len(weight), 1))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape
+from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, check_same_shape, share_of_area
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.ops.masked_l2 import masked_l2
 
@@ -46,9 +46,3 @@ class FeatureL2(DistillLoss):
             area = region.sum()
             return masked_l2(student, teacher, region.square() / area.where(area > 0, torch.ones_like(area)))
         return masked_l2(student, teacher, share_of_area(region) / max(student.shape[1], 1))
-
-
-def share_of_area(weight: Tensor) -> Tensor:
-    """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples."""
-    area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    return weight / (area * max(len(weight), 1))

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.query_reading import QueryReading
 from projects.mmdet3d_plugin.distill.regions.region import Region, join_boxes, join_labels
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 
 SOURCES = ('gt', 'queries', 'positives', 'both')
 

@@ -1,9 +1,138 @@
-"""Where each BEV cell lies, in numbers that a query can use at once."""
+"""Geometry of the BEV grid: its cells and pillars, on the cameras, under ego motion, and as the queries are told it."""
+
+import math
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.hosts.bevformer.reference_points import plane_points
+from projects.mmdet3d_plugin.hosts.detr.cameras import project_to_cameras
+
+
+@dataclass
+class VisiblePairs:
+    """Which camera sees which BEV query, for a batch, sorted by (sample, camera, query).
+
+    Attributes:
+        value_index: (K,), sample * num_cams + camera.
+        query_index: (K,), sample * Q + query.
+        points: (K, D, 2), the pillar's anchors on that camera, (x, y) in units of the padded image.
+        count: (B, Q, 1), number of cameras that see the query, at least 1.
+    """
+
+    value_index: Tensor
+    query_index: Tensor
+    points: Tensor
+    count: Tensor
+
+
+def plane_points(h: int, w: int, device: torch.device) -> Tensor:
+    """Cell centres of the BEV map, row by row: (H * W, 2), (x, y) in [0, 1].
+
+    Example:
+        >>> plane_points(1, 2, torch.device('cpu'))
+        tensor([[0.2500, 0.5000],
+                [0.7500, 0.5000]])
+    """
+    y = (torch.arange(h, device=device) + 0.5) / h
+    x = (torch.arange(w, device=device) + 0.5) / w
+    grid_y, grid_x = torch.meshgrid(y, x, indexing='ij')
+    return torch.stack([grid_x.flatten(), grid_y.flatten()], dim=-1)
+
+
+def pillar_points(h: int, w: int, num_points: int, pc_range: list[float], device: torch.device) -> Tensor:
+    """Anchors at ``num_points`` heights above every BEV cell: (H * W, D, 3), metres in the LiDAR frame.
+
+    Example:
+        >>> points = pillar_points(1, 1, 2, [-10, -10, -4, 10, 10, 4], torch.device('cpu'))
+        >>> points.tolist()
+        [[[0.0, 0.0, -3.5], [0.0, 0.0, 3.5]]]
+    """
+    low, high = torch.tensor(pc_range[:3], device=device), torch.tensor(pc_range[3:], device=device)
+    height = float(high[2] - low[2])
+    z = torch.linspace(0.5, height - 0.5, num_points, device=device) / height
+    plane = plane_points(h, w, device)[:, None].expand(-1, num_points, -1)
+    unit = torch.cat([plane, z[None, :, None].expand(h * w, -1, -1)], dim=-1)
+    return unit * (high - low) + low
+
+
+def visible_pairs(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> VisiblePairs:
+    """Gather, once per frame, the (camera, query) pairs that spatial cross-attention has to look at.
+
+    Arguments as in :func:`project_to_cameras`. Visibility is decided per sample.
+    """
+    uv, inside = project_to_cameras(points, lidar2img, img_shape)
+    num_cams, q = inside.shape[1:3]
+    visible = inside.any(-1)
+    sample, camera, query = visible.nonzero(as_tuple=True)
+    # Indexing keeps the memory order of uv, but every layer reads row by row.
+    seen = uv[sample, camera, query].contiguous()
+    return VisiblePairs(
+        value_index=sample * num_cams + camera,
+        query_index=sample * q + query,
+        points=seen,
+        count=visible.sum(1).clamp(min=1)[..., None],
+    )
+
+
+def bev_shift(can_bus: Tensor, real_size: tuple[float, float]) -> Tensor:
+    """Ego translation since the previous frame, as a fraction of the BEV map.
+
+    Args:
+        can_bus: (B, 18), see the dataset: ``[:2]`` is the translation in the global frame (metres) and
+            ``[-2]`` the absolute ego yaw (radians).
+        real_size: (width, height) of the BEV map in metres.
+
+    Returns:
+        (B, 2), shift (x, y) to add to reference points in [0, 1]; x is right, y is forward.
+
+    Example:
+        >>> can_bus = torch.zeros(1, 18)
+        >>> can_bus[0, 1] = 5.12  # metres
+        >>> bev_shift(can_bus, (102.4, 102.4)).abs().max()
+        tensor(0.0500)
+    """
+    motion = can_bus[:, :2].double()
+    length = motion.norm(dim=1)
+    angle = can_bus[:, -2].double() - torch.atan2(motion[:, 1], motion[:, 0])
+    right, forward = length * torch.sin(angle), length * torch.cos(angle)
+    return torch.stack([right / real_size[0], forward / real_size[1]], dim=1).float()
+
+
+def rotate_bev(
+    bev: Tensor, angle: Tensor, center: tuple[float, float] | None = None, mode: str = 'bilinear'
+) -> Tensor:
+    """Rotate each BEV map of a batch by its own angle; cells that come from outside are zero.
+
+    Args:
+        bev: (B, C, H, W).
+        angle: (B,), degrees, the change of ego yaw; a left turn (positive) turns the scene right.
+        center: (x, y) in cells from the top-left corner, default the middle of the map.
+        mode: ``'bilinear'`` or ``'nearest'``.
+
+    Returns:
+        (B, C, H, W), a new tensor: the caller's memory is not touched.
+
+    Example:
+        >>> bev = torch.zeros(1, 1, 3, 3)
+        >>> bev[0, 0, 1, 2] = 1.0
+        >>> rotate_bev(bev, torch.tensor([90.0]))[0, 0].round()
+        tensor([[0., 1., 0.],
+                [0., 0., 0.],
+                [0., 0., 0.]])
+    """
+    h, w = bev.shape[-2:]
+    cx, cy = (0.0, 0.0) if center is None else (center[0] - 0.5 * w, center[1] - 0.5 * h)
+    radians = angle.to(bev.dtype) * (math.pi / 180)
+    cos, sin = radians.cos()[:, None, None], radians.sin()[:, None, None]
+    x = torch.arange(w, device=bev.device, dtype=bev.dtype)[None, None, :] - (0.5 * (w - 1) + cx)
+    y = torch.arange(h, device=bev.device, dtype=bev.dtype)[None, :, None] - (0.5 * (h - 1) + cy)
+    grid_x = (cos * x - sin * y + cx) / (0.5 * w)
+    grid_y = (sin * x + cos * y + cy) / (0.5 * h)
+    grid = torch.stack([grid_x, grid_y], dim=-1)
+    return F.grid_sample(bev, grid, mode=mode, padding_mode='zeros', align_corners=False)
+
 
 NUM_FACTS = 7
 

@@ -1,4 +1,4 @@
-"""The BEV encoder (BEVFormer, section 3.1)."""
+"""The BEV encoder (BEVFormer, section 3.1): temporal self-attention and spatial cross-attention, layer by layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,174 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from projects.mmdet3d_plugin.hosts.bevformer.reference_points import (
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import (
     VisiblePairs,
     pillar_points,
     plane_points,
     visible_pairs,
 )
-from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
-from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
-from projects.mmdet3d_plugin.hosts.detr.feed_forward import FeedForward
+from projects.mmdet3d_plugin.hosts.detr.transformer_layers import (
+    FeedForward,
+    init_deformable,
+    init_projection,
+)
+from projects.mmdet3d_plugin.ops.linear import Linear
+from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused, ms_deform_attn_packed
+
+NUM_FRAMES = 2
+
+
+class TemporalSelfAttention(nn.Module):
+    """Every BEV query looks at the previous BEV feature, aligned to the ego motion, and at the present one.
+
+    Args:
+        embed_dims: C, channels of a query.
+        num_heads: M.
+        num_points: P, sampled points per head and frame.
+        dropout: on the output, before the residual sum.
+    """
+
+    def __init__(
+        self, embed_dims: int = 256, num_heads: int = 8, num_points: int = 4, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.num_points = num_heads, num_points
+        points = NUM_FRAMES * num_heads * num_points
+        self.sampling_offsets = Linear(embed_dims * NUM_FRAMES, points * 2)
+        self.attention_weights = Linear(embed_dims * NUM_FRAMES, points)
+        self.value_proj = Linear(embed_dims, embed_dims)
+        self.output_proj = Linear(embed_dims, embed_dims)
+        self.dropout = nn.Dropout(dropout)
+
+    def init_weights(self) -> None:
+        """Reset to the initial values of Deformable DETR."""
+        init_deformable(
+            self.sampling_offsets, self.attention_weights, self.num_heads, NUM_FRAMES, self.num_points
+        )
+        init_projection(self.value_proj, self.output_proj)
+
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        maps: Tensor,
+        reference_points: Tensor,
+        bev_shape: tuple[int, int],
+    ) -> Tensor:
+        """Attend to two BEV features.
+
+        Args:
+            query: (B, Q, C), Q = H * W.
+            query_pos: (B, Q, C).
+            maps: (B, 2, Q, C), the previous BEV feature, or the query where a sample has none, and the present one.
+            reference_points: (B, 2, Q, 2), (x, y) in [0, 1] on the previous and the present map.
+            bev_shape: (H, W).
+
+        Returns:
+            (B, Q, C), with the residual added.
+        """
+        b, q, c = query.shape
+        m, p = self.num_heads, self.num_points
+        both = torch.cat([maps[:, 0], query + query_pos], dim=-1)
+        value = self.value_proj(maps.flatten(0, 1))
+        offsets = self.sampling_offsets(both).view(b, q, m, NUM_FRAMES, p, 2)
+        logits = self.attention_weights(both).view(b, q, m, NUM_FRAMES, p)
+        out = ms_deform_attn_fused(
+            value.view(b * NUM_FRAMES, q, m, c // m),
+            [bev_shape],
+            offsets.permute(0, 3, 1, 2, 4, 5).reshape(b * NUM_FRAMES, q, m, 1, p, 2),
+            logits.permute(0, 3, 1, 2, 4).reshape(b * NUM_FRAMES, q, m, p),
+            reference_points.reshape(b * NUM_FRAMES, q, 1, 2),
+        )
+        out = out.view(b, NUM_FRAMES, q, c).mean(1)
+        return query + self.dropout(self.output_proj(out))
+
+
+class CameraDeformableAttention(nn.Module):
+    """The projections of deformable attention on camera features (``MSDeformableAttention3D`` in BEVFormer).
+
+    Args:
+        embed_dims: C.
+        num_heads: M.
+        num_levels: L, feature levels per camera.
+        num_points: P per head and level, shared out evenly among the anchors of a pillar.
+    """
+
+    def __init__(
+        self, embed_dims: int = 256, num_heads: int = 8, num_levels: int = 4, num_points: int = 8
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        points = num_heads * num_levels * num_points
+        self.sampling_offsets = Linear(embed_dims, points * 2)
+        self.attention_weights = Linear(embed_dims, points)
+        self.value_proj = Linear(embed_dims, embed_dims)
+
+    def init_weights(self) -> None:
+        """Reset to the initial values of Deformable DETR."""
+        init_deformable(
+            self.sampling_offsets, self.attention_weights, self.num_heads, self.num_levels, self.num_points
+        )
+        init_projection(self.value_proj)
+
+    def forward(
+        self, query: Tensor, value: Tensor, spatial_shapes: Sequence[tuple[int, int]], pairs: VisiblePairs
+    ) -> Tensor:
+        """Sum what the cameras show at each query's pillar.
+
+        Args:
+            query: (B, Q, C).
+            value: (B * num_cams, S, C), all levels of each camera.
+            spatial_shapes: L pairs ``(h, w)``.
+            pairs: the (camera, query) pairs that see each other.
+
+        Returns:
+            (B, Q, C), the sum over cameras.
+        """
+        b, q, c = query.shape
+        m, levels, p = self.num_heads, self.num_levels, self.num_points
+        value = self.value_proj(value).view(value.shape[0], -1, m, c // m)
+        return ms_deform_attn_packed(
+            value,
+            spatial_shapes,
+            self.sampling_offsets(query).view(b, q, m, levels, p, 2),
+            self.attention_weights(query).view(b, q, m, levels * p),
+            pairs.points,
+            pairs.value_index,
+            pairs.query_index,
+        )
+
+
+class SpatialCrossAttention(nn.Module):
+    """Every BEV query gathers image features where its pillar of points falls on the cameras.
+
+    Args:
+        embed_dims: C.
+        dropout: on the output, before the residual sum.
+        deformable: further arguments of :class:`CameraDeformableAttention`.
+    """
+
+    def __init__(self, embed_dims: int = 256, dropout: float = 0.1, **deformable: int) -> None:
+        super().__init__()
+        self.deformable_attention = CameraDeformableAttention(embed_dims, **deformable)
+        self.output_proj = Linear(embed_dims, embed_dims)
+        self.dropout = nn.Dropout(dropout)
+
+    def init_weights(self) -> None:
+        """Reset to the initial values of Deformable DETR."""
+        self.deformable_attention.init_weights()
+        init_projection(self.output_proj)
+
+    def forward(
+        self, query: Tensor, value: Tensor, spatial_shapes: Sequence[tuple[int, int]], pairs: VisiblePairs
+    ) -> Tensor:
+        """Average what the cameras show; arguments as in :class:`CameraDeformableAttention`.
+
+        Returns:
+            (B, Q, C), with the residual added.
+        """
+        seen = self.deformable_attention(query, value, spatial_shapes, pairs)
+        return query + self.dropout(self.output_proj(seen / pairs.count))
 
 
 @dataclass

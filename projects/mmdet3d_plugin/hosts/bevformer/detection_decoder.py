@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.hosts.bevformer.deformable_init import init_deformable, init_projection
-from projects.mmdet3d_plugin.hosts.detr.box_refinement import refined
-from projects.mmdet3d_plugin.hosts.detr.feed_forward import FeedForward
-from projects.mmdet3d_plugin.hosts.detr.query_self_attention import QuerySelfAttention
+from projects.mmdet3d_plugin.hosts.detr.transformer_layers import (
+    FeedForward,
+    QuerySelfAttention,
+    init_deformable,
+    init_projection,
+    refined,
+)
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
 

@@ -8,15 +8,15 @@ import torch
 from mmdet.models.utils.builder import TRANSFORMER
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import bev_shift, rotate_bev
 from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import (
     BEVFormerEncoder,
     CameraFeatures,
     PreviousBEV,
+    SpatialCrossAttention,
+    TemporalSelfAttention,
 )
 from projects.mmdet3d_plugin.hosts.bevformer.detection_decoder import BEVCrossAttention, DetectionDecoder
-from projects.mmdet3d_plugin.hosts.bevformer.ego_motion import bev_shift, rotate_bev
-from projects.mmdet3d_plugin.hosts.bevformer.spatial_cross_attention import SpatialCrossAttention
-from projects.mmdet3d_plugin.hosts.bevformer.temporal_self_attention import TemporalSelfAttention
 from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.pages import kept_pages

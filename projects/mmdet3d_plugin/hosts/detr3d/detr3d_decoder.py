@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.hosts.detr.box_refinement import refined
-from projects.mmdet3d_plugin.hosts.detr.feed_forward import FeedForward
-from projects.mmdet3d_plugin.hosts.detr.query_self_attention import QuerySelfAttention
+from projects.mmdet3d_plugin.hosts.detr.transformer_layers import FeedForward, QuerySelfAttention, refined
 from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraCrossAttention, CameraViews
 
 

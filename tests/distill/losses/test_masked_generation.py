@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.distill.losses import generative
+from projects.mmdet3d_plugin.distill.losses import masked_generation
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
-from projects.mmdet3d_plugin.distill.losses.generative import MaskedGeneration
+from projects.mmdet3d_plugin.distill.losses.masked_generation import MaskedGeneration
 from projects.mmdet3d_plugin.distill.step import Step
 
 
@@ -132,7 +132,7 @@ def test_few_cells_and_the_whole_map_give_the_same(monkeypatch: pytest.MonkeyPat
     loss = MaskedGeneration(4, ratio=1.0, relative=relative).double()
     results = []
     for limit in (0.0, 1.1):
-        monkeypatch.setattr(generative, 'SPARSE_BELOW', limit)
+        monkeypatch.setattr(masked_generation, 'SPARSE_BELOW', limit)
         value = loss(student, teacher, region)
         results.append((value, *torch.autograd.grad(value, (student, *loss.parameters()))))
     for whole, few in zip(*results, strict=True):

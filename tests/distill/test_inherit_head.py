@@ -7,7 +7,7 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.initializers import InheritHead, resize_grid
+from projects.mmdet3d_plugin.distill.inherit_head import InheritHead, resize_grid
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.distill.losses.channel_wise import ChannelWiseDivergence
+from projects.mmdet3d_plugin.distill.losses.channel_wise_divergence import ChannelWiseDivergence
 
 
 def published(student: Tensor, teacher: Tensor, tau: float, subtract_entropy: bool) -> float:
