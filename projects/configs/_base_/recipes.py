@@ -32,6 +32,17 @@ def demo_teacher() -> dict:
     )
 
 
+def detr3d_r101() -> dict:
+    """DETR3D with its published weights, on images of its own normalisation."""
+    return frozen('projects/configs/detr3d/detr3d_r101.py', 'ckpts/detr3d_resnet101.pth', 'native')
+
+
+def demo_detr3d() -> dict:
+    """The pint-sized DETR3D teacher, trained on synthetic scenes."""
+    config = 'projects/configs/synthetic/detr3d_teacher.py'
+    return frozen(config, 'work_dirs/detr3d_teacher/latest.pth', 'native')
+
+
 def local_graph(config: str, **term: object) -> dict:
     """PointDistiller: a teacher and its only term, which students change by the name ``local``."""
     local = dict(type='LocalGraph', tau=0.5, weight=2.0) | term

@@ -236,6 +236,7 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
     known = {'channels': teacher.channels, 'student_channels': student.channels, 'name': name}
+    known['path'] = teacher.path  # of a loss that asks what queries look at
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     region = None

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from projects.mmdet3d_plugin.ops import library, ms_deform_attn
+from projects.mmdet3d_plugin.ops import gather_maps, library, ms_deform_attn
+from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps
 
 # Per bilinear sample and channel: four corners, and the weight of the sample.
 SAMPLING_MACS = 5
@@ -159,6 +160,21 @@ class OpCounter(TorchDispatchMode):
         self.count('deformable attention', SAMPLING_MACS * d * rows * points.shape[2:-1].numel())
         return value.new_empty(*points.shape[:2], m * d)
 
+    def gather_maps(self, maps: FeatureMaps, locations: Tensor, weights: Tensor, *rest: Any) -> Tensor:
+        """Stands in for ``gather_maps``: K pairs sample each of L levels.
+
+        Args:
+            maps: with C channels.
+            locations: (K, 2).
+            weights: (K, L).
+            rest: the last of them is R, the number of rows.
+
+        Returns:
+            (R, C).
+        """
+        self.count('look-ups in image features', SAMPLING_MACS * maps.channels * weights.numel())
+        return locations.new_zeros(rest[-1], maps.channels)
+
     def deformable_convolution(
         self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
     ) -> Tensor:
@@ -187,6 +203,7 @@ class OpCounter(TorchDispatchMode):
             ms_deform_attn.ms_deform_attn: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_fused: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_packed: self.packed_deformable_attention,
+            gather_maps.gather_maps: self.gather_maps,
             modulated_deform_conv.modulated_deform_conv2d: self.deformable_convolution,
         }
 
