@@ -16,7 +16,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraViews
 from projects.mmdet3d_plugin.ops import library
-from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps, gather_maps
+from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps, gather_seen
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from tools.benchmark.rig import lidar_to_image
 from tools.benchmark.timing import interleaved, machine, memory
@@ -55,13 +55,11 @@ class Inputs:
         self.weights = [torch.rand(shape).requires_grad_() for _ in range(layers)]
 
     def ours(self, backward: bool) -> Any:
-        """All layers by :func:`gather_maps`; with ``backward`` the gradients too."""
-        with torch.set_grad_enabled(backward), kept_pages():
+        """All layers by :func:`gather_seen`; with ``backward`` the gradients too."""
+        with torch.set_grad_enabled(backward):
             maps, outs = FeatureMaps(self.levels), []
             for (places, seen), weights in zip(self.layers, self.weights, strict=True):
-                _, query, camera = seen.nonzero(as_tuple=True)
-                chosen = places[0, query, camera], weights[0, query, camera]
-                outs.append(gather_maps(maps, *chosen, camera, query, QUERIES))
+                outs.append(gather_seen(maps, places, weights, seen))
         return self._finish(outs, [*self.levels, *self.weights], backward)
 
     def original(self, backward: bool) -> Any:
@@ -125,7 +123,8 @@ def measure(inputs: Inputs, backward: bool, rounds: int) -> dict[str, Any]:
         'original': partial(inputs.original, backward),
     }
     held = {name: memory(case, 'cpu').temporary for name, case in cases.items()}
-    times = interleaved(cases, dict.fromkeys(cases, rounds), 'cpu', warm_up=False)
+    with kept_pages():  # as training does; the original gains by it too
+        times = interleaved(cases, dict.fromkeys(cases, rounds), 'cpu')
     per_layer = {name: ms / len(inputs.layers) for name, ms in times.items()}
     return {
         'ms_per_layer': per_layer,

@@ -102,6 +102,24 @@ def gather_maps(
     )
 
 
+def gather_seen(maps: FeatureMaps, locations: Tensor, weights: Tensor, seen: Tensor) -> Tensor:
+    """Let every query look at those of its sample's N maps that show it; see :func:`gather_maps`.
+
+    Args:
+        maps: L levels of B * N maps with C channels.
+        locations: (B, Q, N, 2), (x, y) in units of map width and height.
+        weights: (B, Q, N, L).
+        seen: (B, Q, N), bool.
+
+    Returns:
+        (B, Q, C).
+    """
+    b, q, n = seen.shape
+    sample, query, number = seen.nonzero(as_tuple=True)
+    chosen = locations[sample, query, number], weights[sample, query, number]
+    return gather_maps(maps, *chosen, sample * n + number, sample * q + query, b * q).view(b, q, -1)
+
+
 def corners(shapes: Sequence[tuple[int, int]], locations: Tensor, pair_map: Tensor) -> tuple[Tensor, Tensor]:
     """The four cells around every location and their bilinear weights.
 

@@ -160,20 +160,21 @@ class OpCounter(TorchDispatchMode):
         self.count('deformable attention', SAMPLING_MACS * d * rows * points.shape[2:-1].numel())
         return value.new_empty(*points.shape[:2], m * d)
 
-    def gather_maps(self, maps: FeatureMaps, locations: Tensor, weights: Tensor, *rest: Any) -> Tensor:
-        """Stands in for ``gather_maps``: K pairs sample each of L levels.
+    def gather_seen(self, maps: FeatureMaps, locations: Tensor, weights: Tensor, seen: Tensor) -> Tensor:
+        """Stands in for ``gather_seen``; which camera shows a query depends on weights, so one is taken for each.
 
         Args:
-            maps: with C channels.
-            locations: (K, 2).
-            weights: (K, L).
-            rest: the last of them is R, the number of rows.
+            maps: L levels with C channels.
+            locations: (B, Q, N, 2).
+            weights: (B, Q, N, L).
+            seen: (B, Q, N).
 
         Returns:
-            (R, C).
+            (B, Q, C).
         """
-        self.count('look-ups in image features', SAMPLING_MACS * maps.channels * weights.numel())
-        return locations.new_zeros(rest[-1], maps.channels)
+        b, q = seen.shape[:2]
+        self.count('look-ups in image features', SAMPLING_MACS * maps.channels * b * q * weights.shape[-1])
+        return weights.new_empty(b, q, maps.channels)
 
     def deformable_convolution(
         self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
@@ -203,7 +204,7 @@ class OpCounter(TorchDispatchMode):
             ms_deform_attn.ms_deform_attn: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_fused: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_packed: self.packed_deformable_attention,
-            gather_maps.gather_maps: self.gather_maps,
+            gather_maps.gather_seen: self.gather_seen,
             modulated_deform_conv.modulated_deform_conv2d: self.deformable_convolution,
         }
 

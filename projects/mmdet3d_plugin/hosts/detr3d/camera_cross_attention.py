@@ -7,7 +7,7 @@ from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.detr.cameras import project_to_cameras
-from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps, gather_maps
+from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps, gather_seen
 from projects.mmdet3d_plugin.ops.linear import Linear
 
 
@@ -88,18 +88,10 @@ class CameraCrossAttention(nn.Module):
         Returns:
             (B, Q, C), with the residual and the encoded position added.
         """
-        b, q, c = query.shape
+        b, q, _ = query.shape
         weights = self.attention_weights(query + query_pos).sigmoid()
         weights = weights.view(b, q, self.num_cams, self.num_levels)
         places, seen = views.project(reference)
-        sample, number, camera = seen.nonzero(as_tuple=True)
-        shown = gather_maps(
-            views.maps,
-            places[sample, number, camera],
-            weights[sample, number, camera],
-            sample * self.num_cams + camera,
-            sample * q + number,
-            b * q,
-        ).view(b, q, c)
+        shown = gather_seen(views.maps, places, weights, seen)
         position = self.position_encoder(inverse_sigmoid(reference).to(query.dtype))
         return query + self.dropout(self.output_proj(shown.to(query.dtype))) + position
