@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_size
 from projects.mmdet3d_plugin.worlds import create
 from projects.mmdet3d_plugin.worlds.create import (
     WorldError,
     create_world,
     main,
-    parse_size,
     scene_names,
 )
 

@@ -155,7 +155,7 @@ def _first(path: str, args: tuple[Any, ...]) -> Any:
 
 
 def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply ``fn`` to every tensor of a nested value of lists, dicts and dataclasses."""
+    """Apply ``fn`` to every tensor, such as (N, C, H, W), of a nested value of lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, dict):

@@ -40,7 +40,7 @@ class FrozenTeacher:
         config: file of the teacher's config, or the config itself.
         checkpoint: file of its weights. None is an error unless ``random_weights`` says that this is meant.
         view: what it sees: 'native' (its own resize of the original image), 'upsampled' (the student's image
-            enlarged, as published), or 'same' (the student's tensors).
+            enlarged, as published), or 'same' (the student's ``img`` (B, T, num_cams, 3, H, W)).
         allow: beginnings of weight names that may be missing, unexpected or of another shape in the checkpoint.
         random_weights: build without weights, for measuring speed and memory.
         guard_every: compare weights and buffers with what was loaded every so many steps; 0 for never.
@@ -194,13 +194,12 @@ def without_pretrained(model: Any) -> Any:
     Dicts and tuples keep their kind: mmdet3d reads some by attribute and insists on tuples elsewhere.
     """
     if isinstance(model, Mapping):
-        kept = {key: value for key, value in model.items() if not _is_pretrained(key, value)}
-        return type(model)({key: without_pretrained(value) for key, value in kept.items()})
+        kept = {key: without_pretrained(value) for key, value in model.items()}
+        init = kept.get('init_cfg')
+        if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
+            del kept['init_cfg']
+        return type(model)(kept)
     return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
-
-
-def _is_pretrained(key: str, value: Any) -> bool:
-    return key == 'init_cfg' and isinstance(value, Mapping) and value.get('type') == 'Pretrained'
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor | tuple[int, int]]:

@@ -36,7 +36,8 @@ def speed_up(
         get_logger().info('this processor has no bf16: %s compute in float32', ', '.join(modules))
         dtype = None
     for name in modules:
-        found = [m for root in roots for path, m in root.named_modules() if _ends_with(path, name)]
+        paths = [pair for root in roots for pair in root.named_modules()]
+        found = [module for path, module in paths if f'.{path}'.endswith(f'.{name}')]
         if not found:
             known = sorted({path for root in roots for path, _ in root.named_children()})
             raise UserError(f'compute.modules names {name!r}, which no model has: it has {", ".join(known)}')
@@ -48,10 +49,6 @@ def _has_bf16(roots: list[nn.Module]) -> bool:
     """Whether the device of the models has instructions for bf16."""
     device = next((p.device.type for root in roots for p in root.parameters()), 'cpu')
     return device != 'cpu' or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def _ends_with(path: str, name: str) -> bool:
-    return path == name or path.endswith(f'.{name}')
 
 
 def _wrapped(forward: Callable[..., Any], dtype: str | None, channels_last: bool) -> Callable[..., Any]:

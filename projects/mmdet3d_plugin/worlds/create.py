@@ -1,8 +1,6 @@
 """Make a synthetic dataset, in the layout of nuScenes or KITTI."""
 
 import argparse
-import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_create_synthetic
 from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
 from projects.mmdet3d_plugin.worlds.kitti_writer import IMAGE_SIZE, create_kitti_world
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
@@ -135,17 +134,12 @@ def scene_names(count: int) -> list[str]:
 
     training = min(round(TRAIN_SHARE * count), count - 1) if count > 1 else count
     if training > len(train) or count - training > len(val):
-        most = max(n for n in range(1, len(train) + len(val) + 1) if _fits_splits(n, len(train), len(val)))
+        shares = {n: round(TRAIN_SHARE * n) for n in range(1, len(train) + len(val) + 1)}
+        most = max(n for n, first in shares.items() if first <= len(train) and n - first <= len(val))
         raise WorldError(
             f'{count} scenes are more than the official splits have names for: ask for at most {most}'
         )
     return train[:training] + val[: count - training]
-
-
-def _fits_splits(count: int, train: int, val: int) -> bool:
-    """Whether ``count`` scenes can be named."""
-    training = round(TRAIN_SHARE * count)
-    return training <= train and count - training <= val
 
 
 def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:
@@ -201,48 +195,9 @@ def _check(spec: WorldSpec, workers: int) -> None:
         )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Parse WIDTHxHEIGHT, such as 400x225.
-
-    Example:
-        >>> parse_size('400x225')
-        (400, 225)
-    """
-    match = re.fullmatch(r'(\d+)x(\d+)', text.strip().lower())
-    if match is None:
-        raise argparse.ArgumentTypeError(f'{text!r} is no image size: write WIDTHxHEIGHT, such as 400x225')
-    return int(match[1]), int(match[2])
-
-
-def _parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog='create_synthetic.py', description=__doc__)
-    add = parser.add_argument
-    add('--out', required=True, help='folder of the dataset')
-    add('--format', choices=('nuscenes', 'kitti'), default='nuscenes', help='its layout (default: nuscenes)')
-    add(
-        '--scenes',
-        type=int,
-        required=True,
-        help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
-    )
-    add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
-    add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
-    add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
-    add(
-        '--reach',
-        type=float,
-        help='nuscenes: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
-    )
-    add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
-    add('--force', action='store_true', help='replace a world that is there already')
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line of tools/create_synthetic.py; returns the exit status."""
-    args = _parse_args(argv)
+    args = parse_create_synthetic(argv)
     try:
         made = _create(args)
     except WorldError as error:
