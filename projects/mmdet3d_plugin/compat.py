@@ -1,4 +1,4 @@
-"""The few lines that let mmcv-full 1.7 and mmdet3d 1.0.0rc6 live on torch 2.11; each names its reason."""
+"""Patches that make mmcv-full 1.7 and mmdet3d 1.0.0rc6 work on torch 2.11; each names its reason."""
 
 import functools
 import importlib.util

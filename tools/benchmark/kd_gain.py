@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
@@ -95,6 +96,8 @@ def options_of(arguments: argparse.Namespace) -> GainOptions:
     out = arguments.out or _path(f'work_dirs/kd_gain/{family.name}_{arguments.scale}_{arguments.world_seed}')
     names = ('scenes', 'frames', 'size', 'epochs', 'teacher_epochs', 'seeds', 'jobs')
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.scale not in family.scales:
+        raise UserError(f'--scale {arguments.scale}: the family {family.name} has {", ".join(family.scales)}')
     return GainOptions(
         family,
         choose_rows(family, arguments.rows),

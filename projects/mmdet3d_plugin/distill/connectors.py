@@ -90,9 +90,8 @@ class Deconv(nn.Module):
             raise ValueError(f"a deconv needs an integer scale >= 1, got {scale}; use 'resize_conv'")
         layers: list[nn.Module] = []
         for factor in _prime_factors(int(scale)):
-            kernel = (
-                2 * factor - factor % 2
-            )  # the size times the factor exactly; each output sees about two inputs
+            # the size times the factor exactly; each output sees about two inputs
+            kernel = 2 * factor - factor % 2
             layers += [
                 nn.ConvTranspose2d(in_channels, in_channels, kernel, factor, factor // 2, bias=False),
                 nn.BatchNorm2d(in_channels),

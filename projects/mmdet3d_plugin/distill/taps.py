@@ -1,4 +1,4 @@
-"""Taps: listen to what named modules take in or return during one forward pass, and forget it afterwards."""
+"""Taps: record what named modules take in or return during one forward pass."""
 
 import re
 from collections.abc import Callable, Iterable

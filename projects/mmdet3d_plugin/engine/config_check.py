@@ -1,4 +1,4 @@
-"""Look a whole config over before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
+"""Check a whole config before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
 
 import inspect
 from typing import Any

@@ -106,7 +106,7 @@ class BEVFormer(CameraDetector):
         outs = self.predict_raw(img, img_metas, prev_bev)
         losses = self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outs)
         if self.dense_head is not None:
-            losses |= self.dense_head.loss(outs['bev_embed'], gt_bboxes_3d, gt_labels_3d)
+            losses |= self.dense_head.loss(self.dense_head(outs['bev_embed']), gt_bboxes_3d, gt_labels_3d)
         return losses
 
     def new_memory(self) -> BEVMemory:

@@ -8,6 +8,7 @@ from mmdet.models import HEADS
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import BEVGeometry
+from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import QueryProposals
 from projects.mmdet3d_plugin.hosts.detr.detr_head import CODE_WEIGHTS, DETRHead
 
 
@@ -23,7 +24,12 @@ class BEVFormerHead(DETRHead):
         code_weights: weight of each box code in the regression loss.
         bev_geometry: tell every BEV query where its cell lies. BEVFormer lets each learn it by itself, from the few
             objects that it meets in a short schedule.
+        proposals: further arguments of :class:`QueryProposals`, whose queries start where a dense head on the BEV feature
+            sees something. BEVFormer's start where they learned to, which short schedules have no time for.
         **head: further arguments of :class:`DETRHead`; its transformer is a :class:`PerceptionTransformer`.
+
+    Raises:
+        ValueError: for an unknown convention of boxes, or proposals with the legacy one, which they do not speak.
     """
 
     def __init__(
@@ -34,9 +40,12 @@ class BEVFormerHead(DETRHead):
         num_reg_fcs: int = 2,
         code_weights: Sequence[float] = CODE_WEIGHTS,
         bev_geometry: bool = False,
+        proposals: dict[str, Any] | None = None,
         **head: Any,
     ) -> None:
         super().__init__(**head)
+        if proposals is not None and self.box_convention != 'v1.0':
+            raise ValueError(f'BEVFormerHead: proposals={proposals} needs box_convention="v1.0".')
         self.bev_h, self.bev_w = bev_h, bev_w
         dims = self.transformer.embed_dims
         self.positional_encoding = build_positional_encoding(
@@ -49,6 +58,11 @@ class BEVFormerHead(DETRHead):
         )
         self.bev_embedding = nn.Embedding(bev_h * bev_w, dims)
         self.bev_geometry = BEVGeometry(dims, (bev_h, bev_w), self.pc_range) if bev_geometry else None
+        self.proposals = None
+        if proposals is not None:
+            self.proposals = QueryProposals(
+                dims, self.num_classes, (bev_h, bev_w), self.pc_range, self.velocity_scale, **proposals
+            )
         self.add_queries(num_query, num_reg_fcs, code_weights)
 
     @property
@@ -61,6 +75,14 @@ class BEVFormerHead(DETRHead):
         self.transformer.init_weights(self.embed_std)
         nn.init.normal_(self.bev_embedding.weight, std=self.embed_std)
         self.init_queries()
+        if self.proposals is None:
+            return
+        # What a proposal is likely to be is known before any branch speaks.
+        for branch in self.cls_branches:
+            nn.init.zeros_(branch[-1].bias)
+        for branch in self.reg_branches:
+            nn.init.zeros_(branch[-1].weight)
+            nn.init.zeros_(branch[-1].bias)
 
     def encode(
         self,
@@ -84,12 +106,16 @@ class BEVFormerHead(DETRHead):
 
         Returns:
             ``bev_embed`` (B, H * W, C), ``all_cls_scores`` (num_layers, B, Q, num_classes) logits and
-            ``all_bbox_preds`` (num_layers, B, Q, 10) codes with centres in metres.
+            ``all_bbox_preds`` (num_layers, B, Q, 10) codes with centres in metres; with proposals, their ``maps``.
         """
+        proposals = self.proposals(bev, self.query_embedding.num_embeddings) if self.proposals else None
         queries, references = self.transformer.decode(
-            bev, self.query_embedding.weight, self.bev_shape, self.reg_branches
+            bev, self.query_embedding.weight, self.bev_shape, self.reg_branches, proposals
         )
-        return dict(bev_embed=bev, **self.read_boxes(queries, references))
+        if proposals is None:
+            return dict(bev_embed=bev, **self.read_boxes(queries, references))
+        found = self.read_boxes(queries, references, proposals.logits, proposals.codes)
+        return dict(bev_embed=bev, **found, maps=proposals.maps)
 
     def forward(
         self,
@@ -100,3 +126,12 @@ class BEVFormerHead(DETRHead):
     ) -> dict[str, Tensor]:
         """Encode and decode one frame; see :meth:`encode` and :meth:`decode`."""
         return self.decode(self.encode(feats, img_metas, prev_bev, prev_exists))
+
+    def loss(
+        self, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor], outs: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Those of :class:`DETRHead`; with proposals also those of :class:`DenseBEVHead`. Arguments as there."""
+        losses = super().loss(gt_bboxes_3d, gt_labels_3d, outs)
+        if self.proposals is not None:
+            losses |= self.proposals.dense.loss(outs['maps'], gt_bboxes_3d, gt_labels_3d)
+        return losses

@@ -93,20 +93,30 @@ class DETRHead(nn.Module):
         for branch in self.cls_branches:
             nn.init.constant_(branch[-1].bias, bias_init_with_prob(0.01))
 
-    def read_boxes(self, queries: Tensor, references: Tensor) -> dict[str, Tensor]:
+    def read_boxes(
+        self,
+        queries: Tensor,
+        references: Tensor,
+        logits: Tensor | None = None,
+        codes: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Read class scores and boxes off refined queries.
 
         Args:
             queries: (num_layers, B, Q, C), after each decoder layer.
             references: (num_layers, B, Q, 3), that each layer started from, in [0, 1] of the range.
+            logits: (B, Q, num_classes), to which the classification branches add; 0 by default.
+            codes: (B, Q, 10), to which the regression branches add; 0 by default.
 
         Returns:
             ``all_cls_scores`` (num_layers, B, Q, num_classes) logits and ``all_bbox_preds`` (num_layers, B, Q, 10)
             codes with centres in metres.
         """
         scores = torch.stack([branch(q) for branch, q in zip(self.cls_branches, queries, strict=True)])
-        codes = torch.stack([branch(q) for branch, q in zip(self.reg_branches, queries, strict=True)])
-        return dict(all_cls_scores=scores, all_bbox_preds=self._to_metres(codes, references))
+        boxes = torch.stack([branch(q) for branch, q in zip(self.reg_branches, queries, strict=True)])
+        scores = scores if logits is None else scores + logits
+        boxes = boxes if codes is None else boxes + codes
+        return dict(all_cls_scores=scores, all_bbox_preds=self._to_metres(boxes, references))
 
     def loss(
         self, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor], outs: dict[str, Tensor]
