@@ -236,6 +236,7 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     limits = shared_range(student.grid, teacher.grid, f'the term {name!r}')
     if limits is not None:
         known |= dict(pc_range=student.grid.pc_range, teacher_range=teacher.grid.pc_range)
+    known['path'] = teacher.path  # of a loss that asks what queries look at
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     _check_frame(cfg, name, loss, student, limits)
