@@ -32,6 +32,17 @@ def demo_teacher() -> dict:
     )
 
 
+def detr3d_r101() -> dict:
+    """DETR3D with its published weights, on images of its own normalisation."""
+    return frozen('projects/configs/detr3d/detr3d_r101.py', 'ckpts/detr3d_resnet101.pth', 'native')
+
+
+def demo_detr3d() -> dict:
+    """The pint-sized DETR3D teacher, trained on synthetic scenes."""
+    config = 'projects/configs/synthetic/detr3d_teacher.py'
+    return frozen(config, 'work_dirs/detr3d_teacher/latest.pth', 'native')
+
+
 def near_teacher() -> dict:
     """The camera teacher for near objects; what it sees of each batch serves all recipes of a seed."""
     config = 'projects/configs/synthetic/bevformer_near_teacher.py'

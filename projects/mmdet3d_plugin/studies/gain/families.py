@@ -284,6 +284,31 @@ BEVDEPTH = replace(
     closeness=False,
 )
 
+DETR3D = replace(
+    CAMERA,
+    name='detr3d',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'DETR3D teacher', f'{CONFIGS}/detr3d_teacher.py', TRAIN, 4.0),
+            student=Row('none', 'DETR3D student alone', f'{CONFIGS}/detr3d_student.py', TRAIN, 2.0),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/detr3d_distill_inherit.py', minutes=2.2),
+                Row(
+                    'cwd',
+                    'plain imitation of image features',
+                    f'{CONFIGS}/detr3d_distill_cwd.py',
+                    minutes=3.5,
+                ),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/detr3d_distill_fd3d.py', minutes=5.0, goal=3.17),
+            ),
+            inherit='inherit',
+            rivals=(('fd3d', 'cwd'),),
+            least_gap=6.0,
+        ),
+    ),
+    recipe=f'{CONFIGS}/detr3d_distill_{{}}.py',
+)
+
 LIDAR = Family(
     name='lidar',
     pairs=(
@@ -363,4 +388,4 @@ LIDAR = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, BEVDEPTH, LIDAR)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR)}
