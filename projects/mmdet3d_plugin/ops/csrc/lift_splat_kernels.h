@@ -187,6 +187,25 @@ FOCAL_INLINE int32_t slot_of(SplatScratch<T>& s, int32_t cell) {
   return slot;
 }
 
+// Adds the probabilities of one bin whose rows fall into several cells, cell by cell: few rows are in a cell
+// of their own. Cells (kRows,) become slots.
+template <class T>
+FOCAL_INLINE void add_cells(SplatScratch<T>& s, const T* depth, int rows, int32_t* slot) {
+  int32_t left[kRows], here[kRows];
+  __builtin_memcpy(left, slot, sizeof(left));
+  for (int first = 0; first < rows; first++) {
+    if (left[first] < 0) continue;
+    const int32_t cell = left[first], one = slot_of(s, cell);
+    for (int r = 0; r < kRows; r += kInts) {
+      const Ints is = load_ints(left + r) == cell;
+      *reinterpret_cast<Ints*>(here + r) = ~is;  // -1 elsewhere
+      *reinterpret_cast<Ints*>(left + r) = load_ints(left + r) | is;
+      *reinterpret_cast<Ints*>(slot + r) = (load_ints(slot + r) & ~is) | (is & one);
+    }
+    keep_rows<true>(depth, here, s.weight + one * kRows);
+  }
+}
+
 // The slots of one column of pixels, and their weights, from its probabilities (bins, kRows).
 template <bool Truncate, class T>
 static void find_weights_of(const SplatGeometry& g, const Tile& t, int column, const T* depth,
@@ -200,11 +219,7 @@ static void find_weights_of(const SplatGeometry& g, const Tile& t, int column, c
     const int32_t one = find_cells<Truncate>(g, origin, s.ray, g.bins[k], live, slot);
     s.bin_slot[k] = one < 0 ? one : slot_of(s, one);
     if (one >= 0) keep_rows<true>(depth, slot, s.weight + s.bin_slot[k] * kRows);
-    for (int r = 0; one == kMixed && r < t.rows; r++) {
-      if (slot[r] < 0) continue;
-      slot[r] = slot_of(s, slot[r]);
-      s.weight[slot[r] * kRows + r] += depth[r];
-    }
+    if (one == kMixed) add_cells(s, depth, t.rows, slot);
   }
 }
 
