@@ -88,7 +88,7 @@ def test_weight_scales_the_loss(recipe: Recipe) -> None:
         ),
         (
             {'region': dict(type='GTHeatmap', min_overlap='x')},
-            "the region of the term 'bev': GTHeatmap: '<' not supported",
+            "the region of the term 'bev': GTHeatmap: min_overlap is 'x': it must be a finite number",
         ),
         ({'region': 'GTHeatmaps'}, "the region of the term 'bev': unknown region 'GTHeatmaps'; did you mean"),
         ({'tau': 1.0}, "the term 'bev': FeatureL2 takes no 'tau'"),
