@@ -27,7 +27,7 @@ def build_split(cfg: Config, split: str, test_mode: bool) -> Dataset:
         return build_dataset(settings)
 
 
-def require_evaluation(dataset: Dataset, split: str) -> None:
+def require_evaluation(dataset: Dataset, split: str, evaluator: str | None = None) -> None:
     """Look, before training or inference begins, whether a dataset can be evaluated.
 
     A dataset may offer ``check_evaluation()`` for it, which raises UserError where something that ``evaluate`` reads
@@ -36,6 +36,7 @@ def require_evaluation(dataset: Dataset, split: str) -> None:
     Args:
         dataset: built for testing.
         split: its key in ``cfg.data``, for messages.
+        evaluator: one of the dataset's ``EVALUATORS``, None for its own choice.
 
     Raises:
         UserError: names what is missing.
@@ -48,6 +49,10 @@ def require_evaluation(dataset: Dataset, split: str) -> None:
         raise UserError(
             f'data.{split}: {type(dataset).__name__} cannot evaluate: leave --eval out, or say --no-validate'
         )
+    choice = getattr(dataset, 'EVALUATORS', ())
+    if evaluator is not None and evaluator not in choice:
+        known = f'; it has {" and ".join(choice)}' if choice else ', and no choice of them'
+        raise UserError(f'data.{split}: {type(dataset).__name__} has no evaluator {evaluator!r}{known}')
     if hasattr(dataset, 'check_evaluation'):
         dataset.check_evaluation()
 
@@ -63,14 +68,17 @@ def require_cameras(model: nn.Module, dataset: Dataset) -> None:
         UserError: the numbers differ.
     """
     cameras = getattr(dataset, 'cameras', None)
-    if not cameras:
+    if cameras is None:
         return
     for name, module in model.named_modules():
         wanted = getattr(module, 'num_cams', None)
         if isinstance(wanted, int) and wanted != len(cameras):
+            names = f' ({", ".join(cameras)})' if cameras else ''
+            mend = (
+                f'set num_cams={len(cameras)} in its {type(module).__name__} ({name}), or ' if cameras else ''
+            )
             raise UserError(
-                f'the data have {len(cameras)} cameras ({", ".join(cameras)}), but the model was made for {wanted}: set '
-                f'num_cams={len(cameras)} in its {type(module).__name__} ({name}), or choose other data'
+                f'the data have {len(cameras)} cameras{names}, but the model was made for {wanted}: {mend}choose other data'
             )
 
 

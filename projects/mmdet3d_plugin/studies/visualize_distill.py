@@ -11,6 +11,7 @@ from mmcv import Config
 from mmcv.parallel import collate
 from torch.utils.data import Dataset
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_visualize_distill
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.files import require_writable
@@ -92,9 +93,9 @@ def draw_inspection(inspection: Inspection, scene: Scene, classes: Sequence[str]
 
 
 def _queries(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Picture:
-    reach = float(np.abs(inspection.pc_range)[[0, 1, 3, 4]].max())
+    view = View.of(inspection.pc_range, scene.forward)
     figure = draw_overview(
-        scene.cameras, classes, scene.points, inspection.queries, scene.truth, reach, scores=True
+        scene.cameras, classes, scene.points, inspection.queries, scene.truth, view, scores=True
     )
     caption = f'{len(inspection.queries)} queries of the distillation head, confidence in percent; white: ground truth'
     return Picture('queries', caption, figure)
@@ -103,7 +104,9 @@ def _queries(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Pi
 def _positions(inspection: Inspection, scene: Scene) -> Picture:
     title = "Positions that the queries sample, over what stands out in the teacher's BEV feature"
     feature = inspection.at(BEV)[0].teacher[0]
-    figure = draw_positions(feature, inspection.positions, inspection.pc_range, scene.truth, title)
+    figure = draw_positions(
+        feature, inspection.positions, inspection.pc_range, scene.truth, title, forward=scene.forward
+    )
     return Picture('positions', f'{title}. Dot area: attention x confidence; colour: decoder layer.', figure)
 
 
@@ -193,16 +196,7 @@ def without_chance(cfg: Config, split: str) -> Config:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/visualize_distill.py."""
-    parser = cli.make_parser(
-        'Draw what a recipe teaches: queries, regions, positions, voxels, heatmaps, features and their gaps.',
-        'a recipe',
-    )
-    parser.add_argument('checkpoint', help='of a distillation with this recipe')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder of the pictures and index.html')
-    parser.add_argument('--samples', type=int, default=2, help='how many, spread evenly')
-    parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
-    cli.run(_draw_from, parser.parse_args(argv))
+    cli.run(_draw_from, parse_visualize_distill(argv))
 
 
 def _draw_from(arguments: argparse.Namespace) -> None:
