@@ -33,6 +33,12 @@ def test_context_fills_what_the_config_leaves_open() -> None:
             dict(type='ChannelWiseDivergence', tua=2.0),
             "there: ChannelWiseDivergence takes no 'tua'; did you mean 'tau'",
         ),
+        (
+            dict(type='ChannelWiseDivergence', tau='2'),
+            "there: tau of ChannelWiseDivergence is '2': it must be a number",
+        ),
+        (dict(type='ChannelWiseDivergence', tau=float('nan')), 'tau of ChannelWiseDivergence is nan'),
+        (dict(type='ChannelWiseDivergence', tau=True), 'tau of ChannelWiseDivergence is True'),
         (dict(tau=2.0), "there has no 'type'; known: .*ChannelWiseDivergence"),
     ],
 )

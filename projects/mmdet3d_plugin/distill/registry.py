@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 from mmcv.utils import Registry
 
@@ -17,6 +19,9 @@ TARGETS = Registry('target transform')
 TEACHERS = Registry('teacher')
 HEADS = Registry('distillation head')
 ADAPTERS = Registry('host adapter')
+
+
+_SIMPLE = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
 class DistillError(UserError):
@@ -46,12 +51,27 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
     for key, parameter in accepted.items():
         if parameter.default is parameter.empty and key not in filled:
             raise DistillError(f'{where}: {kind.__name__} needs {key!r}; give it in the config')
+    for key, value in arguments.items():
+        if wanted := _misfit(value, accepted[key].annotation):
+            raise DistillError(f'{where}: {key} of {kind.__name__} is {value!r}: it must be {wanted}')
     try:
         return kind(**filled)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
         raise DistillError(f'{where}: {kind.__name__}: {error}') from error
+
+
+def _misfit(value: Any, annotation: Any) -> str | None:
+    """What a value must be where its parameter is a number or a text and it is neither; None where it fits."""
+    kinds = set(get_args(annotation)) if isinstance(annotation, UnionType) else {annotation}
+    if not kinds <= set(_SIMPLE) | {NoneType} or isinstance(value, tuple(kinds - {int, float})):
+        return None
+    if kinds & {int, float} and isinstance(value, Real) and not isinstance(value, bool):
+        fits = value == value and (float in kinds or isinstance(value, Integral) or float(value).is_integer())
+        if fits:
+            return None
+    return ' or '.join(words for kind, words in _SIMPLE.items() if kind in kinds)
 
 
 def find_type(registry: Registry, name: Any, where: str) -> type:
