@@ -39,6 +39,7 @@ def test_context_fills_what_the_config_leaves_open() -> None:
         ),
         (dict(type='ChannelWiseDivergence', tau=float('nan')), 'tau of ChannelWiseDivergence is nan'),
         (dict(type='ChannelWiseDivergence', tau=True), 'tau of ChannelWiseDivergence is True'),
+        (None, 'there must be a dict with a type, or the type, got None'),
         (dict(tau=2.0), "there has no 'type'; known: .*ChannelWiseDivergence"),
     ],
 )

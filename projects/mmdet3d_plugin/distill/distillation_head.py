@@ -86,4 +86,6 @@ class DistillationHead(nn.Module):
 
 def build_head(cfg: Mapping, teacher: FrozenTeacher) -> DistillationHead:
     """Build a recipe's distillation head, ``head=dict(init='teacher')``; a wrong argument is a clear error."""
+    if not isinstance(cfg, Mapping):
+        raise DistillError(f"'distiller.head' must be a dict such as dict(init='teacher'), got {cfg!r}")
     return build_part(HEADS, {'type': 'DistillationHead', **cfg}, "'distiller.head'", teacher=teacher)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -113,6 +114,11 @@ def _checked(cfg: Config) -> dict[str, Any]:
         )
     if not isinstance(recipe['terms'], Mapping | list | tuple):
         raise DistillError(f"'distiller.terms' must be a list or a dict of terms, got {recipe['terms']!r}")
+    for key in ('targets', 'initialize'):
+        if not isinstance(recipe.get(key, []), list | tuple):
+            raise DistillError(f"'distiller.{key}' must be a list of parts, got {recipe[key]!r}")
+    if not isinstance(recipe.get('debug', False), bool):
+        raise DistillError(f"'distiller.debug' must be True or False, got {recipe['debug']!r}")
     return recipe
 
 
@@ -198,7 +204,12 @@ def _name_of(cfg: Mapping) -> str:
         raise DistillError(f"the term {dict(cfg)} has no 'type': name a loss")
     kind = find_type(LOSSES, cfg['type'], 'a term')
     name = cfg.get('name') or re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.__name__).lower()
-    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name) or name == HEAD:
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r'[A-Za-z]\w*', name)
+        or hasattr(nn.ModuleDict, name)
+        or name == HEAD
+    ):
         raise DistillError(
             f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
         )
@@ -300,7 +311,7 @@ def _check_weight(cfg: Mapping, name: str) -> tuple[float, Schedule]:
     schedule = cfg.get('schedule') or ()
     try:
         points = [(float(epoch), float(factor)) for epoch, factor in schedule]
-        fits = all(0 <= factor < float('inf') for _, factor in points)
+        fits = all(math.isfinite(epoch) and 0 <= factor < float('inf') for epoch, factor in points)
         fits &= all(a[0] < b[0] for a, b in itertools.pairwise(points))
     except (TypeError, ValueError):
         fits = False

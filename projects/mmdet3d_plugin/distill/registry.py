@@ -37,6 +37,8 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
         where: the part's place in the recipe, for messages, such as ``"the connector of term 'bev_l2'"``.
         context: values that the part may take if its signature names them and the config does not.
     """
+    if not isinstance(cfg, str | Mapping):
+        raise DistillError(f'{where} must be a dict with a type, or the type, got {cfg!r}')
     arguments = {'type': cfg} if isinstance(cfg, str) else dict(cfg)
     if 'type' not in arguments:
         raise DistillError(f"{where} has no 'type'; {nearest('', registry.module_dict)}")
