@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.registry import HEADS, build_part
+from projects.mmdet3d_plugin.distill.registry import HEADS, DistillError, build_part
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
