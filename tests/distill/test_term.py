@@ -92,6 +92,8 @@ def test_weight_scales_the_loss(recipe: Recipe) -> None:
         ),
         ({'region': 'GTHeatmaps'}, "the region of the term 'bev': unknown region 'GTHeatmaps'; did you mean"),
         ({'tau': 1.0}, "the term 'bev': FeatureL2 takes no 'tau'"),
+        ({'schedule': [(float('nan'), 1.0)]}, "the schedule of the term 'bev' must be"),
+        ({'name': 3}, '3 cannot name a term'),
         ({'name': 'a.b'}, "'a.b' cannot name a term"),
         ({'name': 'keys'}, "'keys' cannot name a term"),
         ({'type': 'FeatureL1'}, "unknown distillation loss 'FeatureL1'; did you mean 'FeatureL2'"),

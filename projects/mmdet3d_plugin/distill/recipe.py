@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -313,7 +314,7 @@ def _check_weight(cfg: Mapping, name: str) -> tuple[float, Schedule]:
     schedule = cfg.get('schedule') or ()
     try:
         points = [(float(epoch), float(factor)) for epoch, factor in schedule]
-        fits = all(0 <= factor < float('inf') for _, factor in points)
+        fits = all(math.isfinite(epoch) and 0 <= factor < float('inf') for epoch, factor in points)
         fits &= all(a[0] < b[0] for a, b in itertools.pairwise(points))
     except (TypeError, ValueError):
         fits = False
