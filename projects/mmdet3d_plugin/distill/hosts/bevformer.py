@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch
 from projects.mmdet3d_plugin.distill.hosts.camera_host import CameraHostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
@@ -61,6 +62,7 @@ class BEVFormerAdapter(CameraHostAdapter):
                     convert=partial(unflatten_bev, size=(h, w)),
                     channels=head.transformer.embed_dims,
                     size=(h, w),
+                    grid=self.bev_grid(model),
                 )
             ],
             'queries': [Tap('pts_bbox_head.transformer.decoder', convert=itemgetter(0))],
@@ -111,9 +113,10 @@ class BEVFormerAdapter(CameraHostAdapter):
             match=partial(head.match, predictions),
         )
 
-    def bev_range(self, model: nn.Module) -> list[float]:
-        """The range of the head, which is that of its BEV grid."""
-        return list(model.pts_bbox_head.pc_range)
+    def bev_grid(self, model: nn.Module) -> BEVGrid:
+        """The head's range and its queries."""
+        head = model.pts_bbox_head
+        return BEVGrid(list(head.pc_range), size=(head.bev_h, head.bev_w))
 
     def cost_parts(self, model: nn.Module) -> dict[str, str]:
         """The five parts of the published tables."""
