@@ -50,6 +50,31 @@ def near_teacher() -> dict:
     return teacher | dict(cache_dir='work_dirs/near/seen')
 
 
+def bevdepth_near_teacher() -> dict:
+    """The pint-sized BEVDepth teacher for near objects."""
+    config = 'projects/configs/synthetic/bevdepth_near_teacher.py'
+    return frozen(config, 'work_dirs/bevdepth_near/teacher/latest.pth', 'native')
+
+
+def bevdepth_terms() -> dict:
+    """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, its heatmaps and its boxes."""
+    return dict(
+        bev_l2=heatmap_l2(weight=1.0),
+        logit=dict(type='PivotalLogit', on='heads', mask='gaussian', weight=1.0),
+        regression=dict(type='CenterRegression', on='heads', weight=0.2),
+    )
+
+
+def fd3d_bevdepth(**decoder: int) -> dict:
+    """What FD3D changes where the teacher has no queries of its own.
+
+    Args:
+        decoder: size of the distillation head.
+    """
+    resized = dict(pv_generation=dict(connector='resize_conv'))  # image features of both differ in size
+    return dict(head=dict(init='scratch', decoder=decoder), initialize=[], terms=resized)
+
+
 def local_graph(config: str, **term: object) -> dict:
     """PointDistiller: a teacher and its only term, which students change by the name ``local``."""
     local = dict(type='LocalGraph', tau=0.5, weight=2.0) | term

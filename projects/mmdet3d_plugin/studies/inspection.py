@@ -40,7 +40,7 @@ class Inspection:
     Attributes:
         comparisons: of the recipe's terms, in order.
         pc_range: x0, y0, z0, x1, y1, z1 in metres: what BEV maps cover.
-        filled: (width, height) share of the padded images that is image; features of cameras cover all of it.
+        filled: (width, height) share of each camera's padded image that is image; features of cameras cover all of it.
         queries: boxes that the distillation head found, with scores, None in a recipe without.
         positions: where its queries sample the BEV feature, None in a recipe without.
         importance: of the terms that compare neighbourhoods of voxels.
@@ -49,7 +49,7 @@ class Inspection:
 
     comparisons: list[Comparison]
     pc_range: list[float]
-    filled: tuple[float, float] = (1.0, 1.0)
+    filled: Sequence[tuple[float, float]] = ()
     queries: BoxSet | None = None
     positions: Positions | None = None
     importance: Sequence[Importance] = ()
@@ -75,7 +75,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         torch.manual_seed(0)
         _, step = distiller.run_models(batch)
         terms = {name: distiller.distill[name] for name in distiller.terms}
-        comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
+        bev = {tap.path for tap in distiller.teacher.adapter.aliases(distiller.teacher.model).get('bev', ())}
+        comparisons = [_compare(name, term, step, trained, bev) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     limits = pc_range_of(step.batch['img_metas'])
     inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
@@ -101,7 +102,7 @@ def _whole_maps(distiller: Distiller) -> Iterator[None]:
             loss.consumers = before
 
 
-def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
+def _compare(name: str, term: Term, step: Step, trained: bool, bev: set[str]) -> Comparison:
     """Compute one term and keep what it looked at."""
     loss = term(step)
     student, teacher = term.features(step)
@@ -113,7 +114,7 @@ def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
         return Comparison(name, ELSEWHERE, None, loss=value)
     return Comparison(
         name=name,
-        place=_place(teacher, step),
+        place=BEV if term.teacher.path in bev else _place(teacher, step),
         teacher=_array(teacher),
         student=_array(student) if believable and of is None and term.loss.takes_connector else None,
         generated=_array(generated) if trained and generated is not None else None,
@@ -158,13 +159,11 @@ def _meta(step: Step) -> dict[str, Any]:
     return meta[-1] if isinstance(meta, Sequence) else meta
 
 
-def _filled(meta: dict[str, Any]) -> tuple[float, float]:
-    """(width, height) share of the padded images that is image."""
-    if 'img_shape' not in meta:
-        return 1.0, 1.0
-    full = meta['img_shape'][0]
-    height, width = meta.get('valid_shape', meta['img_shape'])[0][:2]
-    return width / full[1], height / full[0]
+def _filled(meta: dict[str, Any]) -> list[tuple[float, float]]:
+    """(width, height) share of each camera's padded image that is image."""
+    full = meta.get('img_shape', ())
+    seen = meta.get('valid_shape', full)
+    return [(image[1] / pad[1], image[0] / pad[0]) for image, pad in zip(seen, full, strict=True)]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

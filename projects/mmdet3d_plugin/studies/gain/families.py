@@ -264,6 +264,26 @@ NEAR = Family(
     closeness=True,
 )
 
+# BEVDepth's world is that of NEAR; its scenes have the points that depth is learnt from.
+BEVDEPTH = replace(
+    NEAR,
+    name='bevdepth',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevdepth_near_teacher.py', TRAIN, 14.0),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0),
+            rows=(
+                Row('features', 'plain imitation', f'{CONFIGS}/distill_bevdepth_features.py'),
+                Row('heads', 'BEV map and heatmaps', f'{CONFIGS}/distill_bevdepth_heads.py'),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_bevdepth_fd3d.py', goal=2.0),
+            ),
+            rivals=(('fd3d', 'features'),),
+        ),
+    ),
+    recipe=f'{CONFIGS}/distill_bevdepth_{{}}.py',
+    closeness=False,
+)
+
 DETR3D = replace(
     CAMERA,
     name='detr3d',
@@ -368,4 +388,4 @@ LIDAR = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, LIDAR)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR)}
