@@ -1,1 +1,1 @@
-"""Tests of the host adapters."""
+"""Tests of the detectors."""
