@@ -1,6 +1,7 @@
 """What the distiller knows about BEVDepth."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
@@ -170,7 +171,8 @@ class BEVDepthAdapter(HostAdapter):
         self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Tensor]
     ) -> QueryReading:
         """Boxes, scores, and where each layer's cross-attention looked on the map that the heads read."""
-        return _QUERIES.read_queries(head, records, predictions)
+        reading = _QUERIES.read_queries(head, records, predictions)
+        return replace(reading, samplings={'head.neck': reading.sampling(None)})
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The grid that features are pooled on, and the frame of the host."""
