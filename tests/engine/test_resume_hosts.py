@@ -14,6 +14,7 @@ from projects.mmdet3d_plugin.common.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.resume import load_optimizer
@@ -24,6 +25,7 @@ from tests.lidar_factories import centerpoint_config, pillar_config, second_conf
 HOSTS = dict(
     bevformer=student_config,
     detr3d=pint_detr3d_config,
+    bevdepth=lambda: load_config('projects/configs/synthetic/bevdepth_near_student.py').model,
     pointpillars=pillar_config,
     second=second_config,
     centerpoint_pillar=centerpoint_config,

@@ -58,11 +58,18 @@ def cost_of(name: str) -> Complexity:
         ('bevformer_small.py', (464, 800), 416.46, 58.81, 58.92),
         ('detr3d_r101.py', (928, 1600), 1016.83, 53.34, 53.67),
         ('detr3d_r50.py', (928, 1600), 876.94, 32.59, 32.87),
+        ('bevdepth_r50_256x704.py', (256, 704), 240.21, 75.74, 75.75),
+        pytest.param(
+            'bevdepth_r50_256x704_2key.py', (256, 704), 443.80, 76.38, 76.38, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            'bevdepth_r50_256x704_2key_da.py', (256, 704), 662.56, 76.61, 76.62, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_published_figures(name: str, shape: tuple, published: float, trainable: float, total: float) -> None:
     cost = cost_of(name)
-    assert cost.inputs == {'images': 6, 'image_shape': shape}
+    assert cost.inputs == {'images': 12 if '2key' in name else 6, 'image_shape': shape}
     assert cost.total.published / 1e9 == pytest.approx(published, rel=0.005)
     assert cost.total.trainable / 1e6 == pytest.approx(trainable, abs=0.006)
     assert cost.total.parameters / 1e6 == pytest.approx(total, abs=0.006)

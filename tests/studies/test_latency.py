@@ -30,8 +30,9 @@ def test_every_frame_after_the_first_has_a_history() -> None:
     assert all(time > 0 for time in times)
 
 
-def test_a_host_without_a_memory_is_timed_too() -> None:
-    assert Stream('projects/configs/synthetic/detr3d_student.py', torch.device('cpu')).step() > 0
+@pytest.mark.parametrize('name', ['detr3d_student', 'bevdepth_near_student'])
+def test_a_host_without_a_memory_is_timed_too(name: str) -> None:
+    assert Stream(f'projects/configs/synthetic/{name}.py', torch.device('cpu')).step() > 0
 
 
 def test_percentiles() -> None:

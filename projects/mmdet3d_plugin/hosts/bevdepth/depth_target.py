@@ -8,8 +8,6 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import LiftSplat
 
-MARGIN = 1.0  # pixels along the image's border in which points are left out, as published
-
 
 def nearest_depth(
     points: Sequence[Tensor], lidar2img: Tensor, image_size: tuple[int, int], stride: int
@@ -25,8 +23,7 @@ def nearest_depth(
     Returns:
         (B * N, h, w) metres; infinite where no point falls.
     """
-    height, width = image_size
-    h, w = height // stride, width // stride
+    h, w = image_size[0] // stride, image_size[1] // stride
     maps = []
     for cloud, projection in zip(points, lidar2img, strict=True):
         u, v, depth = torch.einsum(
@@ -34,13 +31,12 @@ def nearest_depth(
         )
         ahead = depth > 0
         u, v = (x / depth.where(ahead, torch.ones_like(depth)) for x in (u, v))
-        seen = ahead & (u > MARGIN) & (u < width - MARGIN) & (v > MARGIN) & (v < height - MARGIN)
+        seen = ahead & (u >= 0) & (u < w * stride) & (v >= 0) & (v < h * stride)
         camera, point = seen.nonzero().unbind(1)
         column, row = (u[camera, point] / stride).long(), (v[camera, point] / stride).long()
-        inside = (row < h) & (column < w)
-        index = ((camera * h + row) * w + column)[inside]
+        index = (camera * h + row) * w + column
         empty = depth.new_full((len(projection) * h * w,), torch.inf)
-        maps.append(empty.scatter_reduce(0, index, depth[camera, point][inside], 'amin').view(-1, h, w))
+        maps.append(empty.scatter_reduce(0, index, depth[camera, point], 'amin').view(-1, h, w))
     return torch.cat(maps)
 
 
