@@ -167,7 +167,7 @@ class BEVFormer(Base3DDetector):
         if memory is not None:
             memory.store(outs['bev_embed'], present)
         detections = self.pts_bbox_head.get_bboxes(outs)
-        return [_to_result(*det, meta) for det, meta in zip(detections, present, strict=True)]
+        return [to_result(*det, meta) for det, meta in zip(detections, present, strict=True)]
 
     def simple_test(self, img: Tensor, img_metas: list[list[dict]], **kwargs: Any) -> list[dict[str, Any]]:
         """mmdet's name for :meth:`forward_test`."""
@@ -180,7 +180,7 @@ class BEVFormer(Base3DDetector):
         )
 
 
-def _to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:
+def to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:
     """Boxes (n, 9) with gravity centres to mmdet3d's result dict on the CPU."""
     box_type = meta['box_type_3d']
     wrapped = box_type(boxes.cpu(), box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5))

@@ -17,6 +17,7 @@ from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, CODE_SIZE, encode
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import BEVGeometry
 from projects.mmdet3d_plugin.hosts.bevformer.hungarian_assigner import HungarianAssigner
 from projects.mmdet3d_plugin.hosts.bevformer.nms_free_coder import NMSFreeCoder
+from projects.mmdet3d_plugin.hosts.bevformer.perception_transformer import Rig
 from projects.mmdet3d_plugin.ops.linear import Linear
 
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
@@ -122,14 +123,23 @@ class BEVFormerHead(nn.Module):
         prev_exists: Tensor | None = None,
     ) -> Tensor:
         """Image features to BEV feature (B, H * W, C); arguments as in :meth:`PerceptionTransformer.encode`."""
+        queries, position = self._bev_queries(len(img_metas))
+        return self.transformer.encode(
+            feats, img_metas, queries, position, self.bev_shape, prev_bev, prev_exists
+        )
+
+    def encode_rig(self, feats: Sequence[Tensor], rig: Rig, prev_bev: Tensor | None = None) -> Tensor:
+        """:meth:`encode` of tensors alone; (B, H * W, C)."""
+        queries, position = self._bev_queries(len(rig.can_bus))
+        return self.transformer.encode_rig(feats, rig, queries, position, self.bev_shape, prev_bev)
+
+    def _bev_queries(self, batch: int) -> tuple[Tensor, Tensor]:
+        """(H * W, C) queries and (B, H * W, C) their positions."""
         weight = self.bev_embedding.weight
         if self.bev_geometry is not None:
             weight = weight + self.bev_geometry()
-        mask = weight.new_zeros(len(img_metas), self.bev_h, self.bev_w)
-        bev_pos = self.positional_encoding(mask).flatten(2).transpose(1, 2)
-        return self.transformer.encode(
-            feats, img_metas, weight, bev_pos, self.bev_shape, prev_bev, prev_exists
-        )
+        mask = weight.new_zeros(batch, self.bev_h, self.bev_w)
+        return weight, self.positional_encoding(mask).flatten(2).transpose(1, 2)
 
     def decode(self, bev: Tensor) -> dict[str, Tensor]:
         """Read class scores and boxes off the BEV feature (B, H * W, C).
