@@ -3,11 +3,9 @@
 Configs import this module; the values end up in them as if they were written there.
 """
 
-CLASSES = [
-    'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
-    'traffic_cone',
-]  # fmt: skip
-RANGE = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+from projects.configs._base_.nuscenes import CLASSES, RANGE
+
+BEV_AUGMENTATION = dict(rotate=22.5, scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5)  # of BEVDepth
 
 
 def caffe_view(**size: object) -> dict:
@@ -40,6 +38,36 @@ def pipelines(view: dict, distort: bool = True, float32: bool = True) -> tuple[l
         format_frame,
     ]
     return train, [load, view, format_frame]
+
+
+def lifting_pipelines(
+    crop: tuple[int, int],
+    scale: float,
+    augment: dict | None,
+    bev: dict | None = BEV_AUGMENTATION,
+    float32: bool = True,
+    pc_range: list[float] = RANGE,
+) -> tuple[list[dict], list[dict]]:
+    """The pipelines of lift-splat detectors: points, from which depth is learnt, and augmentation of images and BEV.
+
+    Args:
+        crop: (width, height) of the images.
+        scale: on which they are resized before in testing.
+        augment: of the images in training, see ImageView; None for none.
+        bev: arguments of BEVAugmentation; None for none.
+        float32: see :func:`pipelines`.
+        pc_range: what boxes are learnt in.
+    """
+    view = torchvision_view(crop=crop, scale=scale)
+    train, test = pipelines(view, distort=False, float32=float32)
+    points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=5, use_dim=[0, 1, 2])
+    place = next(i for i, step in enumerate(train) if step['type'] == 'LoadAnnotations3D') + 1
+    moved = [] if bev is None else [dict(type='BEVAugmentation', **bev)]
+    train = [train[0], points, *train[1:place], *moved, *train[place:]]
+    changes = dict(
+        ObjectRangeFilter=dict(point_cloud_range=pc_range), ImageView=augment and dict(augment=augment)
+    )
+    return [{**step, **(changes.get(step['type']) or {})} for step in train], test
 
 
 def data(train_pipeline: list[dict], test_pipeline: list[dict], **train: object) -> dict:

@@ -224,6 +224,9 @@ def parse_create_synthetic(argv: Words = None) -> argparse.Namespace:
         type=float,
         help='nuscenes: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
     )
+    add(
+        '--pace', type=float, help='nuscenes: speed of moving objects, relative to the usual one (default: 1)'
+    )
     add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
     add('--force', action='store_true', help='replace a world that is there already')
     return parser.parse_args(argv)

@@ -8,7 +8,7 @@ from mmdet.datasets.builder import DATASETS
 from mmdet3d.core.bbox import Box3DMode
 
 from projects.mmdet3d_plugin.common.rng import drawn_from
-from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import CLASSES, NuScenesTemporalDataset
+from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
 from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 
@@ -31,26 +31,6 @@ class NuScenesSweepsDataset(NuScenesTemporalDataset):
     """
 
     SENSOR = 'lidar'
-
-    def __init__(
-        self,
-        data_root: str,
-        ann_file: str,
-        pipeline: Sequence[dict[str, Any]],
-        classes: Sequence[str] = CLASSES,
-        point_cloud_range: Sequence[float] = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
-        test_mode: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            data_root,
-            ann_file,
-            pipeline,
-            classes,
-            point_cloud_range=point_cloud_range,
-            test_mode=test_mode,
-            **kwargs,
-        )
 
     def get_frame(self, index: int) -> dict[str, Any]:
         """What mmdet3d's transforms start from; sweeps carry microseconds, as those transforms expect."""

@@ -89,9 +89,16 @@ class NuScenesTemporalDataset(Dataset):
         self.infos: list[Info] = content['infos']
         self.metadata: dict[str, Any] = content['metadata']
         self.cameras: tuple[str, ...] = content['cameras']
-        self.CLASSES = _check_classes(classes)
+        for name in classes:
+            if name not in CLASSES:
+                raise UserError(
+                    f'{name!r} is no class of nuScenes detection; {nearest(name, CLASSES, count=2)}'
+                )
+        self.CLASSES = tuple(classes)
         self.pipeline = _build_pipeline(pipeline)
-        self.queue_length = _check_queue(queue_length, test_mode)
+        if queue_length < 1 or (test_mode and queue_length != 1):
+            raise UserError(f'queue_length={queue_length}: it must be at least 1, and 1 with test_mode=True')
+        self.queue_length = queue_length
         self.pc_range = list(point_cloud_range)
         self.test_mode = test_mode
         self.use_valid_flag = use_valid_flag
@@ -293,29 +300,39 @@ class NuScenesTemporalDataset(Dataset):
     def _queue(self, indices: list[int], rng: np.random.Generator) -> dict[str, Any]:
         """Load the frames and join them."""
         frames: list[dict[str, Any]] = []
-        previous = self._previous(indices[0]) if self.test_mode else None
+        first = indices[0]
+        previous = first - 1 if self.test_mode and first > self._scene_start[first] else None
+        shared = rng.bit_generator.jumped()  # what is drawn from it leaves rng as it is
         for index in indices:
             if frames and index == previous:  # stands in before the scene's start: nothing new to load
-                frames.append(_repeat(frames[-1]))
+                # arrays are shared, metas are its own
+                frames.append(
+                    {
+                        key: copy.deepcopy(value) if key.endswith('img_metas') else value
+                        for key, value in frames[-1].items()
+                    }
+                )
             else:
-                frames.append(self._load(index, previous, rng))
+                frames.append(self._load(index, previous, rng, np.random.Generator(copy.deepcopy(shared))))
             previous = index
         return _join(frames)
 
-    def _load(self, index: int, previous: int | None, rng: np.random.Generator) -> dict[str, Any]:
-        """Run the pipeline on one frame and tie it to the one before it."""
+    def _load(
+        self,
+        index: int,
+        previous: int | None,
+        rng: np.random.Generator,
+        queue_rng: np.random.Generator,
+    ) -> dict[str, Any]:
+        """Run the pipeline on one frame and tie it to the one before it; all frames of a queue draw one ``queue_rng``."""
         frame = self.get_frame(index)
-        frame['rng'] = rng
+        frame['rng'], frame['queue_rng'] = rng, queue_rng
         motion = self._motion(frame['can_bus'], previous)
         loaded = self.pipeline(frame)
         for key in loaded:
             if key.endswith('img_metas'):
                 loaded[key].data.update(copy.deepcopy(motion))
         return loaded
-
-    def _previous(self, index: int) -> int | None:
-        """Index of the frame before ``index`` in its scene, or None."""
-        return index - 1 if index > self._scene_start[index] else None
 
     def _motion(self, can_bus: np.ndarray, previous: int | None) -> dict[str, Any]:
         """The metas that tie a frame to the one before it: ``can_bus`` with deltas, and who that was."""
@@ -359,19 +376,6 @@ def _scene_starts(scene_tokens: list[str]) -> list[int]:
     return starts
 
 
-def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    for name in classes:
-        if name not in CLASSES:
-            raise UserError(f'{name!r} is no class of nuScenes detection; {nearest(name, CLASSES, count=2)}')
-    return tuple(classes)
-
-
-def _check_queue(queue_length: int, test_mode: bool) -> int:
-    if queue_length < 1 or (test_mode and queue_length != 1):
-        raise UserError(f'queue_length={queue_length}: it must be at least 1, and 1 with test_mode=True')
-    return queue_length
-
-
 def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
     """Compose the transforms; an unknown name is answered with the nearest known ones."""
     known = {**PIPELINES.module_dict, **MMDET3D_PIPELINES.module_dict}
@@ -380,11 +384,6 @@ def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
         if isinstance(name, str) and name not in known:
             raise UserError(f'there is no transform {name!r}; {nearest(name, known)}')
     return Compose(transforms)
-
-
-def _repeat(frame: dict[str, Any]) -> dict[str, Any]:
-    """The frame once more: arrays shared, metas of its own."""
-    return {key: copy.deepcopy(value) if key.endswith('img_metas') else value for key, value in frame.items()}
 
 
 def _join(frames: list[dict[str, Any]]) -> dict[str, Any]:

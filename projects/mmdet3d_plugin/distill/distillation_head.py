@@ -28,18 +28,28 @@ class DistillationHead(nn.Module):
             pass and costs nothing. 'scratch' = a decoder of the same shape with new weights, trained along by the
             detection loss on ground truth and saved under ``distill.head``.
         weight: factor of that detection loss.
+        decoder: of 'scratch', for teachers without a decoder of their own: its size, such as
+            ``dict(num_query=900, num_layers=6)``.
     """
 
-    def __init__(self, teacher: FrozenTeacher, init: str = 'teacher', weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        teacher: FrozenTeacher,
+        init: str = 'teacher',
+        weight: float = 1.0,
+        decoder: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         if init not in INITS:
             raise ValueError(f"the distillation head's init must be one of {INITS}, got {init!r}")
         self.init, self.weight = init, weight
         self.adapter = teacher.adapter
         # A list hides the teacher's head from nn.Module, whose parameters must never become ours.
-        self._frozen = [teacher.adapter.query_head(teacher.model)]
-        self.decoder = teacher.adapter.fresh_query_head(teacher.model) if init == 'scratch' else None
-        self._taps = teacher.adapter.query_taps(self._frozen[0])
+        self._frozen = [] if init == 'scratch' else [teacher.adapter.query_head(teacher.model)]
+        self.decoder = (
+            teacher.adapter.fresh_query_head(teacher.model, **(decoder or {})) if init == 'scratch' else None
+        )
+        self._taps = teacher.adapter.query_taps(self.decoder if init == 'scratch' else self._frozen[0])
 
     @property
     def taps(self) -> list[Tap]:
@@ -64,7 +74,9 @@ class DistillationHead(nn.Module):
         with Recorder(self.decoder, self._taps) as recorder:
             outputs = self.adapter.decode_queries(self.decoder, step.predictions)
         losses = self.adapter.query_losses(self.decoder, outputs, step.batch)
-        named = {f'loss_head_{_key(name)}': value * self.weight for name, value in losses.items()}
+        # d0.loss_cls -> loss_head_d0_cls
+        keys = ['loss_head_' + name.replace('loss_', '').replace('.', '_') for name in losses]
+        named = {key: value * self.weight for key, value in zip(keys, losses.values(), strict=True)}
         return self._read(self.decoder, recorder.pop(), outputs), named
 
     @torch.no_grad()
@@ -75,8 +87,3 @@ class DistillationHead(nn.Module):
 def build_head(cfg: Mapping, teacher: FrozenTeacher) -> DistillationHead:
     """Build a recipe's distillation head, ``head=dict(init='teacher')``; a wrong argument is a clear error."""
     return build_part(HEADS, {'type': 'DistillationHead', **cfg}, "'distiller.head'", teacher=teacher)
-
-
-def _key(name: str) -> str:
-    """``d0.loss_cls`` -> ``d0_cls``."""
-    return name.replace('loss_', '').replace('.', '_')

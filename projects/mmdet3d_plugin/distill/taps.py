@@ -1,4 +1,4 @@
-"""Taps: listen to what named modules take in or return during one forward pass, and forget it afterwards."""
+"""Taps: record what named modules take in or return during one forward pass."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.registry import DistillError, nearest
 
 _BRACES = re.compile(r'\{([^{}]*)\}')
@@ -38,6 +39,7 @@ class Tap:
         channels: C of what ``convert`` returns, where it is known before the first forward pass.
         size: (H, W) of what ``convert`` returns, where it is known before the first forward pass.
         clone: keep a copy, for a tensor that the host edits in place later.
+        grid: where a map seen from above lies, what ``convert`` returns.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Tap:
     channels: int | None = None
     size: tuple[int, int] | None = None
     clone: bool = False
+    grid: BEVGrid | None = None
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -155,7 +158,7 @@ def _first(path: str, args: tuple[Any, ...]) -> Any:
 
 
 def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply ``fn`` to every tensor of a nested value of lists, dicts and dataclasses."""
+    """Apply ``fn`` to every tensor, such as (N, C, H, W), of a nested value of lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, dict):

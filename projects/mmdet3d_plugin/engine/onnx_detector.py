@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.export_onnx import require_package
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
-from projects.mmdet3d_plugin.hosts.bevformer.bevformer import to_result
+from projects.mmdet3d_plugin.hosts.detr.camera_detector import to_result
 
 SUFFIX = '.onnx'
 

@@ -269,7 +269,9 @@ def _add_curves(report: Report, options: DemoOptions) -> None:
     report.heading('Training')
     curves = {title: (log.epochs, log.values['loss']) for title, log in logs.items()}
     charts = {'Sum of all losses; that of the distilled student has more terms.': draw_curves(curves, 'loss')}
-    detection = {title: (log.epochs, _detection_loss(log.values)) for title, log in logs.items()}
+    detection = {
+        title: (log.epochs, log.values['loss_cls'] + log.values['loss_bbox']) for title, log in logs.items()
+    }
     charts['Detection loss of the last decoder layer.'] = draw_curves(detection, 'detection loss')
     student, distilled = logs['student alone'], logs['student distilled']
     terms = [name for name in distilled.values if name.startswith('loss') and name not in student.values]
@@ -277,11 +279,6 @@ def _add_curves(report: Report, options: DemoOptions) -> None:
         drawn = {name: (distilled.epochs, distilled.values[name]) for name in terms}
         charts['Distillation terms.'] = draw_curves(drawn, 'distillation loss', log_scale=True)
     report.charts(charts)
-
-
-def _detection_loss(values: dict) -> object:
-    """Classification and regression of the last layer, (n,)."""
-    return values['loss_cls'] + values['loss_bbox']
 
 
 def _add_pictures(report: Report, options: DemoOptions) -> None:
@@ -294,18 +291,15 @@ def _add_pictures(report: Report, options: DemoOptions) -> None:
     for picture in first:
         for contender in CONTENDERS:
             report.picture(options.out / 'pictures' / contender.name / picture.name, contender.title)
+    regions = {'teacher': 'the region that is distilled'}
     report.gallery(
         {
-            f'BEV feature of the {contender.title}; contours: {_region(contender)}': picture
+            f'BEV feature of the {contender.title}; contours: '
+            f'{regions.get(contender.name, "the same on its own grid")}': picture
             for contender in CONTENDERS
             for picture in sorted((options.out / 'pictures' / contender.name).glob('*_heatmap.jpg'))[:1]
         }
     )
-
-
-def _region(contender: Contender) -> str:
-    """What the contours over a contender's BEV feature are."""
-    return 'the region that is distilled' if contender.name == 'teacher' else 'the same on its own grid'
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> Path:

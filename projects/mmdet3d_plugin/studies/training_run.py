@@ -123,6 +123,24 @@ class TrainingRun:
             **self._needs_checkpoint(),
         )
 
+    def measure(self, target: Path, minutes: float = 0.5) -> Stage:
+        """How close the student's BEV feature came to its teacher's, for a recipe.
+
+        Args:
+            target: JSON file that it gets, see :class:`Closeness`.
+            minutes: about how long it takes.
+        """
+        command = ('tools/measure_closeness.py', self.config, str(self.checkpoint), '--out', str(target))
+        command += ('--data-root', str(self.world), *self.flags, '--cfg-options', *self.overrides)
+        return Stage(
+            f'closeness_{self.name}',
+            f'Measure how close the {self.title}, came to the teacher',
+            command,
+            (target,),
+            minutes=minutes,
+            **self._needs_checkpoint(),
+        )
+
     def _needs_checkpoint(self) -> dict[str, tuple[str, ...]]:
         """``after`` and ``inputs`` of a stage that reads the checkpoint."""
         if self.trained is None:

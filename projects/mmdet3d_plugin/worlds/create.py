@@ -31,6 +31,7 @@ _SIZE_LIMITS = (64, 4096)
 _MAX_FRAMES = 40
 _MAX_SWEEPS = 9
 _REACH_LIMITS = (12.0, 60.0)  # metres: the largest objects start at 9, and nothing is annotated beyond 60
+_PACE_LIMITS = (0.1, 2.0)  # of an object's speed: beyond, nothing stays in sight for a scene
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class WorldSpec:
         version: name of the table folder.
         generation: of this generator.
         reach: greatest distance to the ego vehicle at which an object is placed, metres; None leaves it to the class.
+        pace: of moving objects, relative to their usual speed; None is the usual one.
     """
 
     scenes: int
@@ -58,6 +60,7 @@ class WorldSpec:
     version: str = 'v1.0-trainval'
     generation: int = GENERATION
     reach: float | None = None
+    pace: float | None = None
 
 
 def create_world(
@@ -72,6 +75,7 @@ def create_world(
     workers: int = 2,
     force: bool = False,
     reach: float | None = None,
+    pace: float | None = None,
 ) -> bool:
     """Make a world, or finish one that was interrupted; a finished one is left alone.
 
@@ -87,6 +91,7 @@ def create_world(
         workers: processes; the result does not depend on it.
         force: replace a world that was made with other arguments, or make the same anew.
         reach: greatest distance to the ego vehicle at which an object is placed, metres; by class if not given.
+        pace: of moving objects, relative to their usual speed.
 
     Returns:
         Whether anything had to be done.
@@ -94,7 +99,7 @@ def create_world(
     Raises:
         WorldError: when it cannot be made as asked.
     """
-    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach)
+    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach, pace=pace)
     _check(spec, workers)
     return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
 
@@ -134,22 +139,18 @@ def scene_names(count: int) -> list[str]:
 
     training = min(round(TRAIN_SHARE * count), count - 1) if count > 1 else count
     if training > len(train) or count - training > len(val):
-        most = max(n for n in range(1, len(train) + len(val) + 1) if _fits_splits(n, len(train), len(val)))
+        shares = {n: round(TRAIN_SHARE * n) for n in range(1, len(train) + len(val) + 1)}
+        most = max(n for n, first in shares.items() if first <= len(train) and n - first <= len(val))
         raise WorldError(
             f'{count} scenes are more than the official splits have names for: ask for at most {most}'
         )
     return train[:training] + val[: count - training]
 
 
-def _fits_splits(count: int, train: int, val: int) -> bool:
-    """Whether ``count`` scenes can be named."""
-    training = round(TRAIN_SHARE * count)
-    return training <= train and count - training <= val
-
-
 def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:
     """Invent one scene, render it and write its files; returns its table rows."""
     population = NUSCENES if spec.reach is None else NUSCENES.within(spec.reach)
+    population = population if spec.pace is None else population.at_pace(spec.pace)
     seed = scene_seed(spec.seed, name)
     scene = build_scene(name, seed, spec.frames, (spec.width, spec.height), population)
     renderer, lidar = Renderer(scene), Lidar(scene)
@@ -193,6 +194,9 @@ def _check(spec: WorldSpec, workers: int) -> None:
     low, high = _REACH_LIMITS
     if spec.reach is not None and not low <= spec.reach <= high:
         raise WorldError(f'--reach is {spec.reach:g}: ask for {low:g} to {high:g} metres')
+    low, high = _PACE_LIMITS
+    if spec.pace is not None and not low <= spec.pace <= high:
+        raise WorldError(f'--pace is {spec.pace:g}: ask for {low:g} to {high:g} times the usual speed')
     low, high = _SIZE_LIMITS
     if not (low <= spec.width <= high and low <= spec.height <= high):
         raise WorldError(
@@ -219,7 +223,7 @@ def _create(args: argparse.Namespace) -> bool:
     """Make what a command line asks for; returns whether anything had to be done."""
     given = {
         name: getattr(args, name)
-        for name in ('size', 'frames', 'sweeps', 'reach')
+        for name in ('size', 'frames', 'sweeps', 'reach', 'pace')
         if getattr(args, name) is not None
     }
     options = dict(workers=args.workers, force=args.force)

@@ -18,6 +18,8 @@ from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import (
     TemporalSelfAttention,
 )
 from projects.mmdet3d_plugin.hosts.bevformer.detection_decoder import BEVCrossAttention, DetectionDecoder
+from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import Proposals
+from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 
@@ -138,13 +140,11 @@ class PerceptionTransformer(nn.Module):
             (B, H * W, C).
         """
         device = bev_pos.device
-        lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in img_metas])).float()
-        size = [[(shape[1], shape[0]) for shape in meta['img_shape']] for meta in img_metas]
-        img_shape = torch.tensor(size, dtype=torch.float32, device=device)
+        lidar2img, img_shape = camera_geometry(img_metas, device)
         can_bus = torch.from_numpy(np.stack([meta['can_bus'] for meta in img_metas])).to(device)
         if prev_exists is None:
             prev_exists = torch.tensor([bool(meta['prev_bev_exists']) for meta in img_metas])
-        rig = Rig(lidar2img.to(device), img_shape, can_bus, prev_exists)
+        rig = Rig(lidar2img, img_shape, can_bus, prev_exists)
         return self.encode_rig(feats, rig, bev_queries, bev_pos, bev_shape, prev_bev)
 
     def encode_rig(
@@ -171,10 +171,15 @@ class PerceptionTransformer(nn.Module):
         query_embedding: Tensor,
         bev_shape: tuple[int, int],
         reg_branches: Sequence[nn.Module],
+        proposals: Proposals | None = None,
     ) -> tuple[Tensor, Tensor]:
         """BEV feature (B, H * W, C) and query embedding (Q, 2 C) to what :class:`DetectionDecoder` returns."""
         query_pos, query = query_embedding.expand(len(bev), -1, -1).split(self.embed_dims, dim=-1)
-        reference = self.reference_points(query_pos).float().sigmoid()
+        if proposals is None:
+            reference = self.reference_points(query_pos).float().sigmoid()
+        else:
+            query, query_pos = query + proposals.content, query_pos + proposals.place
+            reference = proposals.reference
         return self.decoder(query, query_pos, bev, reference, bev_shape, reg_branches)
 
     def _ego_state(self, can_bus: Tensor) -> Tensor:
