@@ -34,7 +34,9 @@ def parse_distillation(argv: Words = None) -> argparse.Namespace:
 def parse_test(argv: Words = None) -> argparse.Namespace:
     """tools/test.py and tools/testStu.py."""
     parser = _config_parser('Evaluate a checkpoint.', 'config of the detector, or a recipe: then its student')
-    parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
+    parser.add_argument(
+        'checkpoint', help='weights of the detector, of a distiller too, or a graph of tools/export_onnx.py'
+    )
     parser.add_argument('--eval', nargs='+', choices=('bbox',), help='what to evaluate')
     parser.add_argument(
         '--format-only',
@@ -61,6 +63,21 @@ def parse_export_student(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='a checkpoint of a distiller (ours or upstream) or of a detector')
     parser.add_argument('out', help='the file to write')
     parser.add_argument('--force', action='store_true', help='overwrite the file if it exists')
+    return parser.parse_args(argv)
+
+
+def parse_export_onnx(argv: Words = None) -> argparse.Namespace:
+    """tools/export_onnx.py."""
+    parser = argparse.ArgumentParser(
+        description='Write a trained detector as a graph in ONNX, which runs without this project.'
+    )
+    parser.add_argument('config', help='config of the detector, or a recipe: then its student')
+    parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
+    parser.add_argument('out', metavar='OUT.onnx', help='the file to write')
+    parser.add_argument('--force', action='store_true', help='overwrite the file if it exists')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='override settings, key=value'
+    )
     return parser.parse_args(argv)
 
 
