@@ -7,7 +7,8 @@ import pytest
 
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
-from projects.mmdet3d_plugin.worlds.kitti_writer import create_kitti_world
+from projects.mmdet3d_plugin.worlds.create import create_coco_world
+from projects.mmdet3d_plugin.worlds.writers.kitti_writer import create_kitti_world
 from tests.nuscenes_tables import write_nuscenes
 
 
@@ -65,6 +66,14 @@ def synthetic_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('synthetic_kitti') / 'data'
     create_kitti_world(root, 12, 3, progress=False, workers=1)
     create_kitti_infos(root, progress=False)
+    return root
+
+
+@pytest.fixture(scope='session')
+def coco_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world in COCO's layout: twelve 96x64 images to train on, six to validate. Nothing may write into it."""
+    root = tmp_path_factory.mktemp('coco_world') / 'data'
+    create_coco_world(root, 3, 3, (96, 64), progress=False, workers=1)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Make a synthetic dataset, in the layout of nuScenes or KITTI."""
+"""Make a synthetic dataset, in the layout of nuScenes, KITTI or COCO."""
 
 import argparse
 import os
@@ -11,17 +11,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
-from projects.mmdet3d_plugin.worlds.kitti_writer import IMAGE_SIZE, create_kitti_world
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
-from projects.mmdet3d_plugin.worlds.nuscenes_writer import (
+from projects.mmdet3d_plugin.worlds.renderer import Renderer
+from projects.mmdet3d_plugin.worlds.scene import FRAME_INTERVAL, build_scene
+from projects.mmdet3d_plugin.worlds.worlds import STAMP, World, WorldError, build_world
+from projects.mmdet3d_plugin.worlds.writers.coco_writer import CocoSpec, CocoWorld
+from projects.mmdet3d_plugin.worlds.writers.kitti_writer import IMAGE_SIZE, create_kitti_world
+from projects.mmdet3d_plugin.worlds.writers.nuscenes_writer import (
     Rows,
     SceneWriter,
     common_rows,
     write_tables,
 )
-from projects.mmdet3d_plugin.worlds.renderer import Renderer
-from projects.mmdet3d_plugin.worlds.scene import FRAME_INTERVAL, build_scene
-from projects.mmdet3d_plugin.worlds.worlds import STAMP, World, WorldError, build_world
 
 __all__ = ['STAMP', 'WorldError', 'create_world', 'main']
 
@@ -98,6 +99,41 @@ def create_world(
     spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach)
     _check(spec, workers)
     return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
+
+
+def create_coco_world(
+    out: str | Path,
+    scenes: int,
+    seed: int,
+    size: tuple[int, int],
+    frames: int = 1,
+    progress: bool = True,
+    workers: int = 2,
+    force: bool = False,
+    reach: float | None = None,
+) -> bool:
+    """Make a world of images with 2D boxes, or finish one that was interrupted; a finished one is left alone.
+
+    Args:
+        out: folder of the dataset.
+        scenes: how many; the last fifth is for validation.
+        seed: of the world.
+        size: (width, height) of the images, pixels.
+        frames: moments per scene, each seen by six cameras.
+        progress: show a progress bar.
+        workers: processes; the result does not depend on it.
+        force: replace a world that was made with other arguments, or make the same anew.
+        reach: greatest distance to the ego vehicle at which an object is placed, metres; by class if not given.
+
+    Returns:
+        Whether anything had to be done.
+
+    Raises:
+        WorldError: when it cannot be made as asked.
+    """
+    _check(WorldSpec(scenes, seed, *size, frames, reach=reach), workers)
+    world = CocoWorld.of(CocoSpec(scenes, seed, *size, frames, reach))
+    return build_world(Path(out), world, workers, progress, force)
 
 
 @dataclass(frozen=True)
@@ -219,7 +255,12 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='create_synthetic.py', description=__doc__)
     add = parser.add_argument
     add('--out', required=True, help='folder of the dataset')
-    add('--format', choices=('nuscenes', 'kitti'), default='nuscenes', help='its layout (default: nuscenes)')
+    add(
+        '--format',
+        choices=('nuscenes', 'kitti', 'coco'),
+        default='nuscenes',
+        help='its layout (default: nuscenes); coco has the 2D boxes of what each camera sees, and no LiDAR',
+    )
     add(
         '--scenes',
         type=int,
@@ -227,13 +268,17 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
     )
     add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
-    add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
+    add('--size', type=parse_size, help='nuscenes, coco: image size WIDTHxHEIGHT (default: 400x225)')
+    add(
+        '--frames',
+        type=int,
+        help='nuscenes, coco: keyframes per scene, two a second (default: 10; with coco 1, which is six images)',
+    )
     add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
     add(
         '--reach',
         type=float,
-        help='nuscenes: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
+        help='nuscenes, coco: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
     )
     add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
     add('--force', action='store_true', help='replace a world that is there already')
@@ -270,4 +315,7 @@ def _create(args: argparse.Namespace) -> bool:
                 f'pixels of {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images'
             )
         return create_kitti_world(args.out, args.scenes, args.seed, **options)
-    return create_world(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)
+    if args.format == 'coco' and args.sweeps is not None:
+        raise WorldError('--sweeps is for --format nuscenes: COCO has images only')
+    create = create_coco_world if args.format == 'coco' else create_world
+    return create(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)
