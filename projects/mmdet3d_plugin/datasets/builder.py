@@ -111,5 +111,7 @@ def _creation(dataset: dict[str, Any]) -> str:
     """The command that makes the info file of a dataset config."""
     from mmdet.datasets import DATASETS
 
-    options = getattr(DATASETS.get(dataset.get('type')), 'CREATE_OPTIONS', 'nuscenes --version VERSION')
-    return create_command(options, dataset.get('data_root') or 'DIR')
+    kind, root = DATASETS.get(dataset.get('type')), dataset.get('data_root') or 'DIR'
+    if hasattr(kind, 'MADE_BY'):
+        return kind.MADE_BY.format(root=root)
+    return create_command(getattr(kind, 'CREATE_OPTIONS', 'nuscenes --version VERSION'), root)
