@@ -38,6 +38,7 @@ class Tap:
         channels: C of what ``convert`` returns, where it is known before the first forward pass.
         size: (H, W) of what ``convert`` returns, where it is known before the first forward pass.
         clone: keep a copy, for a tensor that the host edits in place later.
+        level: which of several maps at one path this is, counted from 0.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Tap:
     channels: int | None = None
     size: tuple[int, int] | None = None
     clone: bool = False
+    level: int = 0
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -85,7 +85,7 @@ class Term(nn.Module):
         with torch.autocast(teacher.device.type, enabled=False):
             if next(self.connector.parameters(), None) is not None:
                 return self.connector(student, size), teacher
-            key = (self.student.path, self.student.size, repr(self.connector), size)
+            key = (self.student.path, self.student.level, self.student.size, repr(self.connector), size)
             if key not in step.cache:  # terms that resize one feature alike share the result
                 step.cache[key] = self.connector(student, size)
             return step.cache[key], teacher
