@@ -77,7 +77,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         terms = {name: distiller.distill[name] for name in distiller.terms}
         comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
-    limits = pc_range_of(step.batch['img_metas'])
+    # a 2D detector's image is a camera that stands nowhere
+    limits = [] if 'gt_bboxes' in step.batch else pc_range_of(step.batch['img_metas'])
     inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
     inspection |= dict(importance=importance, pivots=pivots)
     if step.queries is not None:
@@ -139,6 +140,8 @@ def density(positions: Positions, pc_range: Sequence[float], size: Sequence[int]
 
 def _place(feature: Tensor, step: Step) -> str:
     """Where a feature of one sample lies, told by its shape."""
+    if 'gt_bboxes' in step.batch:
+        return CAMERAS if feature.dim() == 4 else ELSEWHERE
     if feature.dim() == 4 and len(feature) == len(_meta(step).get('lidar2img', ())):
         return CAMERAS
     return BEV if feature.dim() == 4 and len(feature) == 1 else ELSEWHERE
@@ -152,6 +155,9 @@ def _meta(step: Step) -> dict[str, Any]:
 
 def _filled(meta: dict[str, Any]) -> tuple[float, float]:
     """(width, height) share of the padded images that is image."""
+    if 'batch_input_shape' in meta:
+        (height, width), full = meta['img_shape'][:2], meta['batch_input_shape']
+        return width / full[1], height / full[0]
     if 'img_shape' not in meta:
         return 1.0, 1.0
     full = meta['img_shape'][0]
