@@ -1,4 +1,4 @@
-# FD3D's areas and generation on RetinaNet. The weights were chosen on a synthetic world, not on COCO.
+# FD3D's areas and generation on RetinaNet. The weights are not tuned, neither here nor on a synthetic world.
 from projects.configs._base_.recipes import frozen
 
 _base_ = ['../retinanet_r50.py', '../../_base_/distill/mmdet2d_fd3d.py']
