@@ -18,7 +18,7 @@ from projects.mmdet3d_plugin.box_codec import (
 )
 from projects.mmdet3d_plugin.datasets.info_files import load_infos, save_infos
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
-from projects.mmdet3d_plugin.evaluation.nuscenes_metric import sample_boxes
+from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 BOX = np.array([[3.0, -7.0, 0.5, 4.6, 1.9, 1.6, 0.4, 5.0, 2.0]])
 
@@ -123,14 +123,14 @@ def test_box_survives_from_dataset_to_devkit(
         boxes = LiDARInstance3DBoxes(decoded.float(), box_dim=9, origin=(0.5, 0.5, 0.5))
         labels = torch.as_tensor(truth['gt_labels_3d'])
         result = dict(boxes_3d=boxes, scores_3d=torch.ones(len(labels)), labels_3d=labels)
-        got = sample_boxes(result, info, dataset.CLASSES)
+        got = NuScenesPredictions.from_results([result], [info], dataset.CLASSES).boxes
         tokens = nusc.get('sample', info['token'])['anns'][
             :-1
         ]  # the last object is an animal: no class of ours
         assert len(got) == len(tokens) == 7
-        for box, token in zip(got, tokens, strict=True):
+        for row, token in enumerate(tokens):
             expected = nusc.get('sample_annotation', token)
-            assert np.allclose(box['translation'], expected['translation'], atol=1e-4)
-            assert np.allclose(box['size'], expected['size'], atol=1e-5)
-            assert abs(np.dot(box['rotation'], expected['rotation'])) > 1 - 1e-9
-            assert np.allclose(box['velocity'], nusc.box_velocity(token)[:2], atol=1e-4)
+            assert np.allclose(got.translation[row], expected['translation'], atol=1e-4)
+            assert np.allclose(got.size[row], expected['size'], atol=1e-5)
+            assert abs(np.dot(got.rotation[row], expected['rotation'])) > 1 - 1e-9
+            assert np.allclose(got.velocity[row], nusc.box_velocity(token)[:2], atol=1e-4)

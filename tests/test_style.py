@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / 'projects' / 'mmdet3d_plugin'
 FLOORS = (
-    ('registry', 'compat', 'box_codec', 'common'),
+    ('registry', 'compat', 'box_codec', 'common', 'command_line'),
     ('ops',),
     ('hosts',),
     ('evaluation',),

@@ -1,8 +1,7 @@
 """Turn a folder of a public dataset into info files: python tools/create_data.py --help."""
 
-import sys
-
-from projects.mmdet3d_plugin.datasets.converters.create_data import main
+from projects.mmdet3d_plugin.command_line.launcher import launch
+from projects.mmdet3d_plugin.command_line.parsers import parse_create_data
 
 if __name__ == '__main__':
-    sys.exit(main())
+    launch(parse_create_data, 'datasets.converters.create_data')

@@ -1,6 +1,7 @@
 """From nothing to a distilled detector and a report: python tools/demo.py --help."""
 
-from projects.mmdet3d_plugin.studies.demo import main
+from projects.mmdet3d_plugin.command_line.launcher import launch
+from projects.mmdet3d_plugin.command_line.parsers import parse_demo
 
 if __name__ == '__main__':
-    main()
+    launch(parse_demo, 'studies.demo')

@@ -1,6 +1,7 @@
 """Strip a checkpoint to the student: python tools/export_student.py --help."""
 
-from projects.mmdet3d_plugin.engine.export import main
+from projects.mmdet3d_plugin.command_line.launcher import launch
+from projects.mmdet3d_plugin.command_line.parsers import parse_export_student
 
 if __name__ == '__main__':
-    main()
+    launch(parse_export_student, 'engine.export')

@@ -1,6 +1,7 @@
 """Evaluate the student of a recipe; no teacher is needed: python tools/testStu.py --help."""
 
-from projects.mmdet3d_plugin.engine.test import main
+from projects.mmdet3d_plugin.command_line.launcher import launch
+from projects.mmdet3d_plugin.command_line.parsers import parse_test
 
 if __name__ == '__main__':
-    main()
+    launch(parse_test, 'engine.test')

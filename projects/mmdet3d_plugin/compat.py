@@ -1,4 +1,4 @@
-"""The few lines that let mmcv-full 1.7 and mmdet3d 1.0.0rc6 live on torch 2.11; each names its reason."""
+"""Patches that make mmcv-full 1.7 and mmdet3d 1.0.0rc6 work on torch 2.11; each names its reason."""
 
 import functools
 import importlib.util
@@ -88,7 +88,10 @@ def _mend_frameworks() -> None:
     _checkpoint_without_reentry()
     _mend_copy_streams()
     _mend_distributed_wrapper()
-    _quiet_initialisation()
+    from mmcv.utils import get_logger
+
+    # init_weights reports every single parameter at INFO, pages per model, to the first of mmcv's loggers
+    get_logger('mmcv', log_level=logging.WARNING)
 
 
 def cache_compiled_transforms() -> None:
@@ -123,13 +126,6 @@ def _older_mmcv() -> Iterator[None]:
         yield
     finally:
         mmcv.__version__ = real
-
-
-def _quiet_initialisation() -> None:
-    """mmcv's ``init_weights`` reports every single parameter at INFO, pages per model, to the first of its loggers."""
-    from mmcv.utils import get_logger
-
-    get_logger('mmcv', log_level=logging.WARNING)
 
 
 @contextmanager

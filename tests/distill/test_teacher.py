@@ -158,3 +158,30 @@ def test_a_module_can_teach_without_config_or_file() -> None:
     seen = teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
     assert seen.features['encoder'].shape == (2, 6, 16, 16)
     assert teacher.meta() == {'checkpoint': None, 'sha256': None, 'view': 'same'}
+
+
+def test_what_was_seen_of_a_batch_is_kept_and_found_again(
+    teacher_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, batch = torch.device('cpu'), toy_batch()
+    teacher = FrozenTeacher(CONFIG, teacher_file, view='same', cache_dir=str(tmp_path / 'seen'))
+    first = teacher.observe(batch, teacher.taps('bev'), device)
+    again = FrozenTeacher(CONFIG, teacher_file, view='same', cache_dir=str(tmp_path / 'seen'))
+    monkeypatch.setattr(again.adapter, 'infer', None)  # it need not run
+    second = again.observe(batch, again.taps('bev'), device)
+    assert torch.equal(first.predictions, second.predictions)
+    assert first.features.keys() == second.features.keys()
+    assert all(torch.equal(first.features[path], second.features[path]) for path in first.features)
+    # Another image, other taps and other weights are no such batch.
+    with pytest.raises(TypeError):
+        again.observe({**batch, 'img': batch['img'] + 1}, again.taps('bev'), device)
+    with pytest.raises(TypeError):
+        again.observe(batch, again.taps('stages'), device)
+    other = ToyBEVHost(channels=6, bev_size=16)
+    torch.save({'state_dict': other.state_dict(), 'meta': {}}, tmp_path / 'other.pth')
+    changed = FrozenTeacher(
+        CONFIG, str(tmp_path / 'other.pth'), view='same', cache_dir=str(tmp_path / 'seen')
+    )
+    third = changed.observe(batch, changed.taps('bev'), device)
+    assert not torch.equal(third.predictions, first.predictions)
+    assert len(list((tmp_path / 'seen').iterdir())) == 2

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import launch
-from projects.mmdet3d_plugin.engine.cli import make_parser
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from tests.engine.processes import ROOT
 from tests.engine.toy import toy_config
@@ -106,7 +106,7 @@ def test_several_nodes_need_an_address() -> None:
 
 @pytest.mark.parametrize('spelling', ['--local-rank=1', '--local_rank=1'])
 def test_both_spellings_of_local_rank(spelling: str) -> None:
-    assert make_parser('', '').parse_args(['config.py', spelling]).local_rank == 1
+    assert parse_train(['config.py', spelling]).local_rank == 1
 
 
 def test_one_plain_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,34 +147,33 @@ def train_on(cfg: Config, root: Path, folder: Path) -> Ended:
     )
 
 
+@pytest.fixture
+def train_on_mutant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutated: Mutate
+) -> Callable[[Config, Path, str, Edit], Ended]:
+    """Train on a data root whose info file is broken; nothing in it may run."""
+
+    def train(cfg: Config, root: Path, infos: str, edit: Edit) -> Ended:
+        monkeypatch.chdir(tmp_path)
+        ended = train_on(cfg, mutated(root, infos, edit), tmp_path)
+        assert not (tmp_path / 'executed').exists()
+        return ended
+
+    return train
+
+
 @pytest.mark.parametrize('kind', CAMERA_INFOS)
-def test_info_file(
-    camera: Config,
-    tiny_nuscenes: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    mutated: Mutate,
-    kind: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    ended = train_on(camera, mutated(tiny_nuscenes, INFOS, CAMERA_INFOS[kind]), tmp_path)
+def test_info_file(camera: Config, tiny_nuscenes: Path, train_on_mutant: Callable, kind: str) -> None:
+    ended = train_on_mutant(camera, tiny_nuscenes, INFOS, CAMERA_INFOS[kind])
     assert_one_line(ended, r'nuscenes_infos_temporal_train\.pkl|samples/|[Ss]ample ')
-    assert not (tmp_path / 'executed').exists()
 
 
 @pytest.mark.parametrize('kind', BROKEN)
 def test_kitti_info_file(
-    pillars: Config,
-    synthetic_kitti: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    mutated: Mutate,
-    kind: str,
+    pillars: Config, synthetic_kitti: Path, train_on_mutant: Callable, kind: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    ended = train_on(pillars, mutated(synthetic_kitti, KITTI_INFOS, BROKEN[kind]), tmp_path)
+    ended = train_on_mutant(pillars, synthetic_kitti, KITTI_INFOS, BROKEN[kind])
     assert_one_line(ended, r'kitti_infos_train\.pkl')
-    assert not (tmp_path / 'executed').exists()
 
 
 @pytest.mark.parametrize('kind', TABLES)

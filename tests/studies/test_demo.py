@@ -1,18 +1,15 @@
 """The demo's commands are ones the tools accept, and its report holds what the stages wrote."""
 
-import importlib
 import io
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from rich.console import Console
 
+from projects.mmdet3d_plugin.command_line import parsers
 from projects.mmdet3d_plugin.common.files import write_json
-from projects.mmdet3d_plugin.datasets.converters import create_data
-from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.studies.demo import (
     CONTENDERS,
     DemoOptions,
@@ -23,8 +20,19 @@ from projects.mmdet3d_plugin.studies.demo import (
 )
 from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.studies.training_run import ROOT
-from projects.mmdet3d_plugin.worlds import create
 
+PARSERS = {
+    'tools/create_synthetic.py': parsers.parse_create_synthetic,
+    'tools/create_data.py': parsers.parse_create_data,
+    'tools/train.py': parsers.parse_train,
+    'tools/distillation.py': parsers.parse_distillation,
+    'tools/test.py': parsers.parse_test,
+    'tools/testStu.py': parsers.parse_test,
+    'tools/analysis_tools/get_flops.py': parsers.parse_complexity,
+    'tools/analysis_tools/benchmark.py': parsers.parse_latency,
+    'tools/visualize.py': parsers.parse_visualize,
+    'tools/visualize_distill.py': parsers.parse_visualize_distill,
+}
 METRICS = {
     'NDS': 0.4,
     'mAP': 0.3,
@@ -41,36 +49,28 @@ def by_name(stages: list[Stage]) -> dict[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
-def accepted(script: str, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> dict:
+def accepted(script: str, argv: list[str]) -> dict:
     """Arguments as the tool itself parses them; nothing is run."""
-    if script == 'tools/create_synthetic.py':
-        return vars(create._parse_args(argv))
-    if script == 'tools/create_data.py':
-        return vars(create_data.parse_args(argv))
-    parsed = {}
-    monkeypatch.setattr(cli, 'run', lambda _, arguments: parsed.update(vars(arguments)))
-    module = script.removesuffix('.py').replace('/', '.')
-    importlib.import_module(module).main(argv)
-    return parsed
+    return vars(PARSERS[script](argv))
 
 
-def test_every_command_is_one_that_its_tool_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_is_one_that_its_tool_accepts() -> None:
     options = DemoOptions(scenes=7, cfg_options=('runner.max_epochs=2',))
     for stage in demo_stages(options):
         script, *argv = stage.command
         assert (ROOT / script).is_file()
-        assert accepted(script, argv, monkeypatch)
+        assert accepted(script, argv)
         for word in argv:
             if word.startswith('projects/configs'):
                 assert (ROOT / word).is_file()
 
 
-def test_distilled_student_builds_on_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distilled_student_builds_on_its_teacher() -> None:
     stages = by_name(demo_stages(DemoOptions(cfg_options=('runner.max_epochs=2',))))
     assert 'teacher' in stages['distilled'].after
     assert 'teacher' not in stages['student'].after
     script, *argv = stages['distilled'].command
-    parsed = accepted(script, argv, monkeypatch)
+    parsed = accepted(script, argv)
     checkpoint = parsed['cfg_options']['distiller.teacher.checkpoint']
     assert checkpoint == str(stages['teacher'].outputs[0]) == 'work_dirs/demo/teacher/epoch_2.pth'
     assert parsed['resume'] == 'auto'

@@ -1,16 +1,18 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_size
 from projects.mmdet3d_plugin.worlds import create
+from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
 from projects.mmdet3d_plugin.worlds.create import (
     WorldError,
     create_world,
     main,
-    parse_size,
     scene_names,
 )
 
@@ -98,6 +100,12 @@ def test_objects_within_reach_are_an_option_that_older_worlds_need_not_know(tmp_
         create_world(tmp_path, 1, 0, workers=1, **SMALL)
 
 
+def test_the_pace_changes_how_fast_things_move_and_nothing_else() -> None:
+    slow = NUSCENES.at_pace(0.5)
+    for usual, half in zip(NUSCENES.classes, slow.classes, strict=True):
+        assert half == replace(usual, speed=(usual.speed[0] / 2, usual.speed[1] / 2))
+
+
 def test_somebody_elses_data_is_never_touched(tmp_path: Path) -> None:
     precious = tmp_path / 'samples' / 'real.jpg'
     precious.parent.mkdir()
@@ -129,6 +137,7 @@ def test_scene_names_come_from_the_official_splits() -> None:
         (['--scenes', '1', '--sweeps', '10'], '--sweeps is 10'),
         (['--scenes', '1', '--reach', '5'], '--reach is 5: ask for 12 to 60 metres'),
         (['--scenes', '1', '--reach', 'nan'], '--reach is nan'),
+        (['--scenes', '1', '--pace', '9'], '--pace is 9: ask for 0.1 to 2 times the usual speed'),
         (['--scenes', '1', '--seed', '-1'], '--seed is -1'),
         (['--scenes', '1', '--workers', '0'], '--workers is 0'),
     ],

@@ -1,6 +1,7 @@
 """Parameters, multiply-accumulates and memory of a config's model: python tools/analysis_tools/get_flops.py --help."""
 
-from projects.mmdet3d_plugin.studies.complexity import main
+from projects.mmdet3d_plugin.command_line.launcher import launch
+from projects.mmdet3d_plugin.command_line.parsers import parse_complexity
 
 if __name__ == '__main__':
-    main()
+    launch(parse_complexity, 'studies.complexity')

@@ -6,32 +6,28 @@ every term gets noise in the shapes that its taps would record, which takes seco
 be sure of are put near true boxes, since random weights are sure of nothing.
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
+from mmcv import Config
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.logs import start_logging
-from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
-from projects.mmdet3d_plugin.datasets.transforms.format_frame import FormatFrame
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teacher import without_pretrained
-from projects.mmdet3d_plugin.distill.views import split_views, with_teacher_view
+from projects.mmdet3d_plugin.distill.views import split_views
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.op_counter import OpCounter
-from tools.benchmark.timing import Case, interleaved, machine, memory
+from tools.benchmark.timing import Case, interleaved, make_parser, memory, save_report, start_report
 
 RECIPE = 'projects/configs/distiller/base_distill_small_fd3d.py'
 GOAL = 1.10
@@ -45,34 +41,24 @@ SIZES = torch.tensor([[4.6, 1.9, 1.7], [0.7, 0.7, 1.8], [7.0, 2.5, 2.8], [0.5, 2
 @kept_pages()  # as training runs
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, rounds=1)
     parser.add_argument('--recipe', default=RECIPE)
     parser.add_argument(
         '--per-term', action='store_true', help='only the terms, on noise of the right shapes'
     )
     parser.add_argument('--queries', type=int, default=100, help='how many queries the teacher is sure of')
-    parser.add_argument(
-        '--rounds', type=int, default=1, help='timed rounds of teacher, student and whole step'
-    )
     parser.add_argument('--term-rounds', type=int, default=3, help='timed rounds of every term')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--json', help='write the report to this file')
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
+    report = start_report(args) | {'recipe': args.recipe, 'queries': args.queries}
     torch.manual_seed(0)
     start_logging()
     distiller, batch = build(args.recipe, args.queries, args.device)
-    report: dict[str, Any] = {'machine': machine(args.device), 'recipe': args.recipe, 'queries': args.queries}
-    print(report['machine'])
     report['terms'] = measure_terms(distiller, batch, args.term_rounds, args.device)
     print_terms(report['terms'])
     if not args.per_term:
         report |= measure_step(distiller, batch, args.rounds, args.device)
         print_step(report)
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, Any]]:
@@ -83,8 +69,7 @@ def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, 
     cfg.model = without_pretrained(cfg.model)
     distiller = build_distiller(cfg)
     distiller.init_weights()
-    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
-    batch = rig_batch(cfg, device)
+    batch = rig_batch(distiller, cfg, device)
     if HEAD in distiller.distill:
         truth, _ = join_boxes(batch['gt_bboxes_3d'], torch.device(device))
         distiller.distill[HEAD].register_forward_hook(
@@ -93,50 +78,34 @@ def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, 
     return distiller.to(device).train(), batch
 
 
-def rig_batch(cfg: Any, device: str) -> dict[str, Any]:
-    """One frame of noise in the views of a recipe's training pipeline, cameras and boxes as on a nuScenes car."""
-    from mmcv.utils import build_from_cfg
-    from mmdet.datasets.builder import PIPELINES
-    from mmdet3d.core.bbox import LiDARInstance3DBoxes
-
-    dataset = next(innermost_datasets(cfg.data.train))
-    intrinsics, cam2lidar = nuscenes_rig()
-    rng = np.random.default_rng(0)
-    boxes = true_boxes(TRUE_BOXES)
-    frame = dict(
-        images=list(rng.integers(0, 256, (len(intrinsics), *IMAGE_SIZE[::-1], 3), dtype=np.uint8)),
-        img_filename=[''] * len(intrinsics),
-        cam_intrinsic=intrinsics,
-        cam2lidar=cam2lidar,
-        lidar2ego=np.eye(4),
-        ego2global=np.eye(4),
-        can_bus=np.zeros(18),
-        sample_token='',
-        scene_token='',
-        box_type_3d=LiDARInstance3DBoxes,
-        pc_range=list(cfg.point_cloud_range),
-        gt_bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
-        gt_labels_3d=rng.integers(0, len(cfg.class_names), len(boxes)),
-    )
-    for step in dataset['pipeline']:
-        if step['type'] in ('ImageView', 'UpsampledView'):
-            frame = build_from_cfg(dict(step), PIPELINES)(frame)
-    return {key: _batched(key, item.data, device) for key, item in FormatFrame()(frame).items()}
-
-
-def _batched(key: str, value: Any, device: str) -> Any:
-    """A batch of one sample of one frame."""
-    if key.endswith('img_metas'):
-        return [[{**value, 'prev_bev_exists': False, 'prev_token': ''}]]
-    return value[None, None].to(device) if key.endswith('img') else [value.to(device)]
-
-
 def true_boxes(count: int) -> Tensor:
     """(count, 9) boxes of traffic around the car: gravity centre, size, yaw, velocity."""
     place = torch.rand(count, 2) * 90 - 45
     size = SIZES[torch.arange(count) % len(SIZES)]
     yaw = torch.rand(count, 1) * 6.28
     return torch.cat([place, size[:, 2:] / 2 - 1.8, size, yaw, torch.zeros(count, 2)], dim=1)
+
+
+def rig_batch(distiller: Distiller, cfg: Config, device: str) -> dict[str, Any]:
+    """One frame of noise in the views of student and teacher, cameras and boxes as on a nuScenes car.
+
+    Returns:
+        ``img`` and ``teacher_img`` (1, 1, num_cams, 3, H, W) with their metas, and the ground truth.
+    """
+    from mmdet3d.core.bbox import LiDARInstance3DBoxes
+
+    teacher = distiller.teacher
+    views = [('', distiller.adapter.blank_batch(cfg))]
+    if teacher.view != 'same':
+        views.append(('teacher_', teacher.adapter.blank_batch(teacher.cfg)))
+    batch: dict[str, Any] = {}
+    for prefix, view in views:
+        view['img_metas'][0][0]['pc_range'] = list(cfg.point_cloud_range)
+        batch[f'{prefix}img'] = torch.randn(view['img'].shape, device=device)
+        batch[f'{prefix}img_metas'] = view['img_metas']
+    boxes = LiDARInstance3DBoxes(true_boxes(TRUE_BOXES), box_dim=9, origin=(0.5, 0.5, 0.5))
+    labels = torch.randint(len(cfg.class_names), (TRUE_BOXES,), device=device)
+    return batch | dict(gt_bboxes_3d=[boxes.to(device)], gt_labels_3d=[labels])
 
 
 def make_sure(reading: QueryReading, truth: Tensor, count: int) -> QueryReading:

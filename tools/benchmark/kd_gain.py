@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
 from projects.mmdet3d_plugin.studies.gain.compare import compare
-from projects.mmdet3d_plugin.studies.gain.families import FAMILIES, Family, Scale
+from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
 from projects.mmdet3d_plugin.studies.gain.plan import GainOptions
 from projects.mmdet3d_plugin.studies.training_run import ROOT
 from tools.benchmark.timing import machine
@@ -93,23 +94,20 @@ def options_of(arguments: argparse.Namespace) -> GainOptions:
     """What a parsed command line asks for."""
     family = FAMILIES[arguments.family]
     out = arguments.out or _path(f'work_dirs/kd_gain/{family.name}_{arguments.scale}_{arguments.world_seed}')
+    names = ('scenes', 'frames', 'size', 'epochs', 'teacher_epochs', 'seeds', 'jobs')
+    chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.scale not in family.scales:
+        raise UserError(f'--scale {arguments.scale}: the family {family.name} has {", ".join(family.scales)}')
     return GainOptions(
         family,
         choose_rows(family, arguments.rows),
-        _scale_of(arguments, family),
+        replace(family.scales[arguments.scale], **chosen),
         arguments.world_seed,
         out,
         arguments.world,
         arguments.teacher,
         tuple(arguments.cfg_options),
     )
-
-
-def _scale_of(arguments: argparse.Namespace, family: Family) -> Scale:
-    """The scale with what the command line changes."""
-    names = ('scenes', 'frames', 'size', 'epochs', 'teacher_epochs', 'seeds', 'jobs')
-    chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return replace(family.scales[arguments.scale], **chosen)
 
 
 def _run(arguments: argparse.Namespace) -> None:

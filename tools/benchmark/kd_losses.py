@@ -3,7 +3,6 @@
 ``python tools/benchmark/kd_losses.py --json benchmarks/kd_losses_cpu.json`` takes about ten seconds of one core.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.distill.losses.channel_wise_divergence import ChannelWiseDivergence
 from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
-from tools.benchmark.timing import interleaved, machine, memory
+from tools.benchmark.timing import interleaved, make_parser, memory, save_report, start_report
 
 TAU = 2.0
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -56,27 +54,19 @@ CASES: dict[str, tuple[Loss, Loss]] = {
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, rounds=9)
     parser.add_argument(
         '--shape', type=int, nargs=4, default=(1, 256, 200, 200), metavar=('N', 'C', 'H', 'W')
     )
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--json', help='write the report to this file')
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    report = {'machine': machine(args.device), **measure(tuple(args.shape), args.rounds, args.device)}
-    print(report['machine'])
+    report = start_report(args) | measure(tuple(args.shape), args.rounds, args.device)
     for name, row in report['losses'].items():
         print(
             f'{name:<20} plain {row["plain_ms"]:7.1f} ms {row["plain_mb"]:6.0f} MB   '
             f'ours {row["ours_ms"]:7.1f} ms {row["ours_mb"]:6.0f} MB   {row["speedup"]:5.2f}x'
         )
     print(f'{"copy of a feature":<20} {report["copy_ms"]:13.1f} ms')
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def measure(shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
@@ -93,14 +83,12 @@ def measure(shape: tuple[int, ...], rounds: int, device: str) -> dict[str, Any]:
         for who, fn in zip(('plain', 'ours'), functions, strict=True):
             cases[f'{name} {who}'] = partial(step, fn, student, teacher, region)
     ms = interleaved(cases, dict.fromkeys(cases, rounds), device)
-    losses = {name: _row(name, cases, ms, device) for name in CASES}
+    losses = {}
+    for name in CASES:
+        row = {f'{who}_ms': ms[f'{name} {who}'] for who in ('plain', 'ours')}
+        row |= {f'{who}_mb': memory(cases[f'{name} {who}'], device).peak for who in ('plain', 'ours')}
+        losses[name] = {**row, 'speedup': row['plain_ms'] / row['ours_ms']}
     return dict(shape=shape, copy_ms=ms['copy'], losses=losses)
-
-
-def _row(name: str, cases: dict[str, Callable], ms: dict[str, float], device: str) -> dict[str, float]:
-    row = {f'{who}_ms': ms[f'{name} {who}'] for who in ('plain', 'ours')}
-    row |= {f'{who}_mb': memory(cases[f'{name} {who}'], device).peak for who in ('plain', 'ours')}
-    return {**row, 'speedup': row['plain_ms'] / row['ours_ms']}
 
 
 def step(loss: Loss, student: Tensor, teacher: Tensor, region: Tensor) -> None:

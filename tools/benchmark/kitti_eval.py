@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.evaluation.kitti_metric import CLASSES, Annotations, evaluate_kitti
 from projects.mmdet3d_plugin.evaluation.rotated_iou import rectangle_intersection, rectangle_iou
-from tools.benchmark.timing import machine
+from tools.benchmark.timing import machine, save_report
 
 FRAMES = 3769
 _SIZES = {'Car': (3.9, 1.56, 1.6), 'Pedestrian': (0.8, 1.73, 0.6), 'Cyclist': (1.76, 1.73, 0.6)}
@@ -42,9 +41,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     print(f'peak memory {report["peak_mb"]:.0f} MB')
     if 'difference' in report:
         print(f'greatest difference in {report["compared"]} figures: {report["difference"]:.2g} points')
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def measure(frames: int, labels: int, detections: int, theirs: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 ``python tools/benchmark/linear.py --json benchmarks/linear_cpu.json`` takes about a minute of one core.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.ops.linear import linear
-from tools.benchmark.timing import interleaved, machine
+from tools.benchmark.timing import interleaved, make_parser, save_report, start_report
 
 # rows, inputs, outputs
 SHAPES = {
@@ -32,15 +30,10 @@ SHAPES = {
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, rounds=9, cuda=False)
     parser.add_argument('--layers', nargs='+', choices=SHAPES, default=list(SHAPES))
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--json', help='write the report here')
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    report: dict[str, Any] = {'machine': machine('cpu'), 'layers': []}
-    print(report['machine'])
+    report = start_report(args) | {'layers': []}
     for name in args.layers:
         for mode in ('forward', 'both'):
             row = {'layer': name, 'mode': mode, **measure(SHAPES[name], mode == 'both', args.rounds)}
@@ -50,9 +43,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 f'{row["ratio"]:.2f}x, {row["gflops"]:.0f} GFLOP/s',
                 flush=True,
             )
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def measure(shape: tuple[int, int, int], backward: bool, rounds: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.ops import library
 from projects.mmdet3d_plugin.ops.ms_deform_attn import (
     ms_deform_attn,
@@ -20,7 +19,7 @@ from projects.mmdet3d_plugin.ops.ms_deform_attn import (
     ms_deform_attn_packed,
 )
 from tools.benchmark.msda_calls import CALLS, MODELS, Inputs, make_inputs
-from tools.benchmark.timing import interleaved, machine, memory
+from tools.benchmark.timing import interleaved, make_parser, memory, save_report, start_report
 
 # (model, call) -> mode -> (gate, moonshot), as multiples of the plain torch path on one CPU thread
 GATES = {
@@ -42,9 +41,7 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
     args = _parse(argv)
-    torch.set_num_threads(args.threads)
-    report: dict[str, Any] = {'machine': machine(args.device), 'dtype': args.dtype, 'calls': []}
-    print(report['machine'])
+    report = start_report(args) | {'dtype': args.dtype, 'calls': []}
     if not library.serves(torch.empty(0, device=args.device)):
         raise SystemExit(
             f'the operators are not compiled for {args.device}; see python -m projects.mmdet3d_plugin.ops.build'
@@ -57,26 +54,20 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 row = measure(model, call, mode, inputs, args)
                 report['calls'].append(row)
                 print(_line(row), flush=True)
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, rounds=5)
     parser.add_argument('--models', nargs='+', choices=MODELS, default=list(MODELS))
     parser.add_argument('--calls', nargs='+', choices=CALLS, default=list(CALLS))
     modes = ['forward', 'both', 'fused forward', 'fused both']
     parser.add_argument('--modes', nargs='+', choices=modes, default=modes)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='of value; sampling stays float32')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=5, help='timed calls of ours')
     parser.add_argument('--torch-rounds', type=int, default=2, help='timed calls of the plain torch path')
     parser.add_argument(
         '--memory', action='store_true', help='also measure the memory of plain torch (one more call of it)'
     )
-    parser.add_argument('--json', help='write the report here')
     return parser.parse_args(argv)
 
 

@@ -1,5 +1,6 @@
 """Timing, memory and reports that all benchmarks share."""
 
+import argparse
 import os
 import platform
 import statistics
@@ -12,7 +13,40 @@ from typing import Any, NamedTuple
 
 import torch
 
+from projects.mmdet3d_plugin.common.files import write_json
+
 Case = Callable[[], Any]
+
+
+def make_parser(doc: str, rounds: int, cuda: bool = True) -> argparse.ArgumentParser:
+    """A command line with what benchmarks have in common.
+
+    Args:
+        doc: of the script; its first line describes it.
+        rounds: how often things are timed unless ``--rounds`` says otherwise.
+        cuda: whether it runs on a GPU too.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=rounds, help='how often things are timed')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--device', choices=('cpu', 'cuda') if cuda else ('cpu',), default='cpu')
+    parser.add_argument('--json', help='write the report to this file')
+    return parser
+
+
+def start_report(args: argparse.Namespace) -> dict[str, Any]:
+    """Take the threads that :func:`make_parser` gave, and begin a report with the machine, which is printed."""
+    torch.set_num_threads(args.threads)
+    report = {'machine': machine(args.device)}
+    print(report['machine'])
+    return report
+
+
+def save_report(report: dict[str, Any], path: str | Path | None) -> dict[str, Any]:
+    """Write a report where ``--json`` says, if it says so; returns it."""
+    if path:
+        write_json(path, report, indent=2)
+    return report
 
 
 def interleaved(

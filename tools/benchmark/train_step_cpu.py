@@ -5,12 +5,11 @@ repeats: loading a batch, forward, backward, clipping, AdamW. Both kinds alterna
 processor without bf16 stays in float32, and the report says so.
 """
 
-import argparse
 import contextlib
 import io
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from mmcv import Config
 from mmcv.runner import build_optimizer
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.datasets.converters.create_data import main as create_data
@@ -27,7 +25,7 @@ from projects.mmdet3d_plugin.engine.compute import speed_up
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
 from projects.mmdet3d_plugin.worlds.create import create_world
-from tools.benchmark.timing import interleaved, machine
+from tools.benchmark.timing import interleaved, make_parser, save_report, start_report
 
 CONFIGS = {name: f'projects/configs/synthetic/bevformer_{name}.py' for name in ('student', 'teacher')}
 PARTS = ['img_backbone', 'img_neck']
@@ -44,14 +42,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, rounds=7, cuda=False)
     parser.add_argument('--models', nargs='+', choices=CONFIGS, default=list(CONFIGS))
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--json', help='write the report here')
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    report: dict[str, Any] = {
-        'machine': machine('cpu'),
+    report = start_report(args) | {
         'bf16': torch.ops.mkldnn._is_mkldnn_bf16_supported(),
         'goal': GOAL,
         'models': {},
@@ -63,9 +57,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         for name in args.models:
             report['models'][name] = measure(name, folder, args.rounds)
             print_row(name, report['models'][name])
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def measure(name: str, data_root: str, rounds: int) -> dict[str, Any]:
@@ -96,7 +88,8 @@ def make_step(cfg: Config, options: dict[str, Any]) -> Callable[[], None]:
         speed_up([model], PARTS, options.get('compute.dtype'), channels_last=True)
     wrapped = wrap_model(model, launch).train()
     optimizer = build_optimizer(wrapped, cfg.optimizer)
-    batches = _forever(build_loader(cfg, build_split(cfg, 'train', test_mode=False), True, launch))
+    loader = build_loader(cfg, build_split(cfg, 'train', test_mode=False), True, launch)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
 
     def step() -> None:
         """Load, forward, backward, clip, update."""
@@ -106,10 +99,6 @@ def make_step(cfg: Config, options: dict[str, Any]) -> Callable[[], None]:
         optimizer.zero_grad(set_to_none=True)
 
     return step
-
-
-def _forever(loader: Any) -> Iterator[Any]:
-    return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
 def print_row(name: str, row: dict[str, Any]) -> None:

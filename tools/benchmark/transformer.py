@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.ops import library
 from tools.benchmark.msda_calls import MODELS
 from tools.benchmark.rig import lidar_to_image
-from tools.benchmark.timing import interleaved, machine
+from tools.benchmark.timing import interleaved, make_parser, save_report, start_report
 
 CONFIGS = {
     'base': 'bevformer_base.py',
@@ -31,18 +30,12 @@ GATES = {'base': 5.0, 'focal-small': 3.0, 'small': 3.0, 'tiny': 1.5}
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument('--models', nargs='+', choices=MODELS, default=list(MODELS))
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--torch-rounds', type=int, default=1)
     parser.add_argument('--profile', action='store_true')
-    parser.add_argument('--json', help='write the report here')
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    report: dict[str, Any] = {'machine': machine(args.device), 'models': []}
-    print(report['machine'])
+    report = start_report(args) | {'models': []}
     for name in args.models:
         row = measure(name, args)
         report['models'].append(row)
@@ -51,9 +44,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             f'{row["ratio"]:.2f}x (gate {row["gate"]}), largest difference {row["difference"]:.1e}',
             flush=True,
         )
-    if args.json:
-        write_json(args.json, report, indent=2)
-    return report
+    return save_report(report, args.json)
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ GROUND = ('box_codec', 'compat', 'registry')
 """Modules that stand beside ``common/`` and are listed with it."""
 PACKAGES = (
     'common',
+    'command_line',
     'ops',
     'hosts',
     'evaluation',

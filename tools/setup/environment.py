@@ -187,7 +187,7 @@ class Environment:
     def _install_packages(self) -> None:
         """Compile mmcv-full (minutes) while pip installs everything else, then install its wheel."""
         self._prepare_pip()
-        wheel = self._mmcv_wheel()
+        wheel = MmcvWheel(cache_dir(os.environ), self._mmcv_key(), pinned(self.lock, 'mmcv-full'))
         others = self.state / 'lock_without_mmcv.txt'
         others.write_text(re.sub(r'^mmcv-full==.*\n', '', self.lock.read_text(), flags=re.MULTILINE))
         options = ['--no-deps', '--no-build-isolation', '-r', others]
@@ -225,9 +225,6 @@ class Environment:
         torch, python = answer.stdout.split()
         flags = compile_env(os.environ, self.flavour)['CFLAGS']
         return wheel_key(pinned(self.lock, 'mmcv-full'), torch, python, self.flavour, flags)
-
-    def _mmcv_wheel(self) -> MmcvWheel:
-        return MmcvWheel(cache_dir(os.environ), self._mmcv_key(), pinned(self.lock, 'mmcv-full'))
 
     def _resolve_nvcc(self, flavour: machine.Flavour) -> machine.Flavour:
         """Install nvcc from PyPI when GPU operators are asked for and the machine's own does not fit."""

@@ -3,11 +3,7 @@
 Configs import this module; the values end up in them as if they were written there.
 """
 
-CLASSES = [
-    'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
-    'traffic_cone',
-]  # fmt: skip
-RANGE = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+from projects.configs._base_.nuscenes import CLASSES, RANGE
 
 
 def caffe_view(**size: object) -> dict:

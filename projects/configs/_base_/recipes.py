@@ -32,6 +32,13 @@ def demo_teacher() -> dict:
     )
 
 
+def near_teacher() -> dict:
+    """The camera teacher for near objects; what it sees of each batch serves all recipes of a seed."""
+    config = 'projects/configs/synthetic/bevformer_near_teacher.py'
+    teacher = frozen(config, 'work_dirs/near/teacher/latest.pth', 'native')
+    return teacher | dict(cache_dir='work_dirs/near/seen')
+
+
 def local_graph(config: str, **term: object) -> dict:
     """PointDistiller: a teacher and its only term, which students change by the name ``local``."""
     local = dict(type='LocalGraph', tau=0.5, weight=2.0) | term
@@ -87,6 +94,7 @@ def fd3d_row(name: str, **terms: dict) -> dict:
         pv=dict(bev_generation=off, bev_focal=off),
         bev=dict(pv_generation=off, bev_focal=off),
         focal=dict(pv_generation=off, bev_generation=off),
+        everywhere=_regions_off() | dict(bev_focal=off),
         gate=_regions(gate=2.0) | dict(bev_focal=dict(gate=2.0)),
         generated=dict(
             pv_generation=dict(residual=False),
@@ -97,6 +105,10 @@ def fd3d_row(name: str, **terms: dict) -> dict:
     )
     row = rows[name]
     return dict(terms=row | {term: row.get(term, {}) | more for term, more in terms.items()})
+
+
+def _regions_off() -> dict:
+    return {term: dict(region=None) for term in ('pv_generation', 'bev_generation')}
 
 
 def _regions(**settings: object) -> dict:

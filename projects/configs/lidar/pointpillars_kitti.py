@@ -1,5 +1,7 @@
 # PointPillars on KITTI, three classes: the 1x teacher of PointDistiller. Pillars of 0.16 m, 4.8 M parameters.
 # Students are this file at another width: pointpillars_kitti_{2,4,8,16}x.py.
+from projects.configs._base_ import kitti
+
 _base_ = [
     '../_base_/datasets/kitti.py',
     '../_base_/schedules/cyclic_80e.py',
@@ -16,19 +18,15 @@ _small = dict(pos_iou_thr=0.5, neg_iou_thr=0.35, min_pos_iou=0.35, **_iou)
 _large = dict(pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45, **_iou)
 
 # Pillars end a little earlier than the dataset's range; unlike SECOND, PointPillars moves no single objects.
-_train_pipeline = [
+_train_pipeline = kitti.training(
     {{_base_.load_points}},
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     {{_base_.object_sample}},
     dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
     dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
-    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
-    dict(type='PointShuffle'),
-    dict(type='DefaultFormatBundle3D', class_names={{_base_.class_names}}),
-    dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys={{_base_.meta_keys}}),
-]
+    point_cloud_range=point_cloud_range,
+    class_names={{_base_.class_names}},
+    meta_keys={{_base_.meta_keys}},
+)
 _range = dict(point_cloud_range=point_cloud_range)
 data = dict(train=dict(pipeline=_train_pipeline, **_range), val=_range, test=_range)
 

@@ -1,10 +1,6 @@
-# FD3D ablation: an imperfect teacher: every instance and every query counts as far as the teacher agrees with ground truth.
+# distill_fd3d_gate.py on the pair for near objects.
+from projects.configs._base_.recipes import fd3d_row
+
 _base_ = ['./distill_near_fd3d.py']
 
-distiller = dict(
-    terms=dict(
-        pv_generation=dict(region=dict(gate=2.0)),
-        bev_generation=dict(region=dict(gate=2.0)),
-        bev_focal=dict(gate=2.0),
-    ),
-)
+distiller = fd3d_row('gate')

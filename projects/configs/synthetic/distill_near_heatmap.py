@@ -1,14 +1,11 @@
 # distill_heatmap.py on the pair for near objects, whose headings and velocities learn.
+from projects.configs._base_.recipes import near_teacher
+
 _base_ = ['./bevformer_near_student.py']
 
 distiller = dict(
     type='Distiller',
-    teacher=dict(
-        type='FrozenTeacher',
-        config='projects/configs/synthetic/bevformer_near_teacher.py',
-        checkpoint='work_dirs/near/teacher/latest.pth',
-        view='native',
-    ),
+    teacher=near_teacher(),
     initialize=[dict(type='InheritHead')],
     terms=[
         dict(

@@ -1,18 +1,18 @@
 # Overfit the scaled-down PointPillars to one frame, the shortest proof that points, targets and evaluation agree:
 #   tools/train.py THIS --data-root FOLDER_WITH_ONE_FRAME
 # It is evaluated on the frame that it trains on, without augmentation; an epoch shows the frame 40 times.
+from projects.configs._base_ import kitti
+
 _base_ = ['./kitti_pointpillars_teacher.py']
 
 point_cloud_range = {{_base_.point_cloud_range}}
-train_pipeline = [
+train_pipeline = kitti.training(
     {{_base_.load_points}},
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
-    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
-    dict(type='DefaultFormatBundle3D', class_names={{_base_.class_names}}),
-    dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys={{_base_.meta_keys}}),
-]
+    point_cloud_range=point_cloud_range,
+    class_names={{_base_.class_names}},
+    meta_keys={{_base_.meta_keys}},
+    shuffle=False,
+)
 _frame = dict(
     type={{_base_.dataset_type}},
     data_root={{_base_.data_root}},

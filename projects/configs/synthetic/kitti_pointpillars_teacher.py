@@ -1,25 +1,22 @@
 # The scaled-down twin of pointpillars_kitti.py: learns on a CPU core in minutes, on the synthetic KITTI world or on any
 # folder in KITTI's layout. 112 x 112 pillars of 0.32 m before the car, half the widths, two stages, anchors on every
 # second pillar.
+from projects.configs._base_ import kitti
+
 _base_ = ['../lidar/pointpillars_kitti.py']
 
 point_cloud_range = [0, -17.92, -3, 35.84, 17.92, 1]
 _voxel = [0.32, 0.32, 4]
 _ranges = [[*point_cloud_range[:2], z, *point_cloud_range[3:5], z] for z in (-0.6, -0.6, -1.78)]
 
-_in_range = dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range)
-train_pipeline = [
+train_pipeline = kitti.training(
     {{_base_.load_points}},
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
     dict(type='GlobalRotScaleTrans', rot_range=[-0.3925, 0.3925], scale_ratio_range=[0.95, 1.05]),
-    _in_range,
-    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
-    dict(type='PointShuffle'),
-    dict(type='DefaultFormatBundle3D', class_names={{_base_.class_names}}),
-    dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys={{_base_.meta_keys}}),
-]
+    point_cloud_range=point_cloud_range,
+    class_names={{_base_.class_names}},
+    meta_keys={{_base_.meta_keys}},
+)
 _range = dict(point_cloud_range=point_cloud_range)
 _truth = dict(truth_in_range=True, **_range)  # half of KITTI's objects are further away than 36 m
 data = dict(

@@ -1,4 +1,4 @@
-"""Say which part of a config cannot be built."""
+"""Name in an error the part of a config that cannot be built."""
 
 import inspect
 import re

@@ -302,7 +302,7 @@ def initialize_weights(
     Args:
         model: the model to be trained.
         path: the file.
-        min_matched: the least share of the backbone's tensors that must be found in the file.
+        min_matched: the least share of the backbone's weights that must be found in the file.
         logger: where the report goes, the engine's logger by default.
     """
     report = load_weights(model, path, strict=False, logger=logger)
@@ -410,7 +410,7 @@ def saved_by_run(work_dir: str | os.PathLike) -> list[str] | None:
 
 
 def _steps_of(path: Path) -> int | None:
-    """Steps that a checkpoint of training has behind it, None for any other file; tensors are not read from disk."""
+    """Steps that a checkpoint of training has behind it, None for any other file; weights are not read from disk."""
     try:
         content = _unpickle(path, mmap=True)
         return int(content['meta']['iter']) if 'optimizer' in content else None
@@ -426,7 +426,9 @@ def _plain_module(name: str) -> str:
 
 
 def _fitting(state: State, own: State, report: LoadReport) -> State:
-    """Leave out tensors of another shape or another kind of number (torch would stop or convert) and report them."""
+    """Leave out what does not fit, and report it: tensors of another shape, such as (C_out, C_in, 1, 1) for
+    (C_out, C_in, 3, 3), where torch would stop, or of another kind of number, which it would convert.
+    """
     fitting = OrderedDict()
     for key, value in state.items():
         if key in own and own[key].shape != value.shape:

@@ -1,4 +1,4 @@
-"""Look a config over before anything is built from it: types, arguments, numbers, and what must agree in two places."""
+"""Check a config before anything is built from it: types, arguments, numbers, and what must agree in two places."""
 
 import inspect
 from collections.abc import Iterator, Sequence

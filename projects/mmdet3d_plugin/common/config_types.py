@@ -78,19 +78,16 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
         UserError: an unknown type, or an argument that its constructor does not take.
     """
     kinds = require_type(node, place, family)
-    accepted = [_accepted(kind, registry) for kind, registry in kinds]
-    if not accepted or None in accepted:
+    accepted = [accepted_arguments(kind) for kind, _ in kinds]
+    if not accepted or None in accepted:  # at least one takes anything
         return
+    accepted = [
+        own | _OF_BUILDERS.get(registry, set()) for own, (_, registry) in zip(accepted, kinds, strict=True)
+    ]
     for key in node:
         if key != 'type' and not any(key in names for names in accepted):
             known = set().union(*accepted)
             raise UserError(f'{place}: {node["type"]} takes no {key!r}; {nearest(key, known)}')
-
-
-def _accepted(kind: Kind, registry: str) -> frozenset[str] | None:
-    """Argument names of a constructor and its builder, None for any."""
-    own = accepted_arguments(kind)
-    return None if own is None else own | _OF_BUILDERS.get(registry, set())
 
 
 @functools.cache

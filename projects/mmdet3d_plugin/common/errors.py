@@ -1,4 +1,4 @@
-"""Errors that are meant for the person at the keyboard, and the one line that each of them becomes."""
+"""Errors that a user can cause, and the one line that each of them becomes."""
 
 import errno
 import pickle

@@ -1,4 +1,4 @@
-"""Build detectors from their configs, and let them evaluate for a while."""
+"""Build detectors from their configs, and switch them to evaluation temporarily."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

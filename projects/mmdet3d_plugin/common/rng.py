@@ -1,4 +1,4 @@
-"""Random state: seeding, taking a picture of every generator, and putting it back."""
+"""Random state: seeding, and saving and restoring the state of every generator."""
 
 import contextlib
 import os

@@ -89,7 +89,9 @@ def load_pickle(file: IO[bytes], mend: str = _MEND) -> Any:
         ) from None
     # Damage leads anywhere: wrong opcodes, sizes, text and counts raise what they please.
     except Exception as error:
-        what = 'is empty' if _is_empty(name) else 'is damaged, cut off, or no pickle'
+        path = Path(name)
+        empty = path.is_file() and not path.stat().st_size
+        what = 'is empty' if empty else 'is damaged, cut off, or no pickle'
         raise UserError(f'{name} {what}: {mend}') from error
 
 
@@ -104,8 +106,3 @@ class _SafeHandler(PickleHandler):
     def load_from_fileobj(self, file: IO[bytes], **_: Any) -> Any:
         """Read an open file."""
         return load_pickle(file)
-
-
-def _is_empty(name: str) -> bool:
-    path = Path(name)
-    return path.is_file() and not path.stat().st_size

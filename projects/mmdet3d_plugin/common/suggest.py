@@ -1,4 +1,4 @@
-"""The one "did you mean" of the project."""
+"""Suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable

@@ -51,8 +51,9 @@ class JoinedDataset(ConcatDataset):
 
     def get_frame(self, index: int) -> dict[str, Any]:
         """What there is to draw of a sample."""
-        part, inner = self._place(index)
-        return self.datasets[part].get_frame(inner)
+        part = int(np.searchsorted(self.cumulative_sizes, index, side='right'))
+        first = self.cumulative_sizes[part] - len(self.datasets[part])
+        return self.datasets[part].get_frame(index - first)
 
     def check_evaluation(self) -> None:
         """As the parts do."""
@@ -91,11 +92,6 @@ class JoinedDataset(ConcatDataset):
             )
         for part, end in zip(self.datasets, self.cumulative_sizes, strict=True):
             yield part, results[end - len(part) : end]
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """Number of the part and place in it."""
-        part = int(np.searchsorted(self.cumulative_sizes, index, side='right'))
-        return part, index - (self.cumulative_sizes[part] - len(self.datasets[part]))
 
 
 class BalancedDataset(CBGSDataset):

@@ -65,10 +65,5 @@ def nuscenes_rig(num_cams: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         turns = 2 * np.pi * np.arange(num_cams) / num_cams
         poses = [planar_pose(0, 0, turn) @ poses[0] for turn in turns]
         cameras = cameras[:1] * num_cams
-    intrinsics = [_intrinsic(focal, centre) for focal, centre, _, _ in cameras]
+    intrinsics = [np.array([(f, 0, x), (0, f, y), (0, 0, 1)]) for f, (x, y), _, _ in cameras]
     return np.stack(intrinsics[:num_cams]), np.stack(poses[:num_cams])
-
-
-def _intrinsic(focal: float, centre: tuple[float, float]) -> np.ndarray:
-    """Pinhole matrix, (3, 3)."""
-    return np.array([(focal, 0, centre[0]), (0, focal, centre[1]), (0, 0, 1)])

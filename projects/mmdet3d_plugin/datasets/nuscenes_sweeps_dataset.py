@@ -1,7 +1,6 @@
 """nuScenes as single point clouds, each joined with the sweeps before it: what LiDAR detectors train on."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,8 @@ from mmdet.datasets.builder import DATASETS
 from mmdet3d.core.bbox import Box3DMode
 
 from projects.mmdet3d_plugin.common.rng import drawn_from
-from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import CLASSES, NuScenesTemporalDataset
-from projects.mmdet3d_plugin.evaluation.nuscenes_metric import format_results
+from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
+from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 
 @DATASETS.register_module()
@@ -31,25 +30,7 @@ class NuScenesSweepsDataset(NuScenesTemporalDataset):
         kwargs: the rest, as for :class:`NuScenesTemporalDataset`.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        ann_file: str,
-        pipeline: Sequence[dict[str, Any]],
-        classes: Sequence[str] = CLASSES,
-        point_cloud_range: Sequence[float] = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
-        test_mode: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            data_root,
-            ann_file,
-            pipeline,
-            classes,
-            point_cloud_range=point_cloud_range,
-            test_mode=test_mode,
-            **kwargs,
-        )
+    SENSOR = 'lidar'
 
     def get_frame(self, index: int) -> dict[str, Any]:
         """What mmdet3d's transforms start from; sweeps carry microseconds, as those transforms expect."""
@@ -61,10 +42,10 @@ class NuScenesSweepsDataset(NuScenesTemporalDataset):
         images = dict.fromkeys(('img_fields', 'bbox_fields', 'mask_fields', 'seg_fields'), ())  # none to flip
         return {**frame, **images, 'sample_idx': frame['sample_token'], 'box_mode_3d': Box3DMode.LIDAR}
 
-    def format_results(self, results: Sequence[dict[str, Any]], out_dir: str | Path) -> Path:
-        """Write predictions, in the order of this dataset, as a nuScenes submission file."""
-        boxes = [result.get('pts_bbox', result) for result in results]  # MVX detectors name their branch
-        return format_results(boxes, self.infos, self.CLASSES, out_dir, sensor='lidar')
+    def _predictions(self, results: Sequence[dict[str, Any]]) -> NuScenesPredictions:
+        return super()._predictions(
+            [result.get('pts_bbox', result) for result in results]
+        )  # MVX names its branch
 
     def _queue(self, indices: list[int], rng: np.random.Generator) -> dict[str, Any]:
         """Load the one frame of the queue; mmdet3d's transforms draw from global generators."""

@@ -1,7 +1,6 @@
 """nuScenes as short clips of one scene: what temporal camera detectors train on."""
 
 import copy
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from projects.mmdet3d_plugin.common.geometry import transform_matrix
 from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.datasets.info_files import Info, find_info_file, load_infos
 from projects.mmdet3d_plugin.datasets.nuscenes_truth import check_truth
-from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes, format_results, metric_names
+from projects.mmdet3d_plugin.evaluation.nuscenes_metric import EVALUATORS, evaluate_nuscenes, metric_names
+from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 CLASSES = (
     'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
@@ -63,6 +63,8 @@ class NuScenesTemporalDataset(Dataset):
 
     FORWARD = np.pi / 2  # nuScenes' cars drive along y, in radians counter-clockwise from x
     POINT_DIM = 5  # numbers per point in its files
+    EVALUATORS = EVALUATORS
+    SENSOR = 'camera'  # what predictions are made from; submission files say so
     CREATE_OPTIONS = (
         'nuscenes --version v1.0-trainval (or v1.0-mini)'  # how tools/create_data.py makes its info files
     )
@@ -87,9 +89,16 @@ class NuScenesTemporalDataset(Dataset):
         self.infos: list[Info] = content['infos']
         self.metadata: dict[str, Any] = content['metadata']
         self.cameras: tuple[str, ...] = content['cameras']
-        self.CLASSES = _check_classes(classes)
+        for name in classes:
+            if name not in CLASSES:
+                raise UserError(
+                    f'{name!r} is no class of nuScenes detection; {nearest(name, CLASSES, count=2)}'
+                )
+        self.CLASSES = tuple(classes)
         self.pipeline = _build_pipeline(pipeline)
-        self.queue_length = _check_queue(queue_length, test_mode)
+        if queue_length < 1 or (test_mode and queue_length != 1):
+            raise UserError(f'queue_length={queue_length}: it must be at least 1, and 1 with test_mode=True')
+        self.queue_length = queue_length
         self.pc_range = list(point_cloud_range)
         self.test_mode = test_mode
         self.use_valid_flag = use_valid_flag
@@ -175,27 +184,34 @@ class NuScenesTemporalDataset(Dataset):
 
     def format_results(self, results: Sequence[dict[str, Any]], out_dir: str | Path) -> Path:
         """Write predictions, in the order of this dataset, as a nuScenes submission file."""
-        return format_results(results, self.infos, self.CLASSES, out_dir)
+        return self._predictions(results).write(Path(out_dir) / 'results_nusc.json')
 
     def evaluate(
-        self, results: Sequence[dict[str, Any]], out_dir: str | Path | None = None, **_: Any
+        self,
+        results: Sequence[dict[str, Any]],
+        out_dir: str | Path | None = None,
+        evaluator: str = 'arrays',
+        **_: Any,
     ) -> dict[str, float]:
-        """NDS, mAP and the errors of true positives, through the devkit.
+        """NDS, mAP and the errors of true positives, as nuScenes' devkit computes them.
 
         Args:
             results: per sample ``dict(boxes_3d, scores_3d, labels_3d)``, in the order of this dataset.
-            out_dir: keeps the submission file and the devkit's summary; by default they are thrown away.
+            out_dir: gets the submission file and the devkit's summary; by default they are not written.
+            evaluator: 'arrays', or 'devkit' for the devkit's own code, which gives the same numbers and takes far longer.
 
         Returns:
             See :func:`~projects.mmdet3d_plugin.evaluation.nuscenes_metric.evaluate_nuscenes`.
         """
-        if out_dir is None:
-            with tempfile.TemporaryDirectory() as folder:
-                return self.evaluate(results, folder)
-        path = self.format_results(results, out_dir)
-        version, split = self._version_and_split()
         return evaluate_nuscenes(
-            path, self.data_root, version, split, out_dir, self.CLASSES, self.metadata.get('scenes')
+            self._predictions(results),
+            self.data_root,
+            *self._version_and_split(),
+            out_dir,
+            self.CLASSES,
+            self.metadata.get('scenes'),
+            cache_dir=self.ann_file.parent,
+            evaluator=evaluator,
         )
 
     def check_evaluation(self) -> None:
@@ -209,6 +225,9 @@ class NuScenesTemporalDataset(Dataset):
     def metric_names(self) -> list[str]:
         """Names of the metrics that :meth:`evaluate` gives."""
         return metric_names(self.CLASSES)
+
+    def _predictions(self, results: Sequence[dict[str, Any]]) -> NuScenesPredictions:
+        return NuScenesPredictions.from_results(results, self.infos, self.CLASSES, self.SENSOR)
 
     def _version_and_split(self) -> tuple[str, str]:
         """From the metadata; official BEVFormer files do not name their split, but their file name does."""
@@ -281,10 +300,17 @@ class NuScenesTemporalDataset(Dataset):
     def _queue(self, indices: list[int], rng: np.random.Generator) -> dict[str, Any]:
         """Load the frames and join them."""
         frames: list[dict[str, Any]] = []
-        previous = self._previous(indices[0]) if self.test_mode else None
+        first = indices[0]
+        previous = first - 1 if self.test_mode and first > self._scene_start[first] else None
         for index in indices:
             if frames and index == previous:  # stands in before the scene's start: nothing new to load
-                frames.append(_repeat(frames[-1]))
+                # arrays are shared, metas are its own
+                frames.append(
+                    {
+                        key: copy.deepcopy(value) if key.endswith('img_metas') else value
+                        for key, value in frames[-1].items()
+                    }
+                )
             else:
                 frames.append(self._load(index, previous, rng))
             previous = index
@@ -300,10 +326,6 @@ class NuScenesTemporalDataset(Dataset):
             if key.endswith('img_metas'):
                 loaded[key].data.update(copy.deepcopy(motion))
         return loaded
-
-    def _previous(self, index: int) -> int | None:
-        """Index of the frame before ``index`` in its scene, or None."""
-        return index - 1 if index > self._scene_start[index] else None
 
     def _motion(self, can_bus: np.ndarray, previous: int | None) -> dict[str, Any]:
         """The metas that tie a frame to the one before it: ``can_bus`` with deltas, and who that was."""
@@ -347,19 +369,6 @@ def _scene_starts(scene_tokens: list[str]) -> list[int]:
     return starts
 
 
-def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    for name in classes:
-        if name not in CLASSES:
-            raise UserError(f'{name!r} is no class of nuScenes detection; {nearest(name, CLASSES, count=2)}')
-    return tuple(classes)
-
-
-def _check_queue(queue_length: int, test_mode: bool) -> int:
-    if queue_length < 1 or (test_mode and queue_length != 1):
-        raise UserError(f'queue_length={queue_length}: it must be at least 1, and 1 with test_mode=True')
-    return queue_length
-
-
 def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
     """Compose the transforms; an unknown name is answered with the nearest known ones."""
     known = {**PIPELINES.module_dict, **MMDET3D_PIPELINES.module_dict}
@@ -368,11 +377,6 @@ def _build_pipeline(transforms: Sequence[dict[str, Any]]) -> Compose:
         if isinstance(name, str) and name not in known:
             raise UserError(f'there is no transform {name!r}; {nearest(name, known)}')
     return Compose(transforms)
-
-
-def _repeat(frame: dict[str, Any]) -> dict[str, Any]:
-    """The frame once more: arrays shared, metas of its own."""
-    return {key: copy.deepcopy(value) if key.endswith('img_metas') else value for key, value in frame.items()}
 
 
 def _join(frames: list[dict[str, Any]]) -> dict[str, Any]:

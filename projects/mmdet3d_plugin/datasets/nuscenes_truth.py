@@ -1,72 +1,18 @@
 """Whether nuScenes-like samples can be evaluated: what the devkit will read, and whether it will find a box to score."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nuscenes.eval.common.config import config_factory
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_points
+from projects.mmdet3d_plugin.evaluation.nuscenes_detection import detection_config
+from projects.mmdet3d_plugin.evaluation.nuscenes_tables import check_tables, read_table
 
 Info = dict[str, Any]
-TABLES = (
-    'category', 'attribute', 'visibility', 'instance', 'sensor', 'calibrated_sensor', 'ego_pose', 'log', 'scene',
-    'sample', 'sample_data', 'sample_annotation', 'map',
-)  # fmt: skip
 _EMPTY_TABLE = 8  # bytes: [] and white space
-
-
-def check_tables(root: Path, version: str) -> None:
-    """The 13 tables are there, and the maps that the devkit insists on.
-
-    Raises:
-        FileNotFoundError: names the file and the archive that has it.
-        UserError: a table is damaged.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f'{root} does not exist; pass the folder that holds samples/ and {version}/')
-    if not (root / version).is_dir():
-        found = sorted(path.name for path in root.glob('v*') if path.is_dir())
-        hint = (
-            f'found {", ".join(found)}: pass --version {found[0]}' if found else 'it holds no v1.0-* folder'
-        )
-        raise FileNotFoundError(f'no tables of {version} in {root}; {hint}')
-    for name in TABLES:
-        path = root / version / f'{name}.json'
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'table {path} is missing; unpack the metadata archive of {version} again'
-            )
-    for record in read_table(root / version / 'map.json'):
-        if not (root / str(record.get('filename'))).is_file():
-            raise FileNotFoundError(
-                f'map image {root / str(record.get("filename"))} is missing and the devkit insists on it; unpack the '
-                'metadata archive (it brings maps/) again'
-            )
-
-
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """Records of a table.
-
-    Raises:
-        UserError: it is no list of records with tokens.
-    """
-    try:
-        table = json.loads(path.read_bytes().decode())
-    except ValueError as error:
-        raise UserError(
-            f'table {path} is not valid JSON ({error}); unpack the metadata archive again'
-        ) from error
-    if not isinstance(table, list) or not all(
-        isinstance(r, dict) and isinstance(r.get('token'), str) for r in table
-    ):
-        raise UserError(
-            f'table {path} is no list of records with a token each; unpack the metadata archive again'
-        )
-    return table
 
 
 def check_truth(
@@ -109,7 +55,7 @@ def check_truth(
 
 def _check_boxes(ann_file: Path, infos: Sequence[Info], classes: Sequence[str]) -> None:
     """Some box passes the devkit's filter: of a class, in its range around the car, hit by a point."""
-    reach = config_factory('detection_cvpr_2019').class_range
+    reach = detection_config().class_range
     named = near = 0
     for info in infos:
         centres = transform_points(

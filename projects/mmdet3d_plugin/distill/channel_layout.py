@@ -134,19 +134,14 @@ def input_layouts(wide: nn.Module, narrow: nn.Module) -> Inputs:
     """
     ours, theirs = dict(narrow.named_children()), dict(wide.named_children())
     found, layout = {}, Layout(())
-    for name in sorted(ours, key=_place):
+    order = {part: place for place, part in enumerate(PARTS)}  # parts of other detectors come last
+    for name in sorted(ours, key=lambda name: order.get(name.removeprefix('pts_'), len(PARTS))):
         if name not in theirs:
             raise DistillError(f'the teacher {type(wide).__name__} has no {name!r}, the student has')
         rule = _rule_of(ours[name], theirs[name], name)
         inputs, layout = rule(theirs[name], ours[name], layout)
         found |= {f'{name}.{layer}': value for layer, value in inputs.items()}
     return found
-
-
-def _place(name: str) -> int:
-    """Where data passes through a part; parts of other detectors come last."""
-    plain = name.removeprefix('pts_')
-    return PARTS.index(plain) if plain in PARTS else len(PARTS)
 
 
 def _rule_of(narrow: nn.Module, wide: nn.Module, name: str) -> Rule:

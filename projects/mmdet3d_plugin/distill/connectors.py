@@ -90,7 +90,13 @@ class Deconv(nn.Module):
             raise ValueError(f"a deconv needs an integer scale >= 1, got {scale}; use 'resize_conv'")
         layers: list[nn.Module] = []
         for factor in _prime_factors(int(scale)):
-            layers += [_upsample(in_channels, factor), nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)]
+            # the size times the factor exactly; each output sees about two inputs
+            kernel = 2 * factor - factor % 2
+            layers += [
+                nn.ConvTranspose2d(in_channels, in_channels, kernel, factor, factor // 2, bias=False),
+                nn.BatchNorm2d(in_channels),
+                nn.ReLU(inplace=True),
+            ]
         self.layers = nn.Sequential(*layers, nn.Conv2d(in_channels, out_channels, 3, padding=1))
 
     def forward(self, feature: Tensor, size: Size) -> Tensor:
@@ -106,12 +112,6 @@ def _prime_factors(number: int) -> list[int]:
             number //= divisor
         divisor += 1
     return factors
-
-
-def _upsample(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that multiplies the size by ``factor`` exactly; each output sees about two inputs."""
-    kernel = 2 * factor - factor % 2
-    return nn.ConvTranspose2d(channels, channels, kernel, stride=factor, padding=factor // 2, bias=False)
 
 
 def build_connector(cfg: str | Mapping | None, student: Tap, teacher: Tap, where: str) -> nn.Module:

@@ -64,7 +64,9 @@ class DistillationHead(nn.Module):
         with Recorder(self.decoder, self._taps) as recorder:
             outputs = self.adapter.decode_queries(self.decoder, step.predictions)
         losses = self.adapter.query_losses(self.decoder, outputs, step.batch)
-        named = {f'loss_head_{_key(name)}': value * self.weight for name, value in losses.items()}
+        # d0.loss_cls -> loss_head_d0_cls
+        keys = ['loss_head_' + name.replace('loss_', '').replace('.', '_') for name in losses]
+        named = {key: value * self.weight for key, value in zip(keys, losses.values(), strict=True)}
         return self._read(self.decoder, recorder.pop(), outputs), named
 
     @torch.no_grad()
@@ -75,8 +77,3 @@ class DistillationHead(nn.Module):
 def build_head(cfg: Mapping, teacher: FrozenTeacher) -> DistillationHead:
     """Build a recipe's distillation head, ``head=dict(init='teacher')``; a wrong argument is a clear error."""
     return build_part(HEADS, {'type': 'DistillationHead', **cfg}, "'distiller.head'", teacher=teacher)
-
-
-def _key(name: str) -> str:
-    """``d0.loss_cls`` -> ``d0_cls``."""
-    return name.replace('loss_', '').replace('.', '_')

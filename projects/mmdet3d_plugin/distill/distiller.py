@@ -180,7 +180,7 @@ class Distiller(nn.Module):
 
 
 def require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
-    """Raise when a term that is not zero sends no gradient to the tensors (any shape) it taps.
+    """Raise when a term that is not zero sends no gradient to the tensors it taps, such as (N, C, H, W).
 
     Raises:
         DistillError: it sends none.

@@ -36,7 +36,9 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
     if 'type' not in arguments:
         raise DistillError(f"{where} has no 'type'; {nearest('', registry.module_dict)}")
     kind = find_type(registry, arguments.pop('type'), where)
-    accepted = _named_arguments(kind)
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(kind).parameters
+    accepted = {key: parameter for key, parameter in parameters.items() if parameter.kind not in catch_all}
     for key in arguments:
         if key not in accepted:
             raise DistillError(f'{where}: {kind.__name__} takes no {key!r}; {nearest(key, accepted)}')
@@ -50,11 +52,6 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
         raise
     except (TypeError, ValueError) as error:
         raise DistillError(f'{where}: {kind.__name__}: {error}') from error
-
-
-def _named_arguments(kind: type) -> dict[str, inspect.Parameter]:
-    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {key: p for key, p in inspect.signature(kind).parameters.items() if p.kind not in catch_all}
 
 
 def find_type(registry: Registry, name: Any, where: str) -> type:

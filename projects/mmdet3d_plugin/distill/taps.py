@@ -1,4 +1,4 @@
-"""Taps: listen to what named modules take in or return during one forward pass, and forget it afterwards."""
+"""Taps: record what named modules take in or return during one forward pass."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -157,7 +157,7 @@ def _first(path: str, args: tuple[Any, ...]) -> Any:
 
 
 def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply ``fn`` to every tensor of a nested value of lists, dicts and dataclasses."""
+    """Apply ``fn`` to every tensor, such as (N, C, H, W), of a nested value of lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Where knowledge comes from: a frozen detector that no checkpoint, optimizer or ``train()`` ever sees."""
+"""The frozen teacher, which no checkpoint, optimizer or ``train()`` ever sees."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from projects.mmdet3d_plugin.common.config import as_config, config_classes
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.observation_cache import ObservationCache
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
@@ -40,10 +41,11 @@ class FrozenTeacher:
         config: file of the teacher's config, or the config itself.
         checkpoint: file of its weights. None is an error unless ``random_weights`` says that this is meant.
         view: what it sees: 'native' (its own resize of the original image), 'upsampled' (the student's image
-            enlarged, as published), or 'same' (the student's tensors).
+            enlarged, as published), or 'same' (the student's ``img`` (B, T, num_cams, 3, H, W)).
         allow: beginnings of weight names that may be missing, unexpected or of another shape in the checkpoint.
         random_weights: build without weights, for measuring speed and memory.
         guard_every: compare weights and buffers with what was loaded every so many steps; 0 for never.
+        cache_dir: folder of an :class:`ObservationCache`, for several runs under one teacher; None keeps nothing.
 
     Raises:
         DistillError: there is no such config or checkpoint, or they do not fit.
@@ -57,6 +59,7 @@ class FrozenTeacher:
         allow: Sequence[str] = (),
         random_weights: bool = False,
         guard_every: int = 100,
+        cache_dir: str | None = None,
     ) -> None:
         if view not in VIEWS:
             raise DistillError(f"the teacher's view must be one of {VIEWS}, got {view!r}")
@@ -71,6 +74,7 @@ class FrozenTeacher:
         self.sha256 = None if checkpoint is None else hash_file(checkpoint)
         model = _load_model(cfg, checkpoint, allow)
         self._hold(model, adapter_for(model), cfg, config_classes(cfg), view, guard_every)
+        self._cache = None if cache_dir is None else ObservationCache(cache_dir, model)
 
     @classmethod
     def from_model(
@@ -110,6 +114,7 @@ class FrozenTeacher:
         self.model, self.adapter, self.cfg, self.view = model.eval().requires_grad_(False), adapter, cfg, view
         self.classes = None if classes is None else list(classes)
         self._guard_every, self._steps = guard_every, 0
+        self._cache: ObservationCache | None = None
         self._loaded = _snapshot(self.model)
 
     @torch.no_grad()
@@ -126,6 +131,9 @@ class FrozenTeacher:
         """
         self._follow(device)
         _, own = split_views(batch, self.view)
+        path = self._cache.path(own, taps) if self._cache else None
+        if path is not None and (kept := self._cache.read(path, device)) is not None:
+            return Observation(*kept, own)
         current = self.adapter.prepare(self.model, own)
         self._require_eval()
         with Recorder(self.model, taps) as recorder:
@@ -134,7 +142,10 @@ class FrozenTeacher:
         if self._guard_every and self._steps % self._guard_every == 0:
             self.require_unchanged()
         self._steps += 1
-        return Observation(recorder.pop(), predictions, current)
+        features = recorder.pop()
+        if path is not None:
+            self._cache.write(path, features, predictions)
+        return Observation(features, predictions, current)
 
     @torch.no_grad()
     def detect(self, observation: Observation) -> list[Detections]:
@@ -194,13 +205,12 @@ def without_pretrained(model: Any) -> Any:
     Dicts and tuples keep their kind: mmdet3d reads some by attribute and insists on tuples elsewhere.
     """
     if isinstance(model, Mapping):
-        kept = {key: value for key, value in model.items() if not _is_pretrained(key, value)}
-        return type(model)({key: without_pretrained(value) for key, value in kept.items()})
+        kept = {key: without_pretrained(value) for key, value in model.items()}
+        init = kept.get('init_cfg')
+        if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
+            del kept['init_cfg']
+        return type(model)(kept)
     return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
-
-
-def _is_pretrained(key: str, value: Any) -> bool:
-    return key == 'init_cfg' and isinstance(value, Mapping) and value.get('type') == 'Pretrained'
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor | tuple[int, int]]:

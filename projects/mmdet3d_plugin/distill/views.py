@@ -17,7 +17,8 @@ def split_views(batch: Mapping[str, Any], view: str) -> tuple[dict[str, Any], di
     """Part a batch into the student's and the teacher's.
 
     Args:
-        batch: a collated batch; ``teacher_img`` and ``teacher_img_metas`` stand for the teacher's ``img``, ...
+        batch: a collated batch; ``teacher_img`` (B, T, num_cams, 3, H, W) and ``teacher_img_metas`` stand for the
+            teacher's ``img``, ...
         view: 'same' gives the teacher the student's tensors; the others need the teacher's own.
 
     Returns:

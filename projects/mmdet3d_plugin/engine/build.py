@@ -27,7 +27,7 @@ def build_split(cfg: Config, split: str, test_mode: bool) -> Dataset:
         return build_dataset(settings)
 
 
-def require_evaluation(dataset: Dataset, split: str) -> None:
+def require_evaluation(dataset: Dataset, split: str, evaluator: str | None = None) -> None:
     """Look, before training or inference begins, whether a dataset can be evaluated.
 
     A dataset may offer ``check_evaluation()`` for it, which raises UserError where something that ``evaluate`` reads
@@ -36,6 +36,7 @@ def require_evaluation(dataset: Dataset, split: str) -> None:
     Args:
         dataset: built for testing.
         split: its key in ``cfg.data``, for messages.
+        evaluator: one of the dataset's ``EVALUATORS``, None for its own choice.
 
     Raises:
         UserError: names what is missing.
@@ -48,6 +49,10 @@ def require_evaluation(dataset: Dataset, split: str) -> None:
         raise UserError(
             f'data.{split}: {type(dataset).__name__} cannot evaluate: leave --eval out, or say --no-validate'
         )
+    choice = getattr(dataset, 'EVALUATORS', ())
+    if evaluator is not None and evaluator not in choice:
+        known = f'; it has {" and ".join(choice)}' if choice else ', and no choice of them'
+        raise UserError(f'data.{split}: {type(dataset).__name__} has no evaluator {evaluator!r}{known}')
     if hasattr(dataset, 'check_evaluation'):
         dataset.check_evaluation()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import get_logger
@@ -36,7 +37,8 @@ def speed_up(
         get_logger().info('this processor has no bf16: %s compute in float32', ', '.join(modules))
         dtype = None
     for name in modules:
-        found = [m for root in roots for path, m in root.named_modules() if _ends_with(path, name)]
+        paths = [pair for root in roots for pair in root.named_modules()]
+        found = [module for path, module in paths if f'.{path}'.endswith(f'.{name}')]
         if not found:
             known = sorted({path for root in roots for path, _ in root.named_children()})
             raise UserError(f'compute.modules names {name!r}, which no model has: it has {", ".join(known)}')
@@ -50,10 +52,6 @@ def _has_bf16(roots: list[nn.Module]) -> bool:
     return device != 'cpu' or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _ends_with(path: str, name: str) -> bool:
-    return path == name or path.endswith(f'.{name}')
-
-
 def _wrapped(forward: Callable[..., Any], dtype: str | None, channels_last: bool) -> Callable[..., Any]:
     """``forward`` in its own autocast region, which forgets its copies of weights at the end."""
 
@@ -61,7 +59,7 @@ def _wrapped(forward: Callable[..., Any], dtype: str | None, channels_last: bool
         """Run on maps of the wanted layout and hand back float32."""
         if channels_last:
             args = _mapped(lambda x: x.contiguous(memory_format=torch.channels_last), args)
-        device = next(x.device.type for x in _tensors(args))
+        device = next(x.device.type for x in tree_leaves(args) if isinstance(x, Tensor))
         if dtype is None or torch.is_autocast_enabled(device):
             return forward(*args)
         with torch.autocast(device, dtype=DTYPES[dtype]):
@@ -71,15 +69,5 @@ def _wrapped(forward: Callable[..., Any], dtype: str | None, channels_last: bool
 
 
 def _mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a change to the maps (N, C, H, W) of nested lists and tuples."""
-    if isinstance(value, Tensor):
-        return change(value) if value.dim() == 4 else value
-    return type(value)(_mapped(change, item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _tensors(value: Any) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
+    """Apply a change to the maps (N, C, H, W) in a nest of containers."""
+    return tree_map_only(Tensor, lambda x: change(x) if x.dim() == 4 else x, value)

@@ -1,4 +1,4 @@
-"""Look a whole config over before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
+"""Check a whole config before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
 
 import inspect
 from typing import Any
@@ -107,19 +107,13 @@ def _check_policy(settings: dict[str, Any] | None, place: str, suffix: str) -> N
     policy = str(settings['policy'])
     name = (policy.title() if policy == policy.lower() else policy) + suffix
     if not find_kinds(name, 'hook'):
-        known = [
-            kind.removesuffix(suffix) for kind in _hook_names() if kind.endswith(suffix) and kind != suffix
-        ]
+        from mmcv.runner import HOOKS
+
+        hooks = [kind for kind in HOOKS.module_dict if kind.endswith(suffix) and kind != suffix]
+        known = [kind.removesuffix(suffix) for kind in hooks]
         raise UserError(f'{place}.policy: there is no {policy!r}; {nearest(policy, known)}')
     arguments = {key: value for key, value in settings.items() if key != 'policy'}
     require_arguments({'type': name, **arguments}, place, 'hook')
-
-
-def _hook_names() -> list[str]:
-    """Names of all hooks."""
-    from mmcv.runner import HOOKS
-
-    return list(HOOKS.module_dict)
 
 
 def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: type, more: set[str]) -> None:

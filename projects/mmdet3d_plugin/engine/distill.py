@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from mmcv import Config
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_distillation
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import cli
@@ -16,10 +17,7 @@ from projects.mmdet3d_plugin.engine.train import TrainOptions, options_of, train
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/distillation.py."""
-    arguments = cli.make_train_parser('Distil: train the student of a recipe under its teacher.').parse_args(
-        argv
-    )
-    cli.run(_distill_from, arguments)
+    cli.run(_distill_from, parse_distillation(argv))
 
 
 def _distill_from(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_export_student
 from projects.mmdet3d_plugin.common.checkpoint import (
     normalise_keys,
     read_checkpoint,
@@ -16,13 +17,7 @@ from projects.mmdet3d_plugin.engine import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/export_student.py."""
-    parser = argparse.ArgumentParser(
-        description='Keep only the student of a checkpoint: no training-only parts, no optimizer, no random state.'
-    )
-    parser.add_argument('checkpoint', help='a checkpoint of a distiller (ours or upstream) or of a detector')
-    parser.add_argument('out', help='the file to write')
-    parser.add_argument('--force', action='store_true', help='overwrite the file if it exists')
-    cli.run(_export_from, parser.parse_args(argv))
+    cli.run(_export_from, parse_export_student(argv))
 
 
 def _export_from(arguments: argparse.Namespace) -> None:

@@ -55,7 +55,9 @@ class OptimizeHook(Hook):
 
     def after_train_iter(self, runner: TrainRunner) -> None:
         """Run the backward pass; at the end of a group also update the weights."""
-        loss = runner.outputs['loss'] / self._group_size(runner)
+        start = runner.inner_iter // self.cumulative_iters * self.cumulative_iters
+        group = min(self.cumulative_iters, len(runner.data_loader) - start)  # the last one may be smaller
+        loss = runner.outputs['loss'] / group
         scaler = runner.precision.scaler
         (loss if scaler is None else scaler.scale(loss)).backward()
         runner.between_updates = self._closes_group(runner)
@@ -70,11 +72,6 @@ class OptimizeHook(Hook):
     def _closes_group(self, runner: TrainRunner) -> bool:
         """Whether the current step is the last of its group."""
         return self.every_n_inner_iters(runner, self.cumulative_iters) or self.end_of_epoch(runner)
-
-    def _group_size(self, runner: TrainRunner) -> int:
-        """Number of steps in the group of the current step."""
-        start = runner.inner_iter // self.cumulative_iters * self.cumulative_iters
-        return min(self.cumulative_iters, len(runner.data_loader) - start)
 
     def _clip(self, runner: TrainRunner) -> None:
         """Clip gradients and log their norm before clipping; in fp32 and bf16 an overflow ends the run."""
@@ -220,7 +217,13 @@ class EvaluateHook(Hook):
         """Find the best score of the run so far, and make up for an evaluation that an interruption cut off."""
         if runner.resumed_from is None:
             return
-        evaluated, best = broadcast_object(_noted(runner) if runner.launch.is_main else None)
+        noted = None
+        if runner.launch.is_main:  # from the record beside the checkpoint
+            record = runner.record
+            if runner.resumed_from.resolve().parent != Path(runner.work_dir).resolve():
+                record = RunRecord(runner.resumed_from.parent).load()
+            noted = record.evaluated, record.best
+        evaluated, best = broadcast_object(noted)
         if best and best.get('best_metric') == self.save_best and best['best_epoch'] <= runner.epoch:
             runner.meta['hook_msgs'] = best
         if not runner.evaluation_due or runner.epoch in evaluated:
@@ -329,14 +332,6 @@ def sign_of(metric: str, rule: str | None, known: Sequence[str] | None) -> int:
             f"evaluation.save_best={metric}: say which values are better, evaluation.rule='greater' or 'less'"
         )
     return 1 if rule == 'greater' else -1
-
-
-def _noted(runner: TrainRunner) -> tuple[list[int], dict[str, Any]]:
-    """What the run that was resumed had evaluated, and what was best, from the record beside its checkpoint."""
-    record = runner.record
-    if runner.resumed_from.resolve().parent != Path(runner.work_dir).resolve():
-        record = RunRecord(runner.resumed_from.parent).load()
-    return record.evaluated, record.best
 
 
 @HOOKS.register_module(name='TextLoggerHook', force=True)

@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
+from projects.mmdet3d_plugin.engine.packed_results import PackedResults
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 
@@ -133,7 +134,7 @@ def sample_indices(data_loader: DataLoader) -> list[int]:
 
 
 def gather_results(indexed: list[tuple[int, Any]], total: int) -> list[Any] | None:
-    """Bring (index, result) pairs of all processes to rank 0.
+    """Bring (index, result) pairs of all processes to rank 0; what travels are a few arrays.
 
     Args:
         indexed: this process's pairs.
@@ -142,10 +143,13 @@ def gather_results(indexed: list[tuple[int, Any]], total: int) -> list[Any] | No
     Returns:
         results in the order of indices on rank 0, None elsewhere.
     """
-    parts = gather_objects(indexed)
+    indices, results = [index for index, _ in indexed], [result for _, result in indexed]
+    parts = gather_objects((indices, PackedResults.pack(results)))
     if parts is None:
         return None
-    by_index = {index: result for part in parts for index, result in part}
+    by_index = {
+        index: result for own, packed in parts for index, result in zip(own, packed.unpack(), strict=True)
+    }
     absent = sorted(set(range(total)) - set(by_index))
     if absent or len(by_index) != total:
         raise RuntimeError(

@@ -1,6 +1,5 @@
 """The place of this process: alone, or one of several started by torchrun."""
 
-import argparse
 import contextlib
 import ctypes
 import datetime
@@ -40,19 +39,6 @@ class Launch:
     def is_main(self) -> bool:
         """Whether this process writes files and talks."""
         return self.rank == 0
-
-
-def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher``, ``--device`` and both spellings of ``--local-rank`` to a parser."""
-    parser.add_argument(
-        '--launcher',
-        choices=('auto', 'none', 'pytorch'),
-        default='auto',
-        help='pytorch: started by torchrun; none: one plain process; auto: look at the environment',
-    )
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='where to compute')
-    # torchrun says it in the environment; torch.distributed.launch passes one of the two spellings.
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=None, help=argparse.SUPPRESS)
 
 
 def start(launcher: str = 'auto', device: str = 'auto', local_rank: int | None = None) -> Launch:

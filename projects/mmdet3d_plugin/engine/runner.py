@@ -66,7 +66,10 @@ class TrainRunner(EpochBasedRunner):
         with self.precision.autocast():
             super().run_iter(data_batch, train_mode, **kwargs)
         if self.precision.scaler is None:  # with a scaler an overflow is met by a smaller scale
-            self._refuse_non_finite(self.outputs.get('log_vars', {}))
+            log_vars = self.outputs.get('log_vars', {})
+            bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
+            if bad:  # stop before a NaN reaches the weights
+                raise FloatingPointError(self.describe_non_finite(', '.join(bad)))
 
     def train(self, data_loader: DataLoader, **kwargs: Any) -> None:
         """Train one epoch."""
@@ -311,12 +314,6 @@ class TrainRunner(EpochBasedRunner):
         if self._pending_rng is not None:
             restore_rng(self._pending_rng)
             self._pending_rng = None
-
-    def _refuse_non_finite(self, log_vars: dict[str, float]) -> None:
-        """Stop before a NaN reaches the weights."""
-        bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
-        if bad:
-            raise FloatingPointError(self.describe_non_finite(', '.join(bad)))
 
     def describe_non_finite(self, what: str) -> str:
         """The message of a run that stops at a number that is none.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmcv import Config
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_test
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -35,22 +36,7 @@ from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/test.py and tools/testStu.py."""
-    parser = cli.make_parser(
-        'Evaluate a checkpoint.', 'config of the detector, or a recipe: then its student'
-    )
-    parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
-    parser.add_argument('--eval', nargs='+', choices=('bbox',), help='what to evaluate')
-    parser.add_argument(
-        '--format-only',
-        action='store_true',
-        help="write the files that the dataset's server takes, without evaluation; labels are not needed",
-    )
-    parser.add_argument('--out', metavar='FILE.pkl', help='keep the raw results')
-    parser.add_argument('--out-dir', help='where metrics.json and the submission file go')
-    arguments = parser.parse_args(argv)
-    if not (arguments.eval or arguments.format_only or arguments.out):
-        parser.error('say what to do with the results: --eval bbox, --format-only, or --out results.pkl')
-    cli.run(_test_from, arguments)
+    cli.run(_test_from, parse_test(argv))
 
 
 def _test_from(arguments: argparse.Namespace) -> None:
@@ -68,6 +54,7 @@ def _test_from(arguments: argparse.Namespace) -> None:
         amp=arguments.amp,
         launch=launch,
         threads=arguments.threads,
+        evaluator=arguments.evaluator,
     )
 
 
@@ -83,6 +70,7 @@ def evaluate_checkpoint(
     quiet: bool = False,
     format_only: bool = False,
     threads: int | None = None,
+    evaluator: str | None = None,
 ) -> dict[str, float]:
     """Load a checkpoint into ``cfg.model`` and evaluate it on ``cfg.data.<split>``.
 
@@ -100,6 +88,7 @@ def evaluate_checkpoint(
         format_only: let the dataset write ``out_dir`` for its server, and do not evaluate. So it is, with a warning,
             where samples have no labels.
         threads: torch's threads on the CPU; as many as there are cores by default.
+        evaluator: what the dataset's ``evaluate`` takes by this name; its default when it is None.
 
     Returns:
         the metrics (NDS and mAP as fractions, errors, 'AP/<class>') on rank 0; empty elsewhere.
@@ -123,8 +112,9 @@ def evaluate_checkpoint(
         raise UserError(
             f'{type(dataset).__name__} has no format for a server: say --eval bbox or --out FILE.pkl'
         )
+    options = {} if evaluator is None else dict(evaluator=evaluator)
     if evaluate:
-        require_evaluation(dataset, split)
+        require_evaluation(dataset, split, **options)
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)
     require_cameras(model, dataset)
@@ -142,7 +132,8 @@ def evaluate_checkpoint(
         get_logger().info('%d samples; wrote %s', len(results), dataset.format_results(results, str(folder)))
     if format_only or not evaluate:
         return {}
-    metrics = {key: float(value) for key, value in dataset.evaluate(results, out_dir=str(folder)).items()}
+    metrics = dataset.evaluate(results, out_dir=str(folder), **options)
+    metrics = {key: float(value) for key, value in metrics.items()}
     write_json(folder / 'metrics.json', metrics, indent=2)
     if not quiet:
         print_metrics(metrics, Path(checkpoint).name)

@@ -14,6 +14,7 @@ from mmcv import Config
 from mmcv.runner import HOOKS, build_optimizer, get_priority
 from torch import nn
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
@@ -70,7 +71,7 @@ class TrainOptions:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/train.py."""
-    cli.run(_train_from, cli.make_train_parser('Train a detector, alone.').parse_args(argv))
+    cli.run(_train_from, parse_train(argv))
 
 
 def _train_from(arguments: argparse.Namespace) -> None:
@@ -81,7 +82,7 @@ def _train_from(arguments: argparse.Namespace) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> TrainOptions:
-    """Options of a parsed command line made by :func:`cli.make_train_parser`."""
+    """Options of a parsed command line of a tool that trains."""
     return TrainOptions(
         work_dir=arguments.work_dir,
         resume=arguments.resume,
@@ -198,22 +199,18 @@ def _build_runner(
         teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
         speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
+    with blamed_on('optimizer', cfg.optimizer):
+        optimizer = build_optimizer(wrapped, copy.deepcopy(cfg.optimizer))
     return TrainRunner(
         launch=launch,
         precision=Precision(options.amp or cfg.get('amp'), launch.device.type),
         model=wrapped,
-        optimizer=_build_optimizer(wrapped, cfg.optimizer),
+        optimizer=optimizer,
         work_dir=str(work_dir),
         logger=get_logger(),
         meta=meta,
         max_epochs=epochs,
     )
-
-
-def _build_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer of ``cfg.optimizer``."""
-    with blamed_on('optimizer', settings):
-        return build_optimizer(model, copy.deepcopy(settings))
 
 
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:

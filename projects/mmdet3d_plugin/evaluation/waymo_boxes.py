@@ -1,8 +1,8 @@
 """Waymo's metric for anybody's boxes: two JSON files in, a table out. Waymo's own data and tools are not needed."""
 
-import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_waymo_eval
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.tables import make_console
@@ -21,30 +22,15 @@ _FOUND = {'boxes': (7,), 'names': (), 'scores': ()}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of tools/analysis_tools/waymo_eval.py; a problem with a file is one line and exit status 2."""
-    parser = argparse.ArgumentParser(
-        description="AP and APH by Waymo's protocol. Both files hold a list of frames in the same order: the truth "
-        'boxes [[x, y, z of the centre, length, width, height in metres, yaw in radians], ...], names, num_points and, '
-        'where an annotator found an object hard, difficulty 2; the detections boxes, names and scores.'
-    )
-    parser.add_argument('truth', type=Path, help='JSON file of the labels')
-    parser.add_argument('detections', type=Path, help='JSON file of what a detector found')
-    parser.add_argument(
-        '--overlap',
-        action='append',
-        default=[],
-        metavar='CLASS=IOU',
-        help='a class and the overlap that a hit must reach; '
-        f"Waymo's {', '.join(f'{name}={value}' for name, value in OVERLAPS.items())} by default",
-    )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the metrics there')
-    arguments = parser.parse_args(argv)
+    arguments = parse_waymo_eval(argv)
     try:
         overlaps = dict(_overlap(text) for text in arguments.overlap) or dict(OVERLAPS)
         metrics = evaluate_files(arguments.truth, arguments.detections, overlaps)
         if arguments.json:
             write_json(arguments.json, metrics, indent=2)
     except (UserError, FileNotFoundError) as error:
-        parser.exit(2, f'error: {error}\n')
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
     make_console().print(_table(metrics, overlaps))
     return 0
 

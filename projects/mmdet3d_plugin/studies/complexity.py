@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv import DictAction
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_complexity
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.files import to_json, write_json
 from projects.mmdet3d_plugin.common.models import build_model
@@ -126,8 +126,10 @@ def measure_complexity(model: nn.Module, batch: Batch) -> Complexity:
         for part, path in parts.items():
             stack.callback(counter.watch(part, model.get_submodule(path)))
         if front:
-            # what follows, such as geometry, needs a device with values
-            back = front[-1].register_forward_hook(lambda *call: _with_values(call[-1]))
+            # what follows, such as geometry, needs a device with values, of whatever meaning
+            back = front[-1].register_forward_hook(
+                lambda *call: tree_map_only(Tensor, lambda tensor: torch.empty(tensor.shape), call[-1])
+            )
             stack.callback(back.remove)
             batch = {**batch, 'img': batch['img'].to('meta')}
         stack.enter_context(counter.counting())
@@ -148,19 +150,12 @@ def measure_complexity(model: nn.Module, batch: Batch) -> Complexity:
             costs[name] = cost
     total = Cost(*(sum(getattr(cost, field.name) for cost in costs.values()) for field in fields(Cost)))
     operations = sum((counter.macs[name] for name in costs), Counter())
-    return Complexity(_sizes(batch), costs, total, dict(operations.most_common()), counter.memory.peak)
-
-
-def _with_values(output: Any) -> Any:
-    """The same nest of tensors on the CPU, of no meaning."""
-    return tree_map_only(Tensor, lambda tensor: torch.empty(tensor.shape), output)
-
-
-def _sizes(batch: Batch) -> dict[str, Any]:
-    """What of a batch decides its cost."""
+    sizes: dict[str, Any] = {}  # what of a batch decides its cost
     if 'img' in batch:
-        return dict(images=batch['img'].shape[:-3].numel(), image_shape=tuple(batch['img'].shape[-2:]))
-    return dict(points=sum(map(len, batch['points']))) if 'points' in batch else {}
+        sizes = dict(images=batch['img'].shape[:-3].numel(), image_shape=tuple(batch['img'].shape[-2:]))
+    elif 'points' in batch:
+        sizes = dict(points=sum(map(len, batch['points'])))
+    return Complexity(sizes, costs, total, dict(operations.most_common()), counter.memory.peak)
 
 
 def _parameters_by_part(model: nn.Module, parts: dict[str, str]) -> tuple[Counter, Counter]:
@@ -181,7 +176,8 @@ def measure_forward(model: nn.Module, batch: Batch, device: str) -> int:
         Peak bytes: of the allocator on a GPU, of the process's resident memory beyond its present size on a CPU.
     """
     on_gpu = torch.device(device).type == 'cuda'
-    before = _resident_bytes()
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    before = pages * resource.getpagesize()
     model = model.to(device).eval()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
@@ -192,12 +188,6 @@ def measure_forward(model: nn.Module, batch: Batch, device: str) -> int:
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     # ru_maxrss is in KiB on Linux; the weights were resident before
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before + weights
-
-
-def _resident_bytes() -> int:
-    """Resident memory of this process."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def complexity_table(name: str, result: Complexity, columns: Sequence[str]) -> Table:
@@ -219,26 +209,7 @@ def complexity_table(name: str, result: Complexity, columns: Sequence[str]) -> T
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/analysis_tools/get_flops.py."""
-    parser = argparse.ArgumentParser(
-        description='Parameters, multiply-accumulates and peak memory of one forward. Needs no data: the cameras are '
-        'those of a nuScenes car, the images black; LiDAR detectors see an empty street. 1 GFLOP = 1e9 '
-        'multiply-accumulates.'
-    )
-    parser.add_argument('config', help='config of a detector, or a recipe: then its student')
-    parser.add_argument(
-        '--json', nargs='?', const='-', metavar='FILE', help='write JSON to FILE, or to the terminal'
-    )
-    parser.add_argument(
-        '--measure-memory', action='store_true', help='also run one real forward and report its peak memory'
-    )
-    parser.add_argument('--device', default='cpu', help='device of that forward')
-    parser.add_argument(
-        '--points',
-        metavar='FILE.bin',
-        help='LiDAR detectors: the cloud to count with; a made-up street by default',
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings, key=value')
-    cli.run(_report_from, parser.parse_args(argv))
+    cli.run(_report_from, parse_complexity(argv))
 
 
 def _report_from(arguments: argparse.Namespace) -> None:

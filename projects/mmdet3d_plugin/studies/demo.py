@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_demo
 from projects.mmdet3d_plugin.common.files import read_json, read_metrics
 from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS, format_metric, make_console
 from projects.mmdet3d_plugin.engine import cli
@@ -268,7 +269,9 @@ def _add_curves(report: Report, options: DemoOptions) -> None:
     report.heading('Training')
     curves = {title: (log.epochs, log.values['loss']) for title, log in logs.items()}
     charts = {'Sum of all losses; that of the distilled student has more terms.': draw_curves(curves, 'loss')}
-    detection = {title: (log.epochs, _detection_loss(log.values)) for title, log in logs.items()}
+    detection = {
+        title: (log.epochs, log.values['loss_cls'] + log.values['loss_bbox']) for title, log in logs.items()
+    }
     charts['Detection loss of the last decoder layer.'] = draw_curves(detection, 'detection loss')
     student, distilled = logs['student alone'], logs['student distilled']
     terms = [name for name in distilled.values if name.startswith('loss') and name not in student.values]
@@ -276,11 +279,6 @@ def _add_curves(report: Report, options: DemoOptions) -> None:
         drawn = {name: (distilled.epochs, distilled.values[name]) for name in terms}
         charts['Distillation terms.'] = draw_curves(drawn, 'distillation loss', log_scale=True)
     report.charts(charts)
-
-
-def _detection_loss(values: dict) -> object:
-    """Classification and regression of the last layer, (n,)."""
-    return values['loss_cls'] + values['loss_bbox']
 
 
 def _add_pictures(report: Report, options: DemoOptions) -> None:
@@ -293,18 +291,15 @@ def _add_pictures(report: Report, options: DemoOptions) -> None:
     for picture in first:
         for contender in CONTENDERS:
             report.picture(options.out / 'pictures' / contender.name / picture.name, contender.title)
+    regions = {'teacher': 'the region that is distilled'}
     report.gallery(
         {
-            f'BEV feature of the {contender.title}; contours: {_region(contender)}': picture
+            f'BEV feature of the {contender.title}; contours: '
+            f'{regions.get(contender.name, "the same on its own grid")}': picture
             for contender in CONTENDERS
             for picture in sorted((options.out / 'pictures' / contender.name).glob('*_heatmap.jpg'))[:1]
         }
     )
-
-
-def _region(contender: Contender) -> str:
-    """What the contours over a contender's BEV feature are."""
-    return 'the region that is distilled' if contender.name == 'teacher' else 'the same on its own grid'
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> Path:
@@ -322,25 +317,13 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/demo.py."""
-    default = DemoOptions()
-    parser = argparse.ArgumentParser(
-        description='Make a synthetic world, train a teacher and a student twice (alone and distilled), evaluate all '
-        'three and write a report. Can be interrupted and run again.'
-    )
-    parser.add_argument('--out', type=Path, default=default.out, help='where everything goes')
-    parser.add_argument('--scenes', type=int, default=default.scenes, help='scenes of the world')
-    parser.add_argument('--seed', type=int, default=default.seed, help='of the world and of training')
-    parser.add_argument('--size', default=default.size, help='WIDTHxHEIGHT of the images of the world')
-    parser.add_argument('--frames', type=int, default=default.frames, help='keyframes per scene')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override settings of all trainings'
-    )
-    cli.run(_demo_from, parser.parse_args(argv))
+    cli.run(_demo_from, parse_demo(argv))
 
 
 def _demo_from(arguments: argparse.Namespace) -> None:
     """Run as parsed arguments say; an interruption is no error."""
-    options = DemoOptions(**{**vars(arguments), 'cfg_options': tuple(arguments.cfg_options)})
+    given = vars(arguments)
+    options = DemoOptions(**{**given, 'cfg_options': tuple(given.get('cfg_options', ()))})
     try:
         run_demo(options)
     except KeyboardInterrupt:

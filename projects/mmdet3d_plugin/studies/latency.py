@@ -12,6 +12,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from projects.mmdet3d_plugin.command_line.parsers import LATENCY_PROTOCOL, parse_latency
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.logs import versions
@@ -20,12 +21,7 @@ from projects.mmdet3d_plugin.common.tables import make_console
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.taps import map_tensors
 from projects.mmdet3d_plugin.engine import cli
-from projects.mmdet3d_plugin.engine.launch import add_launch_arguments, start
-
-PROTOCOL = (
-    'one sample of noise images, or of a made-up street in points, fp32, from input tensors to decoded boxes, with '
-    'what a temporal model remembers of the frame before; models take turns frame by frame; median'
-)
+from projects.mmdet3d_plugin.engine.launch import start
 
 
 @dataclass(frozen=True)
@@ -108,15 +104,7 @@ def _summary(seconds: Sequence[float]) -> Latency:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/analysis_tools/benchmark.py."""
-    parser = argparse.ArgumentParser(description='Milliseconds per frame, without data files: ' + PROTOCOL)
-    parser.add_argument(
-        'configs', nargs='+', metavar='CONFIG', help='detectors, or recipes: then their students'
-    )
-    parser.add_argument('--frames', type=int, default=20, help='frames to time per model')
-    parser.add_argument('--warmup', type=int, default=3, help='frames to run before')
-    parser.add_argument('--json', metavar='FILE', help='also write the figures to FILE')
-    add_launch_arguments(parser)
-    cli.run(_report_from, parser.parse_args(argv))
+    cli.run(_report_from, parse_latency(argv))
 
 
 def _report_from(arguments: argparse.Namespace) -> None:
@@ -137,13 +125,17 @@ def _report_from(arguments: argparse.Namespace) -> None:
         )
     console = make_console()
     console.print(table)
-    console.print(f'{arguments.frames} frames each: {PROTOCOL}', style='dim')
+    console.print(f'{arguments.frames} frames each: {LATENCY_PROTOCOL}', style='dim')
     if arguments.json:
         models = [
             {'config': config, **asdict(result)}
             for config, result in zip(arguments.configs, results, strict=True)
         ]
         content = dict(
-            models=models, protocol=PROTOCOL, device=name, machine=platform.processor(), versions=versions()
+            models=models,
+            protocol=LATENCY_PROTOCOL,
+            device=name,
+            machine=platform.processor(),
+            versions=versions(),
         )
         write_json(arguments.json, content, indent=1)

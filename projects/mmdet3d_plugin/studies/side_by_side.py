@@ -102,11 +102,17 @@ class SideBySideRunner(StageRunner):
         """
         self._begin()
         try:
-            with locked_folder(self.folder), sigterm_exits(), self._display():
+            display = nullcontext()
+            if self.console.is_terminal:
+                display = Live(
+                    console=self.console, get_renderable=self._view, refresh_per_second=2, transient=True
+                )
+            with locked_folder(self.folder), sigterm_exits(), display:
                 while self._start_ready() or self._running:
                     self._collect()
                     self._say_now_and_then()
-                    if self._time_is_up():
+                    minutes = (time.monotonic() - self._start) / 60
+                    if self.max_minutes is not None and minutes >= self.max_minutes:
                         raise TimeUpError(
                             f'time is up: {len(self._waiting) + len(self._running)} of {len(self.stages)} steps '
                             'are left; run again to continue'
@@ -200,15 +206,6 @@ class SideBySideRunner(StageRunner):
             f'{len(self._failed)} of {len(self.stages)} steps failed{waiting}: '
             f'{"; ".join(self._failed.values())}. Everything else is finished; run again to continue.'
         )
-
-    def _time_is_up(self) -> bool:
-        return self.max_minutes is not None and time.monotonic() - self._start >= 60 * self.max_minutes
-
-    def _display(self) -> Live | nullcontext:
-        """A live view on a terminal, nothing elsewhere."""
-        if not self.console.is_terminal:
-            return nullcontext()
-        return Live(console=self.console, get_renderable=self._view, refresh_per_second=2, transient=True)
 
     def _view(self) -> Table:
         """What runs now, for how long, and the last line of each log."""

@@ -105,7 +105,10 @@ class StageRunner:
                 continue
             self.console.rule(style='dim')
             elapsed = time.monotonic() - start
-            left = self._time_left(number, spent, elapsed)
+            # from the pace of this run so far, or from the expected minutes before there is one
+            pace = elapsed / spent if spent else 60.0
+            ahead = sum(stage.minutes for stage in self.stages[number - 1 :])
+            left = f', about {clock(ahead * pace)} left'
             self.console.print(self._headline(number, stage), f'[dim]total {clock(elapsed)}{left}[/]')
             self.console.print(f'$ {stage.shown}', style='cyan', highlight=False, soft_wrap=True)
             seconds = self._run_stage(stage, key)
@@ -121,7 +124,8 @@ class StageRunner:
         """Hash of every stage by name; a stage comes after those it builds on."""
         keys: dict[str, str] = {}
         for stage in self.stages:
-            keys[stage.name] = self._key(stage, keys)
+            content = [stage.command, stage.inputs, [keys[name] for name in stage.after]]
+            keys[stage.name] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         return keys
 
     def is_finished(self, stage: Stage, key: str) -> bool:
@@ -198,11 +202,6 @@ class StageRunner:
         for line in last_lines(self._log(stage.name), TAIL_LINES):
             self.console.print(f'  {line}', markup=False, highlight=False, soft_wrap=True)
 
-    def _key(self, stage: Stage, keys: dict[str, str]) -> str:
-        """Hash of everything that makes a stage what it is."""
-        content = [stage.command, stage.inputs, [keys[name] for name in stage.after]]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
     def _stamp(self, name: str) -> Path:
         return self.folder / 'stamps' / f'{name}.json'
 
@@ -214,12 +213,6 @@ class StageRunner:
 
     def _headline(self, number: int, stage: Stage) -> str:
         return f'[bold]\\[{number}/{len(self.stages)}] {stage.title}[/]'
-
-    def _time_left(self, number: int, spent: float, elapsed: float) -> str:
-        """Estimate from the pace of this run so far, or from the expected minutes before there is one."""
-        ahead = sum(stage.minutes for stage in self.stages[number - 1 :])
-        pace = elapsed / spent if spent else 60.0
-        return f', about {clock(ahead * pace)} left'
 
 
 def clock(seconds: float) -> str:

@@ -1,14 +1,14 @@
 """One training and what is done with its result, as stages: train, evaluate, draw."""
 
-import argparse
 import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmcv import Config, DictAction
+from mmcv import Config
 
+from projects.mmdet3d_plugin.command_line.override_action import parse_overrides
 from projects.mmdet3d_plugin.common.config import find_config, load_config
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.studies.stages import Stage
@@ -123,6 +123,24 @@ class TrainingRun:
             **self._needs_checkpoint(),
         )
 
+    def measure(self, target: Path, minutes: float = 0.5) -> Stage:
+        """How close the student's BEV feature came to its teacher's, for a recipe.
+
+        Args:
+            target: JSON file that it gets, see :class:`Closeness`.
+            minutes: about how long it takes.
+        """
+        command = ('tools/measure_closeness.py', self.config, str(self.checkpoint), '--out', str(target))
+        command += ('--data-root', str(self.world), *self.flags, '--cfg-options', *self.overrides)
+        return Stage(
+            f'closeness_{self.name}',
+            f'Measure how close the {self.title}, came to the teacher',
+            command,
+            (target,),
+            minutes=minutes,
+            **self._needs_checkpoint(),
+        )
+
     def _needs_checkpoint(self) -> dict[str, tuple[str, ...]]:
         """``after`` and ``inputs`` of a stage that reads the checkpoint."""
         if self.trained is None:
@@ -139,16 +157,9 @@ def read_config(config: str, options: tuple[str, ...] = ()) -> Config:
         options: ``key=value``.
     """
     path = ROOT / config
-    return load_config(path if path.is_file() else find_config(config), _as_dict(options))
+    return load_config(path if path.is_file() else find_config(config), parse_overrides(options))
 
 
 def as_text(config: Config) -> str:
     """A config as one text, all its bases included."""
     return json.dumps(config._cfg_dict.to_dict(), sort_keys=True)
-
-
-def _as_dict(options: Sequence[str]) -> dict:
-    """``key=value`` words to what ``merge_from_dict`` takes."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--options', *options]).options

@@ -14,6 +14,7 @@ from mmcv.parallel import collate
 from torch import nn
 from torch.utils.data import Dataset
 
+from projects.mmdet3d_plugin.command_line.parsers import PICTURES, parse_visualize
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -40,7 +41,6 @@ from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.style import save_figure
 
-KINDS = ('overview', 'cameras', 'bev', 'heatmap')
 # Frames before the drawn one that a temporal detector sees first.
 HISTORY = 3
 # How far a box of the heatmap may move and still overlap, as in the published recipe.
@@ -140,7 +140,7 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
     """One picture of a scene.
 
     Args:
-        kind: one of ``KINDS``.
+        kind: one of ``PICTURES``.
         scene: what to draw.
         classes: names by label.
         pc_range: x0, y0, z0, x1, y1, z1 in metres.
@@ -164,7 +164,7 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
 def kinds_of(scene: Scene) -> list[str]:
     """The pictures that a scene has all parts of."""
     missing = ('overview', 'cameras') * (not scene.cameras) + ('heatmap',) * (scene.bev is None)
-    return [kind for kind in KINDS if kind not in missing]
+    return [kind for kind in PICTURES if kind not in missing]
 
 
 def heatmap_of(truth: BoxSet, size: tuple[int, int], pc_range: Sequence[float]) -> np.ndarray:
@@ -209,17 +209,7 @@ def check_indices(dataset: Dataset, indices: Sequence[int]) -> list[int]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/visualize.py."""
-    parser = cli.make_parser('Draw boxes on images and from above, and BEV features.', 'config of a detector')
-    parser.add_argument('checkpoint', nargs='?', help='its weights; without, only the true boxes are drawn')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder of the pictures')
-    parser.add_argument('--samples', type=int, default=4, help='how many, spread evenly')
-    parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box that is drawn')
-    parser.add_argument(
-        '--kinds', nargs='+', choices=KINDS, help='which pictures; all that there are by default'
-    )
-    cli.run(_draw_from, parser.parse_args(argv))
+    cli.run(_draw_from, parse_visualize(argv))
 
 
 def _draw_from(arguments: argparse.Namespace) -> None:

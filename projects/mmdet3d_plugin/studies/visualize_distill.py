@@ -11,6 +11,7 @@ from mmcv import Config
 from mmcv.parallel import collate
 from torch.utils.data import Dataset
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_visualize_distill
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.files import require_writable
@@ -203,16 +204,7 @@ def without_chance(cfg: Config, split: str) -> Config:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/visualize_distill.py."""
-    parser = cli.make_parser(
-        'Draw what a recipe teaches: queries, regions, positions, voxels, heatmaps, features and their gaps.',
-        'a recipe',
-    )
-    parser.add_argument('checkpoint', help='of a distillation with this recipe')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder of the pictures and index.html')
-    parser.add_argument('--samples', type=int, default=2, help='how many, spread evenly')
-    parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
-    cli.run(_draw_from, parser.parse_args(argv))
+    cli.run(_draw_from, parse_visualize_distill(argv))
 
 
 def _draw_from(arguments: argparse.Namespace) -> None:

@@ -95,6 +95,13 @@ class Population:
         classes = (replace(spec, reach=(spec.reach[0], min(spec.reach[1], reach))) for spec in self.classes)
         return replace(self, classes=tuple(classes))
 
+    def at_pace(self, factor: float) -> 'Population':
+        """The same population, with every moving object at ``factor`` times its speed."""
+        classes = (
+            replace(spec, speed=(factor * spec.speed[0], factor * spec.speed[1])) for spec in self.classes
+        )
+        return replace(self, classes=tuple(classes))
+
 
 NUSCENES = Population(
     classes=tuple(OBJECT_CLASSES.values()),

@@ -1,8 +1,6 @@
 """Make a synthetic dataset, in the layout of nuScenes, KITTI or COCO."""
 
 import argparse
-import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_create_synthetic
 from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
 from projects.mmdet3d_plugin.worlds.renderer import Renderer
@@ -33,6 +32,7 @@ _SIZE_LIMITS = (64, 4096)
 _MAX_FRAMES = 40
 _MAX_SWEEPS = 9
 _REACH_LIMITS = (12.0, 60.0)  # metres: the largest objects start at 9, and nothing is annotated beyond 60
+_PACE_LIMITS = (0.1, 2.0)  # of an object's speed: beyond, nothing stays in sight for a scene
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class WorldSpec:
         version: name of the table folder.
         generation: of this generator.
         reach: greatest distance to the ego vehicle at which an object is placed, metres; None leaves it to the class.
+        pace: of moving objects, relative to their usual speed; None is the usual one.
     """
 
     scenes: int
@@ -60,6 +61,7 @@ class WorldSpec:
     version: str = 'v1.0-trainval'
     generation: int = GENERATION
     reach: float | None = None
+    pace: float | None = None
 
 
 def create_world(
@@ -74,6 +76,7 @@ def create_world(
     workers: int = 2,
     force: bool = False,
     reach: float | None = None,
+    pace: float | None = None,
 ) -> bool:
     """Make a world, or finish one that was interrupted; a finished one is left alone.
 
@@ -89,6 +92,7 @@ def create_world(
         workers: processes; the result does not depend on it.
         force: replace a world that was made with other arguments, or make the same anew.
         reach: greatest distance to the ego vehicle at which an object is placed, metres; by class if not given.
+        pace: of moving objects, relative to their usual speed.
 
     Returns:
         Whether anything had to be done.
@@ -96,7 +100,7 @@ def create_world(
     Raises:
         WorldError: when it cannot be made as asked.
     """
-    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach)
+    spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach, pace=pace)
     _check(spec, workers)
     return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
 
@@ -171,22 +175,18 @@ def scene_names(count: int) -> list[str]:
 
     training = min(round(TRAIN_SHARE * count), count - 1) if count > 1 else count
     if training > len(train) or count - training > len(val):
-        most = max(n for n in range(1, len(train) + len(val) + 1) if _fits_splits(n, len(train), len(val)))
+        shares = {n: round(TRAIN_SHARE * n) for n in range(1, len(train) + len(val) + 1)}
+        most = max(n for n, first in shares.items() if first <= len(train) and n - first <= len(val))
         raise WorldError(
             f'{count} scenes are more than the official splits have names for: ask for at most {most}'
         )
     return train[:training] + val[: count - training]
 
 
-def _fits_splits(count: int, train: int, val: int) -> bool:
-    """Whether ``count`` scenes can be named."""
-    training = round(TRAIN_SHARE * count)
-    return training <= train and count - training <= val
-
-
 def make_scene(root: Path, spec: WorldSpec, name: str) -> Rows:
     """Invent one scene, render it and write its files; returns its table rows."""
     population = NUSCENES if spec.reach is None else NUSCENES.within(spec.reach)
+    population = population if spec.pace is None else population.at_pace(spec.pace)
     seed = scene_seed(spec.seed, name)
     scene = build_scene(name, seed, spec.frames, (spec.width, spec.height), population)
     renderer, lidar = Renderer(scene), Lidar(scene)
@@ -230,6 +230,9 @@ def _check(spec: WorldSpec, workers: int) -> None:
     low, high = _REACH_LIMITS
     if spec.reach is not None and not low <= spec.reach <= high:
         raise WorldError(f'--reach is {spec.reach:g}: ask for {low:g} to {high:g} metres')
+    low, high = _PACE_LIMITS
+    if spec.pace is not None and not low <= spec.pace <= high:
+        raise WorldError(f'--pace is {spec.pace:g}: ask for {low:g} to {high:g} times the usual speed')
     low, high = _SIZE_LIMITS
     if not (low <= spec.width <= high and low <= spec.height <= high):
         raise WorldError(
@@ -237,57 +240,9 @@ def _check(spec: WorldSpec, workers: int) -> None:
         )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Parse WIDTHxHEIGHT, such as 400x225.
-
-    Example:
-        >>> parse_size('400x225')
-        (400, 225)
-    """
-    match = re.fullmatch(r'(\d+)x(\d+)', text.strip().lower())
-    if match is None:
-        raise argparse.ArgumentTypeError(f'{text!r} is no image size: write WIDTHxHEIGHT, such as 400x225')
-    return int(match[1]), int(match[2])
-
-
-def _parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog='create_synthetic.py', description=__doc__)
-    add = parser.add_argument
-    add('--out', required=True, help='folder of the dataset')
-    add(
-        '--format',
-        choices=('nuscenes', 'kitti', 'coco'),
-        default='nuscenes',
-        help='its layout (default: nuscenes); coco has the 2D boxes of what each camera sees, and no LiDAR',
-    )
-    add(
-        '--scenes',
-        type=int,
-        required=True,
-        help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
-    )
-    add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    add('--size', type=parse_size, help='nuscenes, coco: image size WIDTHxHEIGHT (default: 400x225)')
-    add(
-        '--frames',
-        type=int,
-        help='nuscenes, coco: keyframes per scene, two a second (default: 10; with coco 1, which is six images)',
-    )
-    add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
-    add(
-        '--reach',
-        type=float,
-        help='nuscenes, coco: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
-    )
-    add('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
-    add('--force', action='store_true', help='replace a world that is there already')
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line of tools/create_synthetic.py; returns the exit status."""
-    args = _parse_args(argv)
+    args = parse_create_synthetic(argv)
     try:
         made = _create(args)
     except WorldError as error:
@@ -304,7 +259,7 @@ def _create(args: argparse.Namespace) -> bool:
     """Make what a command line asks for; returns whether anything had to be done."""
     given = {
         name: getattr(args, name)
-        for name in ('size', 'frames', 'sweeps', 'reach')
+        for name in ('size', 'frames', 'sweeps', 'reach', 'pace')
         if getattr(args, name) is not None
     }
     options = dict(workers=args.workers, force=args.force)
@@ -315,7 +270,7 @@ def _create(args: argparse.Namespace) -> bool:
                 f'pixels of {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images'
             )
         return create_kitti_world(args.out, args.scenes, args.seed, **options)
-    if args.format == 'coco' and args.sweeps is not None:
-        raise WorldError('--sweeps is for --format nuscenes: COCO has images only')
+    for name in {'sweeps', 'pace'} & given.keys() if args.format == 'coco' else ():
+        raise WorldError(f'--{name} is for --format nuscenes: COCO has single images')
     create = create_coco_world if args.format == 'coco' else create_world
     return create(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)

@@ -115,7 +115,9 @@ class Stage:
         """What a camera at pose (4, 4) may see, in painting order."""
         poses, eye = self.poses(time), cam2global[:3, 3]
         things = self._within_view(poses, cam2global)
-        ordered = self._paint_order(poses, eye, things)
+        distance = np.linalg.norm(poses[things, :2] - eye[:2], axis=-1)
+        hides = footprints_hide(self._footprints(poses)[things], eye[:2])
+        ordered = things[paint_order(hides, distance)]  # from the back to the front
         chosen = np.concatenate(
             [self._visible(thing, poses[thing], eye) for thing in ordered] or [np.zeros(0, int)]
         )
@@ -153,12 +155,6 @@ class Stage:
         keep = (z > -self.radius) & (z < _FAR) & (sideways < self.radius)
         return np.flatnonzero(keep)
 
-    def _paint_order(self, poses: np.ndarray, eye: np.ndarray, things: np.ndarray) -> np.ndarray:
-        """The given things, from the back to the front."""
-        corners = self._footprints(poses)[things]
-        distance = np.linalg.norm(poses[things, :2] - eye[:2], axis=-1)
-        return things[paint_order(footprints_hide(corners, eye[:2]), distance)]
-
     def _visible(self, thing: int, pose: np.ndarray, eye: np.ndarray) -> np.ndarray:
         """Polygons of a thing that face the camera, in painting order."""
         mesh = self.scene.things[thing].mesh
@@ -181,7 +177,9 @@ class _View:
         self.zoom = 2 if camera.width <= 800 else 1
         self.size = (camera.width * self.zoom, camera.height * self.zoom)
         self.intrinsic = _zoomed(camera.intrinsic, self.zoom)
-        self.pixel2ego = _pixel_to_ground(self.intrinsic, camera.cam2ego)
+        # a homography (3, 3) from pixels to the ground plane of the ego frame (x, y, 1)
+        ego2cam = np.linalg.inv(camera.cam2ego)
+        self.pixel2ego = np.linalg.inv(self.intrinsic @ ego2cam[:3][:, [0, 1, 3]])
         distance = _ground_distance(self.pixel2ego, camera.cam2ego, self.size)
         self.sky = _sky(scene, self.size, distance)
         self.bands = _texture_bands(distance)
@@ -299,12 +297,6 @@ def _zoomed(intrinsic: np.ndarray, zoom: int) -> np.ndarray:
     scaled[:2] *= zoom
     scaled[:2, 2] += (zoom - 1) / 2
     return scaled
-
-
-def _pixel_to_ground(intrinsic: np.ndarray, cam2ego: np.ndarray) -> np.ndarray:
-    """Homography (3, 3) from pixels to the ground plane of the ego frame (x, y, 1)."""
-    ego2cam = np.linalg.inv(cam2ego)
-    return np.linalg.inv(intrinsic @ ego2cam[:3][:, [0, 1, 3]])
 
 
 def _ground_distance(pixel2ego: np.ndarray, cam2ego: np.ndarray, size: tuple[int, int]) -> np.ndarray:

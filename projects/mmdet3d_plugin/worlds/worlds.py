@@ -109,8 +109,10 @@ def _prepare(root: Path, world: World, force: bool) -> bool:
         if found is not None and (other := found.get('format', _FIRST_FORMAT)) != world.format:
             raise WorldError(f'{root} holds a world in the format {other}: give another --out')
         if found is not None and found != wanted and not force:
+            changed = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+            difference = ', '.join(f'{key} {found.get(key)} (asked: {wanted.get(key)})' for key in changed)
             raise WorldError(
-                f'{root} holds a world with {_difference(found, wanted)}: give --force to replace it, or another --out'
+                f'{root} holds a world with {difference}: give --force to replace it, or another --out'
             )
         if found is not None and force:
             _clear(root, world, found)
@@ -121,12 +123,6 @@ def _prepare(root: Path, world: World, force: bool) -> bool:
     except OSError as error:
         raise WorldError(f'{root} cannot be written ({error.strerror}): give another --out') from error
     return True
-
-
-def _difference(found: dict, wanted: dict) -> str:
-    """What sets two worlds apart, in words."""
-    changed = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    return ', '.join(f'{key} {found.get(key)} (asked: {wanted.get(key)})' for key in changed)
 
 
 def _clear(root: Path, world: World, found: dict) -> None:

@@ -63,4 +63,4 @@ def _share(weights: list[float], **head: object) -> float:
 def test_place_drowns_headings_in_the_published_loss_and_not_in_the_pair_that_learns_them() -> None:
     pair = load_config('projects/configs/synthetic/bevformer_near_teacher.py').model.pts_bbox_head
     assert _share(list(CODE_WEIGHTS)) < 0.1
-    assert _share(pair.code_weights, loss_bbox=dict(pair.loss_bbox)) > 0.25
+    assert _share(pair.code_weights, loss_bbox=dict(pair.loss_bbox)) > 0.15

@@ -54,7 +54,7 @@ def test_boxes_outside_and_unknown_velocities_are_not_asked_for() -> None:
 
 def test_no_boxes_give_a_finite_loss_that_teaches_the_background() -> None:
     head, bev = _head(), torch.randn(2, 64, 8, requires_grad=True)
-    losses = head.loss(bev, [_boxes(), _boxes()], [torch.zeros(0, dtype=torch.long)] * 2)
+    losses = head.loss(head(bev), [_boxes(), _boxes()], [torch.zeros(0, dtype=torch.long)] * 2)
     assert losses['dense.loss_box'] == 0
     sum(losses.values()).backward()
     assert bev.grad.isfinite().all()
@@ -72,7 +72,7 @@ def test_a_feature_that_spells_out_the_boxes_is_learned_heading_and_velocity_inc
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     for _ in range(250):
         optimizer.zero_grad()
-        sum(head.loss(bev, [cars], [labels]).values()).backward()
+        sum(head.loss(head(bev), [cars], [labels]).values()).backward()
         optimizer.step()
     logits, read = head(bev)
     assert ((logits[0].sigmoid() > 0.5) == (heatmap == 1)).all()

@@ -49,6 +49,15 @@ def test_goals_are_judged(result: PairResult) -> None:
     }
 
 
+def test_goals_may_count_beyond_the_head_and_over_another_recipe(result: PairResult) -> None:
+    pair = replace(
+        PAIR, goals_beyond_head=True, leads={('heatmap', 'inherit'): 3.5}, rivals=(('heatmap', 'inherit'),)
+    )
+    judged = verdicts(summarize(replace(result, pair=pair), CAMERA))
+    assert judged['heatmap recipe gains +3.00 beyond the inherited head, goal >= +2.15'] is True
+    assert judged['heatmap recipe leads inherited head only by +3.00, goal >= +3.50'] is False
+
+
 def test_missed_goals_are_missed(result: PairResult) -> None:
     proud = replace(result.rows[2], goal=4.5)
     pair = replace(PAIR, least_gap=20.0, rivals=(('heatmap', 'inherit'),))

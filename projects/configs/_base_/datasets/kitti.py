@@ -1,5 +1,7 @@
 # KITTI for LiDAR detectors, as mmdet3d trains them. `data_root` is the only path: files are looked up below it, and
 # `--data-root DIR` on every tool replaces it. Make them with: python tools/create_data.py kitti --root-path DIR
+from projects.configs._base_ import kitti
+
 dataset_type = 'KittiFrames'
 data_root = 'data/kitti/'
 class_names = ['Pedestrian', 'Cyclist', 'Car']
@@ -30,20 +32,16 @@ object_noise = dict(
     global_rot_range=[0.0, 0.0],
     rot_range=[-0.78539816, 0.78539816],
 )
-train_pipeline = [
+train_pipeline = kitti.training(
     load_points,
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     object_sample,
     object_noise,
     dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
     dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
-    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectNameFilter', classes=class_names),
-    dict(type='PointShuffle'),
-    dict(type='DefaultFormatBundle3D', class_names=class_names),
-    dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys=meta_keys),
-]
+    point_cloud_range=point_cloud_range,
+    class_names=class_names,
+    meta_keys=meta_keys,
+)
 test_pipeline = [
     load_points,
     dict(

@@ -1,12 +1,11 @@
 # nuScenes for LiDAR detectors: a keyframe and the nine sweeps before it, on the info files of the camera detectors.
 # `data_root` is the only path; `--data-root DIR` on every tool replaces it.
+from projects.configs._base_ import nuscenes
+
 dataset_type = 'NuScenesSweepsDataset'
 data_root = 'data/nuscenes'
-class_names = [
-    'car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle', 'pedestrian',
-    'traffic_cone',
-]  # fmt: skip
-point_cloud_range = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+class_names = nuscenes.CLASSES
+point_cloud_range = nuscenes.RANGE
 
 _load = dict(type='LoadPoints', coord_type='LIDAR', load_dim=5, use_dim=5)
 # A sample at the start of a scene has no sweeps yet: its own points stand in, so that densities stay alike.
@@ -38,19 +37,8 @@ test_pipeline = [
     dict(type='MultiScaleFlipAug3D', img_scale=(1, 1), pts_scale_ratio=1, flip=False, transforms=_format),
 ]
 
-_split = dict(
-    type=dataset_type,
-    data_root=data_root,
-    classes=class_names,
-    point_cloud_range=point_cloud_range,
-)
-_test = dict(ann_file='nuscenes_infos_temporal_val.pkl', pipeline=test_pipeline, test_mode=True, **_split)
 data = dict(
     samples_per_gpu=4,
     workers_per_gpu=4,
-    train=dict(
-        ann_file='nuscenes_infos_temporal_train.pkl', pipeline=train_pipeline, test_mode=False, **_split
-    ),
-    val=_test,
-    test=_test,
+    **nuscenes.data(dataset_type, data_root, train_pipeline, test_pipeline),
 )

@@ -1,7 +1,7 @@
 """A folder in KITTI's layout -> info files, point clouds cut to the image, and a database of objects."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -90,7 +90,10 @@ def create_kitti_infos(
         _save([infos[SPLITS[split], i] for i in indices], out / info_file_name(split), 'frames')
         for split, indices in splits.items()
     ]
-    return [*written, _save(_by_class(objects), out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
+    database = defaultdict(list)
+    for number, described in enumerate(item for frame in objects for item in frame):
+        database[described['name']].append(dict(described, group_id=number))
+    return [*written, _save(dict(database), out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
 
 
 def _recognise(root: Path, splits: dict[str, list[int]]) -> int:
@@ -199,7 +202,9 @@ def frame_info(root: Path, out: Path, part: str, index: int, camera: bool = True
     if part == 'training':
         info['annos'] = read_labels(frame_file(root, part, 'label_2', index), camera)
         inside = points_in_boxes(kept[:, :3], lidar_boxes(info))
-        info['annos']['num_points_in_gt'] = _with_dont_care(inside.sum(0), info).astype(np.int32)
+        counts = inside.sum(0).astype(np.int32)
+        dont_care = len(info['annos']['name']) - len(counts)  # they come last
+        info['annos']['num_points_in_gt'] = np.pad(counts, (0, dont_care), constant_values=-1)
     return info
 
 
@@ -292,19 +297,6 @@ def _read_splits(root: Path) -> dict[str, list[int]]:
     if not any(splits.values()):
         raise UserError(f'the files of {root}/ImageSets list no frame, one number such as 000008 per line')
     return splits
-
-
-def _with_dont_care(counts: np.ndarray, info: Info) -> np.ndarray:
-    """Counts of the objects, with -1 for each DontCare behind them."""
-    return np.pad(counts, (0, len(info['annos']['name']) - len(counts)), constant_values=-1)
-
-
-def _by_class(objects: Iterable[list[Info]]) -> dict[str, list[Info]]:
-    """Objects of all frames by class, numbered through."""
-    database = defaultdict(list)
-    for number, described in enumerate(item for frame in objects for item in frame):
-        database[described['name']].append(dict(described, group_id=number))
-    return dict(database)
 
 
 def _save(content: list[Info] | dict[str, list[Info]], path: Path, what: str) -> Path:

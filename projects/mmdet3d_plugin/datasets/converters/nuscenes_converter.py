@@ -19,7 +19,7 @@ from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
 from projects.mmdet3d_plugin.datasets.info_checks import check_infos, is_unit
 from projects.mmdet3d_plugin.datasets.info_files import Info, ordered_cameras, save_infos, temporal_info_file
-from projects.mmdet3d_plugin.datasets.nuscenes_truth import TABLES, check_tables, read_table
+from projects.mmdet3d_plugin.evaluation.nuscenes_tables import TABLES, check_tables, read_table
 
 # version -> (name in the info file's name, official split)
 SPLITS = {
@@ -187,13 +187,10 @@ FIELDS = {
 """The tables that hold a field, in the schema of nuScenes: to name the one where it is missing."""
 
 
-def _tables_without(folder: Path, field: str) -> list[str]:
-    tables = FIELDS.get(field, ())
-    return [t for t in tables if any(field not in row for row in read_table(folder / f'{t}.json'))]
-
-
 def _incomplete(folder: Path, error: Exception) -> UserError:
-    where = _tables_without(folder, error.args[0]) if isinstance(error, KeyError) else []
+    field = error.args[0] if isinstance(error, KeyError) else None
+    tables = FIELDS.get(field, ())
+    where = [t for t in tables if any(field not in row for row in read_table(folder / f'{t}.json'))]
     named = f' (table {", ".join(where)})' if where else ''
     missing = f'refer to a record or a field {error} that is not there{named}; they are incomplete'
     what = missing if isinstance(error, KeyError) else f'hold a record that does not fit ({error})'

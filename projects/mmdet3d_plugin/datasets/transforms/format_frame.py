@@ -1,5 +1,6 @@
 """The last step of a pipeline."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class FormatFrame:
 
 
 def _view_meta(results: dict[str, Any], name: str, view: dict[str, Any]) -> dict[str, Any]:
-    meta = {key: _copy(results[key]) for key in _META_KEYS}
+    meta = {key: copy.copy(results[key]) for key in _META_KEYS}
     cams = len(view['img'])
     if 'cam_names' in results:  # made-up frames of studies have none
         meta['cam_names'] = list(results['cam_names'])
@@ -60,10 +61,6 @@ def _view_meta(results: dict[str, Any], name: str, view: dict[str, Any]) -> dict
         valid_shape=[(*shape, 3) for shape in view['valid_shape']],
     )
     return meta
-
-
-def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _container(key: str, value: Any) -> DataContainer:

@@ -53,14 +53,17 @@ class ImageView:
         """Make the view out of ``results['images']``, which stay as they are."""
         images = results['images']
         sizes = [self._target_size(image) for image in images]
-        width, height = (self._padded(max(sides)) for sides in zip(*sizes, strict=True))
+        divisor = self.pad_divisor
+        width, height = (math.ceil(max(sides) / divisor) * divisor for sides in zip(*sizes, strict=True))
         img = np.zeros((len(images), 3, height, width), np.float32)
         intrinsics = np.array(results['cam_intrinsic'], dtype=np.float64)
         for image, out, intrinsic, (w, h) in zip(images, img, intrinsics, sizes, strict=True):
             # Pixel centres are taken at integer coordinates on both sides, as the published models do.
             intrinsic[0] *= w / image.shape[1]
             intrinsic[1] *= h / image.shape[0]
-            self._normalise(_resize(image, w, h), out[:, :h, :w])
+            if image.shape[:2] != (h, w):
+                image = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
+            self._normalise(image, out[:, :h, :w])
         results.setdefault('views', {})[self.name] = dict(
             img=img,
             cam_intrinsic=intrinsics,
@@ -77,9 +80,6 @@ class ImageView:
         scale = 1.0 if self.scale is None else self.scale
         return int(image.shape[1] * scale), int(image.shape[0] * scale)
 
-    def _padded(self, side: int) -> int:
-        return math.ceil(side / self.pad_divisor) * self.pad_divisor
-
     def _normalise(self, image: np.ndarray, out: np.ndarray) -> None:
         """(h, w, 3) BGR -> out (3, h, w), in place."""
         channels = [out[2], out[1], out[0]] if self.to_rgb else [out[0], out[1], out[2]]
@@ -94,9 +94,3 @@ class ImageView:
             f'{type(self).__name__}(name={self.name!r}, scale={self.scale}, size={self.size}, mean={self.mean}, '
             f'std={self.std}, to_rgb={self.to_rgb}, pad_divisor={self.pad_divisor})'
         )
-
-
-def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    if image.shape[:2] == (height, width):
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)

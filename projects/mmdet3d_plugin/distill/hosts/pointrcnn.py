@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
+from projects.mmdet3d_plugin.distill.hosts.lidar_adapter import LidarAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.taps import Tap
 
 
 @ADAPTERS.register_module(name='PointRCNN')
-class PointRCNNAdapter(HostAdapter):
+class PointRCNNAdapter(LidarAdapter):
     """PointRCNN: one feature per point.
 
     - ``points``: (B, C, N), row-aligned by construction, since every network keeps all N points of its input.
@@ -20,13 +21,6 @@ class PointRCNNAdapter(HostAdapter):
     """
 
     head: ClassVar[str] = 'rpn_head'
-    cost_columns: ClassVar[tuple[str, ...]] = (
-        'parameters',
-        'computed',
-        'published',
-        'sparsekd',
-        'activations',
-    )
 
     def infer(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw predictions of the first stage, as ``heads`` gives them."""
@@ -37,10 +31,6 @@ class PointRCNNAdapter(HostAdapter):
         found = model.simple_test(batch['points'], batch['img_metas'])
         return [Detections(one['boxes_3d'], one['scores_3d'], one['labels_3d']) for one in found]
 
-    def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
-        """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""
-        return model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
-
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'points' and 'heads', see the class."""
         width = model.neck.FP_modules[-1].mlps[-1].conv.out_channels
@@ -48,7 +38,3 @@ class PointRCNNAdapter(HostAdapter):
             'points': [Tap('neck', convert=itemgetter('fp_features'), channels=width)],
             'heads': [Tap('rpn_head', clone=True)],
         }
-
-    def box_convention(self, model: nn.Module) -> str:
-        """mmdet3d 1.0 has one convention."""
-        return 'v1.0'

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, adapter_for
+from projects.mmdet3d_plugin.distill.hosts.lidar_adapter import LidarAdapter
 from projects.mmdet3d_plugin.distill.taps import Call, Tap
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, VoxelGrid, Voxels
 from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import out_of_range
@@ -17,7 +18,7 @@ VOXELS = 'voxels'
 """Key of a batch: the :class:`Voxels` that both detectors use."""
 
 
-class VoxelHostAdapter(HostAdapter):
+class VoxelHostAdapter(LidarAdapter):
     """A detector that voxelises, encodes voxels, scatters them to BEV, and goes on with convolutions.
 
     - ``voxels``: :class:`VoxelFeatures` of the voxel encoder, (V, C).
@@ -28,14 +29,6 @@ class VoxelHostAdapter(HostAdapter):
 
     prefix: ClassVar[str] = ''
     """What module names begin with."""
-
-    cost_columns: ClassVar[tuple[str, ...]] = (
-        'parameters',
-        'computed',
-        'published',
-        'sparsekd',
-        'activations',
-    )
 
     def share_inputs(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
         """Voxelise once for both where their grids agree, with the student's cap on the number of voxels."""
@@ -69,10 +62,6 @@ class VoxelHostAdapter(HostAdapter):
             for parts, none in zip(found, empty, strict=True)
         ]
 
-    def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
-        """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""
-        return model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
-
     def features(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """Levels of the neck, (B, C, H, W) each."""
         return model.extract_feat(batch['points'], batch['img_metas'])
@@ -96,25 +85,28 @@ class VoxelHostAdapter(HostAdapter):
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'voxels', 'backbone', 'bev' and 'heads', see the class."""
         p, stages = self.prefix, self.part(model, 'backbone').blocks
-        encoder = self.part(model, 'voxel_encoder')
+        encoder, neck = self.part(model, 'voxel_encoder'), self.part(model, 'neck')
+        layers = getattr(encoder, 'pfn_layers', None) or getattr(encoder, 'vfe_layers', None)
+        # None where the encoder's class does not say
+        width = layers[-1].linear.out_features if layers else getattr(encoder, 'num_features', None)
+        if isinstance(neck.out_channels, int):  # FPN has equal levels, SECONDFPN joins its branches to one
+            levels = [neck.out_channels] * neck.num_outs
+        else:
+            levels = [sum(neck.out_channels)]
         read = partial(read_voxels, grid=self.grid(model))
         return {
-            'voxels': [Tap(f'{p}voxel_encoder:call', convert=read, channels=_width(encoder))],
+            'voxels': [Tap(f'{p}voxel_encoder:call', convert=read, channels=width)],
             'backbone': [
                 Tap(f'{p}backbone.blocks.{i}', channels=stage[0].out_channels)
                 for i, stage in enumerate(stages)
             ],
             'bev': [
                 Tap(f'{p}neck', convert=itemgetter(level), channels=channels)
-                for level, channels in enumerate(_neck_channels(self.part(model, 'neck')))
+                for level, channels in enumerate(levels)
             ],
             # A centre head turns its logits into probabilities in place when it computes its loss.
             'heads': [Tap(f'{p}bbox_head', convert=self.read_heads, clone=True)],
         }
-
-    def box_convention(self, model: nn.Module) -> str:
-        """mmdet3d 1.0 has one convention."""
-        return 'v1.0'
 
 
 @contextmanager
@@ -134,16 +126,3 @@ def read_voxels(call: Call, grid: VoxelGrid) -> VoxelFeatures:
     """A voxel encoder's call ``(points, num_points, coors, ...) -> (V, C)`` as :class:`VoxelFeatures`."""
     num_points, coors = call.args[1:3]
     return VoxelFeatures(call.output, coors, num_points, grid)
-
-
-def _width(encoder: nn.Module) -> int | None:
-    """Channels of a voxel encoder's output, None where its class does not say."""
-    layers = getattr(encoder, 'pfn_layers', None) or getattr(encoder, 'vfe_layers', None)
-    return layers[-1].linear.out_features if layers else getattr(encoder, 'num_features', None)
-
-
-def _neck_channels(neck: nn.Module) -> list[int]:
-    """Channels of every level: SECONDFPN joins its branches to one level, FPN has ``num_outs`` alike."""
-    if isinstance(neck.out_channels, int):
-        return [neck.out_channels] * neck.num_outs
-    return [sum(neck.out_channels)]

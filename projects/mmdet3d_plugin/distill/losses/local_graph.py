@@ -152,7 +152,9 @@ class LocalGraph(DistillLoss):
         graphs = [self.graph(rows) for rows in samples]
         counts = [graph.neighbour.numel() for graph in graphs]
         if sum(counts) < 2:  # a batch norm has no statistics of less
-            return self._nothing(student)
+            feature = student.features if isinstance(student, VoxelFeatures) else student
+            # a live graph to the student and to all parameters, which distributed training waits for
+            return feature.sum() * 0 + sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
         student = self.student_adapter([rows.student for rows in samples], graphs).split(counts)
         teacher = self.teacher_adapter([rows.teacher for rows in samples], graphs).split(counts)
         losses = [self._distance(*item) for item in zip(student, teacher, graphs, strict=True)]
@@ -187,11 +189,6 @@ class LocalGraph(DistillLoss):
         if self.pool:
             student, teacher = student.amax(1, keepdim=True), teacher.amax(1, keepdim=True)
         return (graph.weight[:, None, None] * (student - teacher).square()).mean()
-
-    def _nothing(self, student: Any) -> Tensor:
-        """0, with a live graph to the student and to all parameters, which distributed training waits for."""
-        feature = student.features if isinstance(student, VoxelFeatures) else student
-        return feature.sum() * 0 + sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
 
 
 def rows_of(student: Any, teacher: Any) -> list[Rows]:

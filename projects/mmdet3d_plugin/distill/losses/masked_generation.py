@@ -157,7 +157,9 @@ class MaskedGeneration(DistillLoss):
         outside = self.background * (torch.ones_like(region) if background is None else background)
         share = share_of_area(torch.where(region > 0, region, outside).to(student.dtype))
         if self.relative:
-            share = share / _power(teacher, share)
+            total = share.sum(dim=(1, 2, 3), keepdim=True)
+            square = (teacher.square().mean(1, keepdim=True) * share).sum(dim=(1, 2, 3), keepdim=True)
+            share = share / torch.where(square > 0, square / total, torch.ones_like(square))
         visible = self.drop(student, region)
         if step is None or not self.consumers:
             return self._compare(visible, teacher, share)
@@ -201,10 +203,3 @@ class MaskedGeneration(DistillLoss):
 def _is_much(mask: Tensor) -> bool:
     """Whether so many cells of (N, H, W) are wanted that the whole map is less work; also where there are none at all."""
     return mask.numel() == 0 or bool(mask.float().mean() >= SPARSE_BELOW)
-
-
-def _power(feature: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean square of each sample's feature (N, C, H, W): (N, 1, 1, 1); 1 where all weights are 0."""
-    total = weight.sum(dim=(1, 2, 3), keepdim=True)
-    square = (feature.square().mean(1, keepdim=True) * weight).sum(dim=(1, 2, 3), keepdim=True)
-    return torch.where(square > 0, square / total, torch.ones_like(square))

@@ -43,7 +43,13 @@ def join_boxes(boxes: Sequence[Any], device: torch.device) -> tuple[Tensor, Tens
     Raises:
         DistillError: a box holds a number that is not finite.
     """
-    tensors = [_gravity(item).to(device=device, dtype=torch.float32) for item in boxes]
+    tensors = [
+        item[:, :7]
+        if isinstance(item, Tensor)
+        else torch.cat([item.gravity_center, item.tensor[:, 3:7]], dim=1)
+        for item in boxes
+    ]
+    tensors = [item.to(device=device, dtype=torch.float32) for item in tensors]
     counts = torch.tensor([len(item) for item in tensors], device=device)
     joined = torch.cat(tensors) if tensors else torch.zeros(0, 7, device=device)
     if not joined.isfinite().all():
@@ -52,15 +58,9 @@ def join_boxes(boxes: Sequence[Any], device: torch.device) -> tuple[Tensor, Tens
 
 
 def join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Put the labels of all samples, B of (n_i,), in one tensor (M,), in the order of :func:`join_boxes`."""
+    """Put the labels of all samples, B of (n_i,), in one of (M,), in the order of :func:`join_boxes`."""
     none = torch.zeros(0, dtype=torch.long, device=device)
     return torch.cat([none, *(item.to(device) for item in labels)])
-
-
-def _gravity(boxes: Any) -> Tensor:
-    if isinstance(boxes, Tensor):
-        return boxes[:, :7]
-    return torch.cat([boxes.gravity_center, boxes.tensor[:, 3:7]], dim=1)
 
 
 def pc_range_of(img_metas: Sequence[Any]) -> list[float]:

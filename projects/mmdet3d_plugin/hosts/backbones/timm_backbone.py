@@ -26,6 +26,7 @@ class TimmBackbone(BaseModule):
         pretrained: download timm's weights when training starts (never to evaluate or to count).
         weights: a file of weights to start training from instead, offline: a path, or ``'package:path'`` for one that an
             installed package holds. Names need not be timm's: modules in the same order and of the same shapes will do.
+        trim: leave out what lies behind the last map that is asked for, which timm computes in some models (EfficientNet).
         init_cfg: initialisation, see mmcv; timm initialises by itself.
         options: further arguments of ``timm.create_model``.
 
@@ -39,6 +40,7 @@ class TimmBackbone(BaseModule):
         out_indices: Sequence[int],
         pretrained: bool = False,
         weights: str | None = None,
+        trim: bool = False,
         init_cfg: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -56,6 +58,8 @@ class TimmBackbone(BaseModule):
                 f'TimmBackbone: {model_name!r} cannot give feature maps at out_indices={tuple(out_indices)} '
                 f'({error}). Choose a model that supports features_only, or other stages.'
             ) from error
+        if trim:
+            _trim(self.model)
         reductions = self.model.feature_info.reduction()
         if len(set(reductions)) != len(reductions):
             raise ValueError(
@@ -96,6 +100,13 @@ class TimmBackbone(BaseModule):
         for feat, channels in zip(self.model(img), self.feature_channels, strict=True):
             maps.append(feat.permute(0, 3, 1, 2) if feat.shape[1] != channels else feat)
         return maps
+
+
+def _trim(model: nn.Module) -> None:
+    """Drop the blocks behind the one that gives the last map, such as ``blocks.4``."""
+    parent, _, last = model.feature_info.module_name()[-1].rpartition('.')
+    if last.isdigit():
+        del model.get_submodule(parent)[int(last) + 1 :]
 
 
 def find_weights(weights: str) -> Path:

@@ -1,4 +1,4 @@
-"""Geometry of the BEV grid: its cells and pillars, on the cameras, under ego motion, and as the queries are told it."""
+"""Geometry of the BEV grid: cells, pillars, their projection onto the cameras, ego motion, an embedding for queries."""
 
 import math
 from dataclasses import dataclass

@@ -141,7 +141,7 @@ class BEVFormer(Base3DDetector):
         outs = self.predict_raw(img, img_metas, prev_bev)
         losses = self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outs)
         if self.dense_head is not None:
-            losses |= self.dense_head.loss(outs['bev_embed'], gt_bboxes_3d, gt_labels_3d)
+            losses |= self.dense_head.loss(self.dense_head(outs['bev_embed']), gt_bboxes_3d, gt_labels_3d)
         return losses
 
     def new_memory(self) -> BEVMemory:
@@ -167,7 +167,12 @@ class BEVFormer(Base3DDetector):
         if memory is not None:
             memory.store(outs['bev_embed'], present)
         detections = self.pts_bbox_head.get_bboxes(outs)
-        return [_to_result(*det, meta) for det, meta in zip(detections, present, strict=True)]
+        results = []
+        for (boxes, scores, labels), meta in zip(detections, present, strict=True):
+            # boxes (n, 9) with gravity centres
+            wrapped = meta['box_type_3d'](boxes.cpu(), box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5))
+            results.append(dict(boxes_3d=wrapped, scores_3d=scores.cpu(), labels_3d=labels.cpu()))
+        return results
 
     def simple_test(self, img: Tensor, img_metas: list[list[dict]], **kwargs: Any) -> list[dict[str, Any]]:
         """mmdet's name for :meth:`forward_test`."""
@@ -178,10 +183,3 @@ class BEVFormer(Base3DDetector):
         raise NotImplementedError(
             'BEVFormer has no test-time augmentation: use a test pipeline with one view.'
         )
-
-
-def _to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:
-    """Boxes (n, 9) with gravity centres to mmdet3d's result dict on the CPU."""
-    box_type = meta['box_type_3d']
-    wrapped = box_type(boxes.cpu(), box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5))
-    return dict(boxes_3d=wrapped, scores_3d=scores.cpu(), labels_3d=labels.cpu())

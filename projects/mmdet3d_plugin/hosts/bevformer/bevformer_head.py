@@ -17,6 +17,7 @@ from projects.mmdet3d_plugin.box_codec import BOX_CONVENTIONS, CODE_SIZE, encode
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import BEVGeometry
 from projects.mmdet3d_plugin.hosts.bevformer.hungarian_assigner import HungarianAssigner
 from projects.mmdet3d_plugin.hosts.bevformer.nms_free_coder import NMSFreeCoder
+from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import QueryProposals
 from projects.mmdet3d_plugin.ops.linear import Linear
 
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
@@ -46,6 +47,11 @@ class BEVFormerHead(nn.Module):
             are all near one learn sooner.
         bev_geometry: tell every BEV query where its cell lies. BEVFormer lets each learn it by itself, from the few
             objects that it meets in a short schedule.
+        proposals: further arguments of :class:`QueryProposals`, whose queries start where a dense head on the BEV feature
+            sees something. BEVFormer's start where they learned to, which short schedules have no time for.
+
+    Raises:
+        ValueError: for an unknown convention of boxes, or proposals with the legacy one, which they do not speak.
     """
 
     CONFIG_PARTS: ClassVar[dict[str, type]] = {'bbox_coder': NMSFreeCoder, 'assigner': HungarianAssigner}
@@ -68,6 +74,7 @@ class BEVFormerHead(nn.Module):
         embed_std: float = 1.0,
         velocity_scale: float = 1.0,
         bev_geometry: bool = False,
+        proposals: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.embed_std, self.velocity_scale = embed_std, velocity_scale
@@ -75,6 +82,8 @@ class BEVFormerHead(nn.Module):
             raise ValueError(
                 f'BEVFormerHead: box_convention={box_convention!r} is not one of {BOX_CONVENTIONS}.'
             )
+        if proposals is not None and box_convention != 'v1.0':
+            raise ValueError(f'BEVFormerHead: proposals={proposals} needs box_convention="v1.0".')
         self.bev_h, self.bev_w, self.num_classes = bev_h, bev_w, num_classes
         self.pc_range, self.box_convention = pc_range, box_convention
         self.bbox_coder = NMSFreeCoder(box_convention, **bbox_coder)
@@ -92,6 +101,11 @@ class BEVFormerHead(nn.Module):
         )
         self.bev_embedding = nn.Embedding(bev_h * bev_w, dims)
         self.bev_geometry = BEVGeometry(dims, (bev_h, bev_w), pc_range) if bev_geometry else None
+        self.proposals = None
+        if proposals is not None:
+            self.proposals = QueryProposals(
+                dims, num_classes, (bev_h, bev_w), pc_range, velocity_scale, **proposals
+            )
         self.query_embedding = nn.Embedding(num_query, dims * 2)
         # A parameter, since the published checkpoints hold it; never trained.
         self.code_weights = nn.Parameter(torch.tensor(code_weights), requires_grad=False)
@@ -112,7 +126,11 @@ class BEVFormerHead(nn.Module):
         # The other half places the reference points, which must stay apart.
         nn.init.normal_(self.query_embedding.weight[:, dims:], std=self.embed_std)
         for branch in self.cls_branches:
-            nn.init.constant_(branch[-1].bias, bias_init_with_prob(0.01))
+            # What a proposal is likely to be is known before any branch speaks.
+            nn.init.constant_(branch[-1].bias, bias_init_with_prob(0.01) if self.proposals is None else 0.0)
+        for branch in self.reg_branches if self.proposals is not None else ():
+            nn.init.zeros_(branch[-1].weight)
+            nn.init.zeros_(branch[-1].bias)
 
     def encode(
         self,
@@ -136,14 +154,19 @@ class BEVFormerHead(nn.Module):
 
         Returns:
             ``bev_embed`` (B, H * W, C), ``all_cls_scores`` (num_layers, B, Q, num_classes) logits and
-            ``all_bbox_preds`` (num_layers, B, Q, 10) codes with centres in metres.
+            ``all_bbox_preds`` (num_layers, B, Q, 10) codes with centres in metres; with proposals, their ``maps``.
         """
+        proposals = self.proposals(bev, self.query_embedding.num_embeddings) if self.proposals else None
         queries, references = self.transformer.decode(
-            bev, self.query_embedding.weight, self.bev_shape, self.reg_branches
+            bev, self.query_embedding.weight, self.bev_shape, self.reg_branches, proposals
         )
         scores = torch.stack([branch(q) for branch, q in zip(self.cls_branches, queries, strict=True)])
         codes = torch.stack([branch(q) for branch, q in zip(self.reg_branches, queries, strict=True)])
-        return dict(bev_embed=bev, all_cls_scores=scores, all_bbox_preds=self._to_metres(codes, references))
+        if proposals is not None:
+            scores, codes = scores + proposals.logits, codes + proposals.codes
+        boxes = self._to_metres(codes, references)
+        found = dict(bev_embed=bev, all_cls_scores=scores, all_bbox_preds=boxes)
+        return found if proposals is None else {**found, 'maps': proposals.maps}
 
     def forward(
         self,
@@ -166,7 +189,8 @@ class BEVFormerHead(nn.Module):
             outs: what :meth:`decode` returns.
 
         Returns:
-            ``loss_cls`` and ``loss_bbox`` of the last layer, ``d0.loss_cls``... of the others.
+            ``loss_cls`` and ``loss_bbox`` of the last layer, ``d0.loss_cls``... of the others; with
+            proposals also those of :class:`DenseBEVHead`.
         """
         scores, codes = outs['all_cls_scores'].float(), outs['all_bbox_preds'].float()
         labels, targets, weights, num_pos = self._targets(scores, codes, gt_bboxes_3d, gt_labels_3d)
@@ -183,6 +207,8 @@ class BEVFormerHead(nn.Module):
                 weights[layer] * self.code_weights,
                 avg_factor=num_pos,
             )
+        if self.proposals is not None:
+            losses |= self.proposals.dense.loss(outs['maps'], gt_bboxes_3d, gt_labels_3d)
         return losses
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A dense head on the BEV feature that only training has: it tells every cell near an object what is there."""
+"""A dense head on the BEV feature: it tells every cell near an object what is there."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,23 +57,23 @@ class DenseBEVHead(nn.Module):
         return self.heatmap(shared), self.box(shared)
 
     def loss(
-        self, bev: Tensor, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]
+        self, maps: tuple[Tensor, Tensor], gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]
     ) -> dict[str, Tensor]:
         """How far the BEV feature is from saying what is there.
 
         Args:
-            bev: (B, H * W, C).
+            maps: what :meth:`forward` returns.
             gt_bboxes_3d: per sample, ``LiDARInstance3DBoxes`` (n, 9).
             gt_labels_3d: per sample, (n,).
 
         Returns:
             ``dense.loss_heatmap`` and ``dense.loss_box``.
         """
-        logits, codes = self(bev)
+        logits, codes = maps
         pairs = zip(gt_bboxes_3d, gt_labels_3d, strict=True)
         heatmaps, targets, weights = map(
             torch.stack,
-            zip(*(self.targets(boxes, labels, bev.device) for boxes, labels in pairs), strict=True),
+            zip(*(self.targets(boxes, labels, logits.device) for boxes, labels in pairs), strict=True),
         )
         peaks = (heatmaps == 1).sum().clamp(min=1)
         scores = logits.sigmoid().clamp(1e-4, 1 - 1e-4)

@@ -17,6 +17,7 @@ from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import (
     TemporalSelfAttention,
 )
 from projects.mmdet3d_plugin.hosts.bevformer.detection_decoder import BEVCrossAttention, DetectionDecoder
+from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import Proposals
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 
@@ -136,10 +137,15 @@ class PerceptionTransformer(nn.Module):
         query_embedding: Tensor,
         bev_shape: tuple[int, int],
         reg_branches: Sequence[nn.Module],
+        proposals: Proposals | None = None,
     ) -> tuple[Tensor, Tensor]:
         """BEV feature (B, H * W, C) and query embedding (Q, 2 C) to what :class:`DetectionDecoder` returns."""
         query_pos, query = query_embedding.expand(len(bev), -1, -1).split(self.embed_dims, dim=-1)
-        reference = self.reference_points(query_pos).float().sigmoid()
+        if proposals is None:
+            reference = self.reference_points(query_pos).float().sigmoid()
+        else:
+            query, query_pos = query + proposals.content, query_pos + proposals.place
+            reference = proposals.reference
         return self.decoder(query, query_pos, bev, reference, bev_shape, reg_branches)
 
     def _ego_state(self, can_bus: Tensor) -> Tensor:

@@ -126,19 +126,18 @@ def _check_grid(cfg: dict[str, Any], at: At) -> None:
 
 def _check_filters(cfg: dict[str, Any], where: str, extent: list[float]) -> None:
     """Transforms may keep points and boxes beyond the voxels, but not cut those within."""
+    inner = np.array(extent, dtype=float)
     for place, dataset in datasets_of(cfg):
         for step, transform in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
             kept = transform.get('point_cloud_range')
-            if transform.get('type') in _RANGED and kept is not None and not _contains(kept, extent):
+            if transform.get('type') not in _RANGED or kept is None:
+                continue
+            outer = np.array(kept, dtype=float)
+            low, high = outer[:3] <= inner[:3] + TOLERANCE, outer[3:] >= inner[3:] - TOLERANCE
+            if not (low.all() and high.all()):
                 raise UserError(
                     f'{step}.point_cloud_range is {list(kept)}: it cuts away a part of {where}, {list(extent)}'
                 )
-
-
-def _contains(outer: Any, inner: Any) -> bool:
-    """Whether a range lies within another one."""
-    outer, inner = np.array(outer, dtype=float), np.array(inner, dtype=float)
-    return bool((outer[:3] <= inner[:3] + TOLERANCE).all() and (outer[3:] >= inner[3:] - TOLERANCE).all())
 
 
 def _check_channels(cfg: dict[str, Any], at: At, head: str) -> None:

@@ -5,8 +5,8 @@ last cloud of a batch in losses of too few samples. The classes here replace tho
 weights, features and losses of all other clouds are the same.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from mmdet3d.models import detectors
@@ -42,20 +42,12 @@ class _Voxelising(nn.Module):
         if empty:  # a stand-in, of which only the shape is kept
             voxels = voxels.new_zeros(1, *voxels.shape[1:])
             num_points, coors = num_points.new_ones(1), coors.new_zeros(1, 4)
-        with _own_statistics(encoder, middle, few=len(coors) < _FEW):
+        # where there are too few voxels for statistics of their own, batch norms use the running ones
+        few = len(coors) < _FEW
+        with evaluating(nn.ModuleList([encoder, middle])) if few else nullcontext():
             x = middle(encoder(voxels, num_points, coors, *more), coors, len(points))
         x = backbone(x * 0 if empty else x)
         return getattr(self, f'{self.prefix}neck')(x) if getattr(self, f'with_{self.prefix}neck') else x
-
-
-@contextmanager
-def _own_statistics(*modules: nn.Module, few: bool) -> Iterator[None]:
-    """Let batch norms use their running statistics for a block, where there are too few voxels for other ones."""
-    if not few:
-        yield
-        return
-    with evaluating(nn.ModuleList(modules)):
-        yield
 
 
 def out_of_range(layer: nn.Module, points: Sequence[Tensor]) -> list[bool]:

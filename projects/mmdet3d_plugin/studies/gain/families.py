@@ -4,7 +4,7 @@ Another family is another entry of ``FAMILIES``; nothing else has to change.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
 
@@ -21,7 +21,8 @@ class Row:
         config: what is trained.
         tool: script that trains it.
         minutes: about how long that takes at ``--scale cpu`` with the epochs of a student; only ratios matter.
-        goal: what it should gain over the student alone, in points of the first metric.
+        goal: what it should gain over the student alone, or where the pair says so beyond the inherited head, in points
+            of the first metric.
     """
 
     name: str
@@ -41,7 +42,9 @@ class Pair:
         student: trained alone; what gains are counted over.
         rows: recipes that train the same student.
         inherit: the row that starts from the teacher's head and is taught nothing, if there is one.
+        goals_beyond_head: goals count over the row ``inherit``, not over the student alone.
         rivals: (better, worse) rows: the first should gain more, with ranges over seeds apart.
+        leads: (better, worse) -> by how many points on the mean, where that has a goal too.
         least_gap: what the teacher should lead the student by, else the pair tells nothing.
     """
 
@@ -49,7 +52,9 @@ class Pair:
     student: Row
     rows: tuple[Row, ...]
     inherit: str | None = None
+    goals_beyond_head: bool = False
     rivals: tuple[tuple[str, str], ...] = ()
+    leads: Mapping[tuple[str, str], float] = field(default_factory=dict)
     least_gap: float | None = None
 
     @property
@@ -137,6 +142,7 @@ class Family:
         scales: by name.
         recipe: path of a recipe that ``--rows`` calls by a name which is no row of a pair.
         pictures: kinds that ``tools/visualize.py`` draws for the report.
+        closeness: whether the report shows where on the map students came closer to their teacher.
     """
 
     name: str
@@ -146,12 +152,25 @@ class Family:
     scales: Mapping[str, Scale]
     recipe: str
     pictures: tuple[str, ...] = ('overview',)
+    closeness: bool = False
 
     @property
     def headline(self) -> Metric:
         """What gains are counted in."""
         return self.metrics[0]
 
+
+NUSCENES_METRICS = (
+    Metric('NDS', 'NDS', 100.0, 2),
+    Metric('mAP', 'mAP', 100.0, 2),
+    *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
+)
+NUSCENES_WORLD = WorldRecipe(
+    make='tools/create_synthetic.py --out {world} --scenes {scenes} --seed {seed} --size {size} --frames {frames}',
+    made='v1.0-trainval/sample.json',
+    convert='tools/create_data.py nuscenes --root-path {world} --version v1.0-trainval',
+    infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
+)
 
 CAMERA = Family(
     name='camera',
@@ -169,17 +188,8 @@ CAMERA = Family(
             least_gap=8.0,
         ),
     ),
-    metrics=(
-        Metric('NDS', 'NDS', 100.0, 2),
-        Metric('mAP', 'mAP', 100.0, 2),
-        *(Metric(name, name) for name in ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')),
-    ),
-    world=WorldRecipe(
-        make='tools/create_synthetic.py --out {world} --scenes {scenes} --seed {seed} --size {size} --frames {frames}',
-        made='v1.0-trainval/sample.json',
-        convert='tools/create_data.py nuscenes --root-path {world} --version v1.0-trainval',
-        infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
-    ),
+    metrics=NUSCENES_METRICS,
+    world=NUSCENES_WORLD,
     scales={
         'cpu': Scale(
             scenes=300,
@@ -201,6 +211,57 @@ CAMERA = Family(
         ),
     },
     recipe=f'{CONFIGS}/distill_{{}}.py',
+)
+
+# Objects are near and slow, so that a pint-sized pair learns headings and velocities too: there is more to teach.
+NEAR = Family(
+    name='near',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_near_teacher.py', TRAIN, 12.0),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevformer_near_student.py', TRAIN, 7.5),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/distill_near_inherit.py', minutes=7.5),
+                Row('heatmap', 'heatmap recipe', f'{CONFIGS}/distill_near_heatmap.py', goal=2.15),
+                Row(
+                    'fd3d_everywhere',
+                    'generation everywhere, as MGD',
+                    f'{CONFIGS}/distill_near_fd3d_everywhere.py',
+                ),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_near_fd3d.py', minutes=10.0, goal=4.07),
+                Row('fd3d_gate', 'FD3D with gate', f'{CONFIGS}/distill_near_fd3d_gate.py', minutes=10.0),
+                Row('fd3d_pv', 'FD3D, images alone', f'{CONFIGS}/distill_near_fd3d_pv.py', minutes=10.0),
+                Row('fd3d_bev', 'FD3D, BEV alone', f'{CONFIGS}/distill_near_fd3d_bev.py', minutes=10.0),
+                Row('fd3d_focal', 'FD3D, focal alone', f'{CONFIGS}/distill_near_fd3d_focal.py', minutes=10.0),
+            ),
+            inherit='inherit',
+            goals_beyond_head=True,
+            rivals=(('fd3d', 'heatmap'), ('fd3d', 'fd3d_everywhere')),
+            leads={('fd3d', 'heatmap'): 1.0},
+            least_gap=8.0,
+        ),
+    ),
+    metrics=NUSCENES_METRICS,
+    world=replace(
+        NUSCENES_WORLD,
+        make=f'{NUSCENES_WORLD.make} --reach 18 --pace 0.5',
+        shown='{scenes} scenes of {frames} frames of {size}, reach 18 m, half the pace, seed {seed}',
+    ),
+    scales={
+        'cpu': Scale(scenes=300, frames=5, size='320x180', epochs=2, teacher_epochs=3),
+        'gpu': Scale(
+            scenes=700,
+            frames=8,
+            size='320x180',
+            epochs=2,
+            teacher_epochs=4,
+            device='cuda',
+            jobs=8,
+            overrides=('data.samples_per_gpu=4', 'data.workers_per_gpu=1'),
+        ),
+    },
+    recipe=f'{CONFIGS}/distill_near_{{}}.py',
+    closeness=True,
 )
 
 LIDAR = Family(
@@ -333,4 +394,4 @@ MMDET2D = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, LIDAR, MMDET2D)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, LIDAR, MMDET2D)}

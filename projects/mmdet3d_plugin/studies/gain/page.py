@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from projects.mmdet3d_plugin.studies.closeness import Closeness
 from projects.mmdet3d_plugin.studies.gain import tables
 from projects.mmdet3d_plugin.studies.gain.families import Family, Row
 from projects.mmdet3d_plugin.studies.gain.plan import Plan, PlannedPair
@@ -12,6 +13,7 @@ from projects.mmdet3d_plugin.studies.gain.results import PairResult
 from projects.mmdet3d_plugin.studies.gain.summary import Summary
 from projects.mmdet3d_plugin.studies.provenance import add_provenance
 from projects.mmdet3d_plugin.studies.stages import StageRunner
+from projects.mmdet3d_plugin.visualization.closeness_view import draw_closeness
 from projects.mmdet3d_plugin.visualization.gain_chart import GainBar, draw_gains
 from projects.mmdet3d_plugin.visualization.loss_curves import (
     LINE_COLOURS,
@@ -20,6 +22,7 @@ from projects.mmdet3d_plugin.visualization.loss_curves import (
     read_training_log,
 )
 from projects.mmdet3d_plugin.visualization.report import Report
+from projects.mmdet3d_plugin.visualization.style import save_figure
 
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -36,6 +39,7 @@ def write_page(plan: Plan, runner: StageRunner, summaries: Sequence[Summary]) ->
     for planned, summary in zip(plan.pairs, summaries, strict=True):
         _add_result(report, summary, family)
         _add_curves(report, planned, summary.result)
+        _add_closeness(report, planned, plan)
         _add_pictures(report, planned, plan)
     add_provenance(report, runner, _facts(plan))
     return report.write(options.out / 'report.html')
@@ -139,6 +143,31 @@ def _mean_log(row: Row, planned: PlannedPair, result: PairResult) -> TrainingLog
 def _total(log: TrainingLog, names: Sequence[str]) -> np.ndarray:
     """Sum of several values of a log, (n,)."""
     return np.sum([log.values[name] for name in names], axis=0)
+
+
+def _add_closeness(report: Report, planned: PlannedPair, plan: Plan) -> None:
+    """Where on the map the students of the first seed are closer to the teacher than with the inherited head alone."""
+    seed, pair = plan.options.scale.seeds[0], planned.choice.pair
+    found = {
+        row: Closeness.read(plan.closeness(planned.students[row.name, seed]))
+        for row in planned.choice.rows
+        if plan.closeness(planned.students[row.name, seed]).is_file()
+    }
+    if not found:
+        return
+    report.heading('Where students came closer to the teacher')
+    samples = next(iter(found.values())).samples
+    report.paragraph(
+        f'BEV features on {samples} frames of validation, seed {seed}: mean square of the difference, in units of the '
+        "teacher's own mean square, where objects stand and elsewhere."
+    )
+    rows = [[row.title, f'{c.inside:.3f}', f'{c.outside:.3f}'] for row, c in found.items()]
+    report.table(['row', 'gap where objects are', 'elsewhere'], rows, {1: min, 2: min})
+    base = next((c for row, c in found.items() if row.name == pair.inherit), None)
+    maps = {row.title: 1 - c.gap / base.gap for row, c in found.items() if base is not None and c is not base}
+    if maps:
+        path = save_figure(draw_closeness(maps, base.pc_range), plan.options.out / 'closeness' / 'map.png')
+        report.picture(path, 'Share of the gap of the inherited head that is closed, cell by cell; up is +y.')
 
 
 def _add_pictures(report: Report, planned: PlannedPair, plan: Plan) -> None:

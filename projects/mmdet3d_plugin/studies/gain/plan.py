@@ -101,6 +101,8 @@ class Plan:
             stages.append(run.evaluate(self.evaluation(run).parent, minutes))
             if run in self._drawn:
                 stages.append(run.draw(self.pictures(run), 1, self.options.family.pictures))
+            if self.is_measured(run):
+                stages.append(run.measure(self.closeness(run)))
         return stages
 
     def evaluation(self, run: TrainingRun) -> Path:
@@ -110,6 +112,15 @@ class Plan:
     def pictures(self, run: TrainingRun) -> Path:
         """The folder of a run's pictures; only the teacher and the first seed have some."""
         return self.options.out / 'pictures' / run.name
+
+    def closeness(self, run: TrainingRun) -> Path:
+        """The file that says how close a run's student came to the teacher."""
+        return self.options.out / 'closeness' / f'{run.name}.json'
+
+    def is_measured(self, run: TrainingRun) -> bool:
+        """Whether it is asked how close a run's student came: recipes of the first seed."""
+        first = f'_seed_{self.options.scale.seeds[0]}'
+        return self.options.family.closeness and run.tool == DISTIL and run.name.endswith(first)
 
     @property
     def _drawn(self) -> list[TrainingRun]:

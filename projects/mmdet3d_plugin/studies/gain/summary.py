@@ -125,15 +125,34 @@ def judge(result: PairResult, rows: list[RowSummary], gap: float | None, headlin
         )
         verdicts.append(Verdict(text, None if gap is None else gap >= pair.least_gap))
     for summary in rows:
-        row, gain = summary.row, summary.gain
+        row = summary.row
         if row.goal is not None:
-            text = f'{row.title} gains {_signed(gain and gain.mean)}, goal >= {_signed(row.goal)}'
-            verdicts.append(Verdict(text, None if gain is None else gain.mean >= row.goal))
+            verdicts.append(_judge_gain(summary, pair.goals_beyond_head))
             verdicts.append(_judge_ranges(row, pair.student, result, headline))
     for better, worse in pair.rivals:
         if result.row(better) and result.row(worse):
             verdicts.append(_judge_ranges(result.row(better), result.row(worse), result, headline))
+            if (better, worse) in pair.leads:
+                verdicts.append(_judge_lead(better, worse, pair.leads[better, worse], result, headline))
     return verdicts
+
+
+def _judge_gain(summary: RowSummary, beyond_head: bool) -> Verdict:
+    """Whether a row gains what it should."""
+    row, gain = summary.row, summary.beyond_head if beyond_head else summary.gain
+    over = ' beyond the inherited head' if beyond_head else ''
+    text = f'{row.title} gains {_signed(gain and gain.mean)}{over}, goal >= {_signed(row.goal)}'
+    return Verdict(text, None if gain is None else gain.mean >= row.goal)
+
+
+def _judge_lead(better: str, worse: str, goal: float, result: PairResult, metric: Metric) -> Verdict:
+    """Whether one row leads another by as much as it should, on the mean of their seeds."""
+    lead = _gain(better, worse, result, metric)
+    text = (
+        f'{result.row(better).title} leads {result.row(worse).title} by {_signed(lead and lead.mean)}, '
+        f'goal >= {_signed(goal)}'
+    )
+    return Verdict(text, None if lead is None else lead.mean >= goal)
 
 
 def _judge_ranges(better: Row, worse: Row, result: PairResult, metric: Metric) -> Verdict:

@@ -155,7 +155,9 @@ def label_rows(scene: Scene, calib: dict[str, np.ndarray], picture: Picture, swe
     shape = IMAGE_SIZE[::-1]
     camera = to_camera(boxes, dict(calib=calib))
     bbox, inside = image_boxes(camera, calib['P2'], shape)
-    truncated = _truncation(bbox, projected_extents(camera, calib['P2']))
+    whole = projected_extents(camera, calib['P2'])
+    area = (whole[:, 2:] - whole[:, :2]).clip(1e-9).prod(1)
+    truncated = (1 - (bbox[:, 2:] - bbox[:, :2]).prod(1) / area).clip(0, 1)
     seen = picture.seen[things]
     share = seen / np.maximum(picture.whole[things], 1e-9)
     near = np.hypot(boxes[:, 0], boxes[:, 1]) <= LABELLED_REACH
@@ -181,12 +183,6 @@ def lidar_boxes(scene: Scene, things: Sequence[int]) -> np.ndarray:
     centres = (feet - lidar2global[:3, 3]) @ lidar2global[:3, :3]
     yaw = poses[:, 2] - np.arctan2(lidar2global[1, 0], lidar2global[0, 0])
     return np.column_stack([centres, sizes, yaw])
-
-
-def _truncation(bbox: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Share (n,) of image boxes (n, 4) that lies outside the image, from the parts within (n, 4)."""
-    area = (whole[:, 2:] - whole[:, :2]).clip(1e-9).prod(1)
-    return (1 - (bbox[:, 2:] - bbox[:, :2]).prod(1) / area).clip(0, 1)
 
 
 def _decimals(values: np.ndarray) -> str:

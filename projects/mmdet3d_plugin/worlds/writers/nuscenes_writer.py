@@ -135,7 +135,8 @@ class SceneWriter:
         self.rows['sample'].append(self._sample(frame, time_us))
         for camera in self.scene.rig.cameras:
             row = self._sample_data(camera.channel, frame, time_us + camera.delay_us, camera)
-            _write_jpeg(self.root / row['filename'], pictures[camera.channel].image)
+            path, quality = self.root / row['filename'], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+            check_written(cv2.imwrite(str(path), pictures[camera.channel].image, quality), path)
         row = self._sample_data(LIDAR_CHANNEL, frame, time_us)
         sweep.points.tofile(self.root / row['filename'])
         seen = sum(picture.seen for picture in pictures.values())
@@ -283,7 +284,7 @@ class SceneWriter:
             'token': self._token('sample_annotation', index, frame),
             'sample_token': self._token('sample', frame),
             'instance_token': self._token('instance', index),
-            'visibility_token': _visibility_token(float(view.share[index])),
+            'visibility_token': [key for key, _, least in _VISIBILITY if view.share[index] >= least][-1],
             'attribute_tokens': [token('attribute', attribute)] if attribute else [],
             'translation': [float(pose[0]), float(pose[1]), height / 2],
             'size': [width, length, height],
@@ -295,17 +296,7 @@ class SceneWriter:
         }
 
 
-def _visibility_token(share: float) -> str:
-    """Token of the visibility level that a share of visible pixels falls into."""
-    return [key for key, _, least in _VISIBILITY if share >= least][-1]
-
-
 def _pose_row(pose: np.ndarray) -> dict:
     """Translation and rotation (w, x, y, z) of a transform (4, 4)."""
     rotation = Quaternion(matrix=pose[:3, :3], rtol=1e-4, atol=1e-6).elements
     return {'translation': pose[:3, 3].tolist(), 'rotation': rotation.tolist()}
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Write an image (H, W, 3) uint8 BGR."""
-    check_written(cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]), path)

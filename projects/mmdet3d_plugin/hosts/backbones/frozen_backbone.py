@@ -1,0 +1,71 @@
+"""A pretrained image backbone that does not learn, and need not look at the same image twice."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.runner import BaseModule
+from mmdet.models import BACKBONES, build_backbone
+from torch import Tensor
+
+from projects.mmdet3d_plugin.common.files import write_file
+
+
+@BACKBONES.register_module()
+class FrozenBackbone(BaseModule):
+    """Another backbone, frozen: no gradients, no statistics, and no second look at an image.
+
+    What it says of an image never changes, so that every epoch after the first costs nothing. Only of use without
+    random changes to the images.
+
+    Args:
+        backbone: config of the backbone.
+        cache_dir: folder in which its features are kept, one file per image in half precision; None keeps nothing.
+        init_cfg: initialisation, see mmcv.
+    """
+
+    def __init__(
+        self, backbone: dict[str, Any], cache_dir: str | None = None, init_cfg: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        self.backbone = build_backbone(backbone).requires_grad_(False)
+        self.backbone.eval()
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._digest: bytes | None = None
+
+    def train(self, mode: bool = True) -> 'FrozenBackbone':
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._digest = None  # the weights may become others
+        super()._load_from_state_dict(*args)
+
+    @torch.no_grad()
+    def forward(self, img: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> one (N, C_i, h_i, w_i) per level."""
+        if self.cache_dir is None:
+            return list(self.backbone(img))
+        paths = [self._path(image) for image in img]
+        missing = [i for i, path in enumerate(paths) if not path.exists()]
+        if missing:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            for i, *levels in zip(missing, *self.backbone(img[missing]), strict=True):
+                arrays = [level.half().cpu().numpy() for level in levels]
+                write_file(paths[i], lambda file, arrays=arrays: np.savez(file, *arrays), sync=False)
+        read = [np.load(path) for path in paths]
+        return [
+            torch.from_numpy(np.stack([arrays[name] for arrays in read])).to(img) for name in read[0].files
+        ]
+
+    def _path(self, image: Tensor) -> Path:
+        """Where the features of an image (3, H, W) lie: told by its pixels and by the weights."""
+        if self._digest is None:
+            digest = hashlib.blake2b()
+            for value in self.backbone.state_dict().values():
+                digest.update(value.cpu().numpy().tobytes())
+            self._digest = digest.digest()
+        digest = hashlib.blake2b(image.contiguous().cpu().numpy(), key=self._digest[:32], digest_size=16)
+        return self.cache_dir / f'{digest.hexdigest()}.npz'
