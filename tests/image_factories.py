@@ -13,10 +13,12 @@ SIZE = (64, 96)  # height, width
 
 
 def detector_config(kind: str, base: int = 8) -> dict[str, Any]:
-    """One of RetinaNet, GFL, FCOS and Faster R-CNN for two classes, with 32 channels of image features."""
+    """One of RetinaNet, GFL, FCOS, Faster and Cascade R-CNN for two classes, with 32 channels of image features."""
     backbone, widths = coco.fresh_resnet(18, base), [base * 2**i for i in range(4)]
     if kind == 'faster_rcnn':
         return coco.faster_rcnn(backbone, widths, 2, channels=32, width=32)
+    if kind == 'cascade_rcnn':
+        return _in_two_rounds(coco.faster_rcnn(backbone, widths, 2, channels=32, width=32))
     if kind != 'fcos':
         return getattr(coco, kind)(backbone, widths, 2, channels=32, convs=1)
     base_cfg = coco.gfl(backbone, widths, 2, channels=32, convs=1)
@@ -29,6 +31,19 @@ def detector_config(kind: str, base: int = 8) -> dict[str, Any]:
         strides=coco.STRIDES,
     )
     return {**base_cfg, 'type': 'FCOS', 'bbox_head': head, 'train_cfg': None}
+
+
+def _in_two_rounds(cfg: dict[str, Any]) -> dict[str, Any]:
+    """A Cascade R-CNN of a Faster R-CNN."""
+    head, rcnn = cfg['roi_head'], cfg['train_cfg']['rcnn']
+    boxes = dict(head['bbox_head'], reg_class_agnostic=True)
+    rounds = dict(type='CascadeRoIHead', num_stages=2, stage_loss_weights=[1, 0.5], bbox_head=[boxes, boxes])
+    return {
+        **cfg,
+        'type': 'CascadeRCNN',
+        'roi_head': head | rounds,
+        'train_cfg': cfg['train_cfg'] | dict(rcnn=[rcnn, rcnn]),
+    }
 
 
 def make_detector(kind: str, seed: int = 0, base: int = 8) -> nn.Module:

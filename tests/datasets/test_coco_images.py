@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
 from projects.mmdet3d_plugin.engine.build import build_loader
 from projects.mmdet3d_plugin.engine.launch import Launch
 from projects.mmdet3d_plugin.worlds.writers.coco_writer import CATEGORIES
+from tests.engine.toy import ONE_PROCESS
 
 
 def config(root: Path, split: str = 'val', **changes: object) -> dict:
@@ -110,6 +111,12 @@ def test_what_is_wrong_is_said_in_one_line(coco_world: Path, tmp_path: Path) -> 
         dataset(coco_world, ann_file=str(broken))
     with pytest.raises(UserError, match=r'create_synthetic\.py --format coco --out'):
         require_files(config(tmp_path))
+
+
+def test_mmdets_own_class_is_sent_to_ours(coco_world: Path) -> None:
+    data = dataset(coco_world, type='CocoDataset')
+    with pytest.raises(UserError, match=r'CocoDataset does not say its scene_tokens.*CocoImages'):
+        build_loader(Config(dict(data=dict())), data, False, ONE_PROCESS)
 
 
 def test_images_that_cannot_be_read_are_named(coco_world: Path, tmp_path: Path) -> None:

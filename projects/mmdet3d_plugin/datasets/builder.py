@@ -44,6 +44,11 @@ def build_dataloader(
     """
     if train:
         sampler = TrainSampler(dataset, seed, rank, world_size)
+    elif not hasattr(dataset, 'scene_tokens'):
+        raise UserError(
+            f'{type(dataset).__name__} does not say its scene_tokens, which testing shares out; for data in COCO format '
+            'the type is CocoImages'
+        )
     else:
         sampler = SceneSampler(dataset.scene_tokens, rank, world_size)
     return DataLoader(

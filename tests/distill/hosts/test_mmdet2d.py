@@ -82,7 +82,7 @@ def test_taps_say_what_they_give(kind: str) -> None:
     assert widths == ([24, 12, 6, 3, 2] if kind == 'faster_rcnn' else [12, 6, 3, 2, 1])
 
 
-@EVERY
+@pytest.mark.parametrize('kind', [*KINDS, 'cascade_rcnn'])
 def test_detect_equals_the_hosts_own_test(kind: str) -> None:
     model, batch = make_detector(kind).eval(), image_batch()
     adapter = adapter_for(model)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+import torch
 from mmcv import Config
 from mmdet.models.detectors import DETR
 from mmdet.models.roi_heads import BBoxHead
@@ -119,10 +121,9 @@ class TwoStageAdapter(MMDet2DAdapter):
         predictions = self.infer(model, batch) if predictions is None else predictions
         metas = batch['img_metas']
         proposals = model.rpn_head.get_bboxes(*predictions['rpn'], img_metas=metas)
-        found = model.roi_head.simple_test_bboxes(
-            predictions['features'], metas, proposals, model.roi_head.test_cfg, rescale=False
-        )
-        return self.detections(list(zip(*found, strict=True)))
+        features = predictions['features']
+        results = model.roi_head.simple_test(features, proposals, metas, rescale=False)
+        return self.detections([joined_classes(result, features[0].device) for result in results])
 
     def cost_parts(self, model: nn.Module) -> dict[str, str]:
         """Backbone, neck and both stages; mmdet runs the second by its inner head."""
@@ -137,6 +138,14 @@ class TwoStageAdapter(MMDet2DAdapter):
         return model.roi_head.forward_dummy(
             features, features[0].new_zeros(model.test_cfg.rpn.max_per_img, 4)
         )
+
+
+def joined_classes(result: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    """mmdet's final result of an image, arrays (n, 5) by class: (m, 5) boxes with scores, and (m,) labels."""
+    by_class = result[0] if isinstance(result, tuple) else result  # beside masks
+    counts = torch.tensor([len(boxes) for boxes in by_class], device=device)
+    labels = torch.repeat_interleave(torch.arange(len(by_class), device=device), counts)
+    return torch.as_tensor(np.concatenate(by_class), device=device), labels
 
 
 def level_channels(neck: nn.Module) -> list[int]:
