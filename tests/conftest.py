@@ -33,6 +33,15 @@ def nuscenes_one_frame() -> Path:
 
 
 @pytest.fixture(scope='session')
+def parity() -> Path:
+    """The folder of what original modules computed from the real frame; skips where it is not."""
+    shared = _shared_data()
+    if shared is None or not (shared / 'parity').is_dir():
+        pytest.skip('needs the files of ../shared/data/parity (set FD_SHARED to its shared/)')
+    return shared / 'parity'
+
+
+@pytest.fixture(scope='session')
 def kitti_one_frame(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with links to the real KITTI frame 000008 and all that tools/create_data.py makes of it."""
     root = _linked_kitti('kitti_one_frame', tmp_path_factory)

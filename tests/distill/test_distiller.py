@@ -11,6 +11,7 @@ from mmcv.runner import build_optimizer, load_checkpoint, save_checkpoint
 from mmcv.runner.checkpoint import get_state_dict
 from torch import nn
 
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
@@ -259,11 +260,10 @@ def test_different_cameras_and_ranges_are_an_error(recipe: Recipe, monkeypatch: 
         patch.setattr(ToyAdapter, 'num_cameras', lambda _, model: model.channels)
         with pytest.raises(DistillError, match='made for 4 cameras, the teacher for 6'):
             build_distiller(recipe())
-    monkeypatch.setattr(ToyAdapter, 'bev_range', lambda _, model: [-8, -8, -5, 8, model.bev_size, 3])
-    with pytest.raises(
-        DistillError, match=r'covers \[-8, -8, -5, 8, 8, 3\] m, the teacher.s \[-8, -8, -5, 8, 16, 3\]'
-    ):
-        build_distiller(recipe())
+    monkeypatch.setattr(ToyAdapter, 'bev_grid', lambda _, model: BEVGrid([-8, -8, -5, 8, model.bev_size, 3]))
+    build_distiller(recipe())  # maps of two ranges are resampled
+    with pytest.raises(DistillError, match='inherited'):
+        build_distiller(recipe(initialize=[dict(type='InheritHead')]))
 
 
 @pytest.mark.parametrize(

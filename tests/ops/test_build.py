@@ -115,11 +115,10 @@ def test_cuda_kernels_compile(architecture: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.skipif(not ops_build.cuda_include(), reason='the headers of CUDA are not installed')
 @pytest.mark.skipif(ops_build.find_compiler() is None, reason='no C++ compiler')
 def test_the_host_side_of_cuda_compiles(tmp_path: Path) -> None:
-    command = ops_build.compile_command(
-        ops_build.find_compiler(), ops_build.SOURCES / 'msda_cuda.cpp', tmp_path
-    )
-    done = subprocess.run([*command, '-O0', '-fsyntax-only'], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for source in ops_build.SOURCES.glob('*_cuda.cpp'):
+        command = ops_build.compile_command(ops_build.find_compiler(), source, tmp_path)
+        done = subprocess.run([*command, '-O0', '-fsyntax-only'], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_sources_are_no_wider_than_the_rest_of_the_code() -> None:

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.ops import build as ops_build
+from projects.mmdet3d_plugin.ops.lift_splat import lift_splat_torch
+from tests.ops.test_lift_splat import SIZE, make_case
+from tests.ops.test_lift_splat import run as run_splat
 from tests.ops.test_ms_deform_attn import CASES, make_door, relative_error, run
 
 HERE = Path(__file__).parent
@@ -30,19 +33,23 @@ def emulated_sources(folder: Path) -> list[Path]:
     stream = 'namespace c10::cuda { inline void* getCurrentCUDAStream() { return nullptr; } }'
     (folder / 'c10/cuda/CUDAStream.h').write_text(f'#pragma once\n{stream}\n')
     csrc = ops_build.SOURCES
-    for name in ('msda_cuda.h', 'msda_doors.h'):
-        (folder / name).write_text((csrc / name).read_text())
-    kernels = (csrc / 'msda_kernels.cu').read_text()
-    launch = re.compile(r'(\w+<[^<>]*>)<<<(\w+), (\w+), ([^,]+), stream>>>\(([^)]*)\)')
-    assert len(launch.findall(kernels)) == 2
-    kernels = launch.sub(r'emulator::launch(\2, \3, \4, [=] { \1(\5); })', kernels)
-    kernels = kernels.replace(
-        'extern __shared__ uint4 shared[];', 'uint4* shared = emulator::shared_memory.data();'
-    )
-    host = (csrc / 'msda_cuda.cpp').read_text().replace('is_cuda()', 'is_cpu()')
-    host = host.replace('TORCH_LIBRARY_IMPL(focaldistiller, CUDA', f'TORCH_LIBRARY_IMPL({NAMESPACE}, CPU')
-    schemas = (csrc / 'msda_ops.cpp').read_text().replace('FRAGMENT(focaldistiller', f'FRAGMENT({NAMESPACE}')
-    texts = {'kernels.cpp': kernels, 'host.cpp': host, 'schemas.cpp': schemas}
+    for header in csrc.glob('*.h'):
+        (folder / header.name).write_text(header.read_text())
+    texts = {}
+    for family in ('msda', 'lift_splat'):
+        kernels = (csrc / f'{family}_kernels.cu').read_text()
+        launch = re.compile(r'(\w+<[^<>]*>)<<<(\w+), (\w+), ([^,]+), stream>>>\(([^)]*)\)')
+        assert launch.findall(kernels)
+        kernels = launch.sub(r'emulator::launch(\2, \3, \4, [=] { \1(\5); })', kernels)
+        texts[f'{family}_kernels.cpp'] = kernels.replace(
+            'extern __shared__ uint4 shared[];', 'uint4* shared = emulator::shared_memory.data();'
+        )
+        host = (csrc / f'{family}_cuda.cpp').read_text().replace('is_cuda()', 'is_cpu()')
+        texts[f'{family}_host.cpp'] = host.replace(
+            'TORCH_LIBRARY_IMPL(focaldistiller, CUDA', f'TORCH_LIBRARY_IMPL({NAMESPACE}, CPU'
+        )
+        schemas = (csrc / f'{family}_ops.cpp').read_text()
+        texts[f'{family}_schemas.cpp'] = schemas.replace('FRAGMENT(focaldistiller', f'FRAGMENT({NAMESPACE}')
     for name, text in texts.items():
         (folder / name).write_text(text)
     return [folder / name for name in texts]
@@ -105,3 +112,35 @@ def test_emulated_kernels_equal_the_reference(name: str, case: str, dtype: torch
     ours = run(call, shapes, door, inputs, None)
     reference = run(door.reference, shapes, door, tuple(x.double() for x in inputs), None)
     assert max(map(relative_error, ours, reference)) < bound
+
+
+class EmulatedSplat(torch.autograd.Function):
+    """Emulated lift-splat pooling with its backward operator."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, truncate: bool, *inputs: Tensor) -> Tensor:
+        ctx.truncate = truncate
+        ctx.save_for_backward(*inputs)
+        return getattr(torch.ops, NAMESPACE).lift_splat(*inputs, *SIZE, truncate)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+        op = getattr(torch.ops, NAMESPACE).lift_splat_backward
+        return None, *op(grad, *ctx.saved_tensors, ctx.truncate), None, None, None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('emulated')
+@pytest.mark.parametrize('truncate', [False, True])
+@pytest.mark.parametrize(('channels', 'rows'), [(19, 5), (140, 2)])
+@pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_emulated_pooling_equals_plain_torch(
+    channels: int, rows: int, truncate: bool, dtype: torch.dtype, bound: float
+) -> None:
+    case = make_case(dtype, channels, rows)
+    ours = run_splat(
+        lambda *args, truncate: EmulatedSplat.apply(truncate, *args[:5]), case, truncate=truncate
+    )
+    wide = case._replace(depth=case.depth.double(), context=case.context.double())
+    for mine, other in zip(ours, run_splat(lift_splat_torch, wide, truncate=truncate), strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=bound, atol=10 * bound)

@@ -5,6 +5,8 @@ Configs import this module; the values end up in them as if they were written th
 
 from projects.configs._base_.nuscenes import CLASSES, RANGE
 
+BEV_AUGMENTATION = dict(rotate=22.5, scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5)  # of BEVDepth
+
 
 def caffe_view(**size: object) -> dict:
     """BGR with the mean subtracted, as caffe-style backbones expect it; ``size`` goes to ImageView."""
@@ -36,6 +38,34 @@ def pipelines(view: dict, distort: bool = True, float32: bool = True) -> tuple[l
         format_frame,
     ]
     return train, [load, view, format_frame]
+
+
+def lifting_pipelines(
+    crop: tuple[int, int],
+    scale: float,
+    augment: dict | None,
+    bev: dict | None = BEV_AUGMENTATION,
+    float32: bool = True,
+    load_dim: int = 5,
+) -> tuple[list[dict], list[dict]]:
+    """The pipelines of lift-splat detectors: points, from which depth is learnt, and augmentation of images and BEV.
+
+    Args:
+        crop: (width, height) of the images.
+        scale: on which they are resized before in testing.
+        augment: of the images in training, see ImageView; None for none.
+        bev: arguments of BEVAugmentation; None for none.
+        float32: see :func:`pipelines`.
+        load_dim: numbers per point in the files.
+    """
+    view = torchvision_view(crop=crop, scale=scale)
+    train, test = pipelines(view, distort=False, float32=float32)
+    points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=load_dim, use_dim=[0, 1, 2])
+    place = next(i for i, step in enumerate(train) if step['type'] == 'LoadAnnotations3D') + 1
+    moved = [] if bev is None else [dict(type='BEVAugmentation', **bev)]
+    train = [train[0], points, *train[1:place], *moved, *train[place:]]
+    own = view if augment is None else dict(view, augment=augment)
+    return [own if step is view else step for step in train], test
 
 
 def data(train_pipeline: list[dict], test_pipeline: list[dict], **train: object) -> dict:

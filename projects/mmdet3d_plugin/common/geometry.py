@@ -93,6 +93,34 @@ def turn(points: Array, yaw: Array) -> Array:
     return xp.stack([turned, x * sin + y * cos, xp.broadcast_to(z, turned.shape)], -1)
 
 
+def transform_boxes(boxes: Array, matrix: Array) -> Array:
+    """Take boxes to another frame that shares, but for a small tilt, the direction of z; it may be mirrored or scaled.
+
+    Args:
+        boxes: (n, 7) or (n, 9), see above; the last two are a velocity in m/s.
+        matrix: (4, 4).
+
+    Returns:
+        As ``boxes``, a new array. The heading is that of the moved heading, seen from above.
+
+    Example:
+        >>> box = np.array([[10.0, 0, 1, 4, 2, 1.5, 0, 3, 0]])
+        >>> transform_boxes(box, planar_pose(0, 0, np.pi / 2)).round(3).tolist()
+        [[0.0, 10.0, 1.0, 4.0, 2.0, 1.5, 1.571, 0.0, 3.0]]
+    """
+    xp = torch if isinstance(boxes, Tensor) else np
+    linear = matrix[:3, :3]
+    scale = abs(float(xp.linalg.det(linear))) ** (1 / 3)
+    yaw, level = boxes[:, 6], boxes[:, 6] * 0
+    heading = xp.stack([xp.cos(yaw), xp.sin(yaw), level], -1) @ linear.T
+    turned = (xp.atan2 if xp is torch else np.arctan2)(heading[:, 1], heading[:, 0])
+    parts = [transform_points(boxes[:, :3], matrix), boxes[:, 3:6] * scale, turned[:, None]]
+    if boxes.shape[1] > 7:
+        velocity = xp.stack([boxes[:, 7], boxes[:, 8], level], -1) @ linear.T
+        parts.append(velocity[:, :2])
+    return xp.concatenate(parts, 1)
+
+
 def box_corners(boxes: Array) -> Array:
     """Corners of boxes: the lower four, then the upper four, each front left, front right, rear right, rear left.
 

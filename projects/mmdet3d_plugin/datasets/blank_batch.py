@@ -15,7 +15,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, nuscenes_rig
+from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, LIDAR_TO_EGO, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.point_files import read_points
 
 _BEAMS, _COLUMNS = 64, 2083
@@ -59,6 +59,9 @@ def blank_images(cfg: Config, num_cams: int | None = None) -> dict[str, Any]:
         lidar2img=view['lidar2img'],
         cam_intrinsic=view['cam_intrinsic'],
         cam2lidar=cam2lidar,
+        ida=view['ida'],
+        lidar2ego=LIDAR_TO_EGO,
+        ego2global=np.eye(4),
         img_shape=[(*view['img_shape'], 3)] * len(intrinsics),
         can_bus=np.zeros(18),
         prev_bev_exists=False,

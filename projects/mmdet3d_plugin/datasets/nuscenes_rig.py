@@ -49,6 +49,10 @@ _CAMERAS = {
 _LIDAR = ((0.9437, 0.0, 1.8402), (0.707796, -0.006492, 0.010646, -0.706307))
 
 
+LIDAR_TO_EGO = transform_matrix(*reversed(_LIDAR))
+"""Pose (4, 4) of the LiDAR on the car, metres."""
+
+
 def nuscenes_rig(num_cams: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Calibration of the standing car, cameras in the order of the dataset.
 
@@ -58,7 +62,7 @@ def nuscenes_rig(num_cams: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Intrinsics (num_cams, 3, 3) in pixels of a 1600x900 image, and camera-to-LiDAR poses (num_cams, 4, 4) in metres.
     """
-    ego2lidar = np.linalg.inv(transform_matrix(*reversed(_LIDAR)))
+    ego2lidar = np.linalg.inv(LIDAR_TO_EGO)
     cameras = list(_CAMERAS.values())
     poses = [ego2lidar @ transform_matrix(rotation, position) for _, _, position, rotation in cameras]
     if num_cams is not None and num_cams > len(cameras):

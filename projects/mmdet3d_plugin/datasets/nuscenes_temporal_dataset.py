@@ -302,6 +302,7 @@ class NuScenesTemporalDataset(Dataset):
         frames: list[dict[str, Any]] = []
         first = indices[0]
         previous = first - 1 if self.test_mode and first > self._scene_start[first] else None
+        shared = rng.bit_generator.jumped()  # what is drawn from it leaves rng as it is
         for index in indices:
             if frames and index == previous:  # stands in before the scene's start: nothing new to load
                 # arrays are shared, metas are its own
@@ -312,14 +313,20 @@ class NuScenesTemporalDataset(Dataset):
                     }
                 )
             else:
-                frames.append(self._load(index, previous, rng))
+                frames.append(self._load(index, previous, rng, np.random.Generator(copy.deepcopy(shared))))
             previous = index
         return _join(frames)
 
-    def _load(self, index: int, previous: int | None, rng: np.random.Generator) -> dict[str, Any]:
-        """Run the pipeline on one frame and tie it to the one before it."""
+    def _load(
+        self,
+        index: int,
+        previous: int | None,
+        rng: np.random.Generator,
+        queue_rng: np.random.Generator,
+    ) -> dict[str, Any]:
+        """Run the pipeline on one frame and tie it to the one before it; all frames of a queue draw one ``queue_rng``."""
         frame = self.get_frame(index)
-        frame['rng'] = rng
+        frame['rng'], frame['queue_rng'] = rng, queue_rng
         motion = self._motion(frame['can_bus'], previous)
         loaded = self.pipeline(frame)
         for key in loaded:

@@ -28,18 +28,28 @@ class DistillationHead(nn.Module):
             pass and costs nothing. 'scratch' = a decoder of the same shape with new weights, trained along by the
             detection loss on ground truth and saved under ``distill.head``.
         weight: factor of that detection loss.
+        decoder: of 'scratch', for teachers without a decoder of their own: its size, such as
+            ``dict(num_query=900, num_layers=6)``.
     """
 
-    def __init__(self, teacher: FrozenTeacher, init: str = 'teacher', weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        teacher: FrozenTeacher,
+        init: str = 'teacher',
+        weight: float = 1.0,
+        decoder: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         if init not in INITS:
             raise ValueError(f"the distillation head's init must be one of {INITS}, got {init!r}")
         self.init, self.weight = init, weight
         self.adapter = teacher.adapter
         # A list hides the teacher's head from nn.Module, whose parameters must never become ours.
-        self._frozen = [teacher.adapter.query_head(teacher.model)]
-        self.decoder = teacher.adapter.fresh_query_head(teacher.model) if init == 'scratch' else None
-        self._taps = teacher.adapter.query_taps(self._frozen[0])
+        self._frozen = [] if init == 'scratch' else [teacher.adapter.query_head(teacher.model)]
+        self.decoder = (
+            teacher.adapter.fresh_query_head(teacher.model, **(decoder or {})) if init == 'scratch' else None
+        )
+        self._taps = teacher.adapter.query_taps(self.decoder if init == 'scratch' else self._frozen[0])
 
     @property
     def taps(self) -> list[Tap]:

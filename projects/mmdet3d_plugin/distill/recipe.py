@@ -14,6 +14,7 @@ from projects.mmdet3d_plugin.common.config import config_classes
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid, cropped_size, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
@@ -80,6 +81,8 @@ def build_distiller(cfg: Config) -> Distiller:
         initializers = [
             build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe.get('initialize', ())
         ]
+        if initializers:
+            _require_one_range(adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model))
         return Distiller(
             student,
             teacher,
@@ -116,7 +119,7 @@ def _checked(cfg: Config) -> dict[str, Any]:
 def require_agreement(
     student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher, classes: Sequence[str] | None
 ) -> None:
-    """Same classes in the same order, boxes, range and cameras; otherwise heads and masks would be permuted.
+    """Same classes in the same order, boxes and cameras; otherwise heads and masks would be permuted.
 
     Raises:
         DistillError: teacher and student differ.
@@ -134,12 +137,6 @@ def require_agreement(
     if mine is not None and other is not None and mine != other:
         raise DistillError(
             f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
-        )
-    ranges = [a.bev_range(model) for a, model in ((adapter, student), (teacher.adapter, teacher.model))]
-    if None not in ranges and list(ranges[0]) != list(ranges[1]):
-        raise DistillError(
-            f"the student's BEV covers {list(ranges[0])} m, the teacher's {list(ranges[1])}: cells are compared place by "
-            'place, so give both one pc_range'
         )
     cameras = [a.num_cameras(model) for a, model in ((adapter, student), (teacher.adapter, teacher.model))]
     if None not in cameras and cameras[0] != cameras[1]:
@@ -236,8 +233,12 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
     known = {'channels': teacher.channels, 'student_channels': student.channels, 'name': name}
+    limits = shared_range(student.grid, teacher.grid, f'the term {name!r}')
+    if limits is not None:
+        known |= dict(pc_range=student.grid.pc_range, teacher_range=teacher.grid.pc_range)
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
+    _check_frame(cfg, name, loss, student, limits)
     region = None
     if cfg.get('region') is not None:
         if 'region' not in loss.context:
@@ -249,9 +250,45 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
             )
     if cfg.get('connector') is not None and not loss.takes_connector:
         raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no connector; remove it')
-    connector = build_connector(cfg.get('connector'), student, teacher, f'the connector of the term {name!r}')
+    where = f'the connector of the term {name!r}'
+    connector = build_connector(
+        cfg.get('connector'), _cropped(student, limits), _cropped(teacher, limits), where
+    )
     student = replace(student, clone=student.clone or cfg.get('clone', False))
-    return Term(student, teacher, loss, connector, region, weight, schedule, name)
+    return Term(student, teacher, loss, connector, region, weight, schedule, name, limits)
+
+
+def _cropped(tap: Tap, limits: Sequence[float] | None) -> Tap:
+    """A tap of the part of a BEV map that is compared."""
+    if limits is None or tap.size is None:
+        return tap
+    return replace(tap, size=cropped_size(tap.size, tap.grid.pc_range, limits))
+
+
+def _check_frame(
+    cfg: Mapping, name: str, loss: DistillLoss, student: Tap, limits: Sequence[float] | None
+) -> None:
+    """Refuse what reads boxes or queries where a map does not lie as they do."""
+    reads = cfg.get('region') is not None or 'step' in loss.context
+    if reads and student.grid is not None and student.grid.frame != 'lidar':
+        raise DistillError(
+            f'the term {name!r} reads boxes, which lie in the LiDAR frame, but its BEV maps lie in the '
+            f"{student.grid.frame} frame; train with frame='lidar', or leave the region out"
+        )
+    if limits is not None and loss.needs_queries:
+        raise DistillError(
+            f"the term {name!r} compares where the teacher's queries look on its BEV map, and the student's covers "
+            'another range; give both one pc_range'
+        )
+
+
+def _require_one_range(student: BEVGrid | None, teacher: BEVGrid | None) -> None:
+    """Weights that are taken over decode cells: both maps must lie alike."""
+    if shared_range(student, teacher, "'distiller.initialize'") is not None:
+        raise DistillError(
+            f"the student's BEV covers {list(student.pc_range)} m, the teacher's {list(teacher.pc_range)}: weights that "
+            "are inherited ('initialize') belong to one pc_range"
+        )
 
 
 def _check_weight(cfg: Mapping, name: str) -> tuple[float, Schedule]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.registry import DistillError, nearest
 
 _BRACES = re.compile(r'\{([^{}]*)\}')
@@ -38,6 +39,7 @@ class Tap:
         channels: C of what ``convert`` returns, where it is known before the first forward pass.
         size: (H, W) of what ``convert`` returns, where it is known before the first forward pass.
         clone: keep a copy, for a tensor that the host edits in place later.
+        grid: where a map seen from above lies, what ``convert`` returns.
         level: which of several maps at one path this is, counted from 0.
     """
 
@@ -46,6 +48,7 @@ class Tap:
     channels: int | None = None
     size: tuple[int, int] | None = None
     clone: bool = False
+    grid: BEVGrid | None = None
     level: int = 0
 
 

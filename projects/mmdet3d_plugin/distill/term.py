@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.distill.bev_grid import Range, crop_bev
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
 from projects.mmdet3d_plugin.distill.registry import DistillError
@@ -33,6 +35,8 @@ class Term(nn.Module):
         schedule: ``[(epoch, factor), ...]``, linear in between, constant outside; empty for no schedule. Epochs are
             counted in fractions, step by step: 0.5 is the middle of the first.
         name: of the term, for messages.
+        limits: ``[x0, y0, z0, x1, y1, z1]`` in metres that both BEV maps are cut to before they are compared; None
+            compares them whole.
     """
 
     def __init__(
@@ -45,9 +49,10 @@ class Term(nn.Module):
         weight: float = 1.0,
         schedule: Schedule = (),
         name: str = '',
+        limits: Range | None = None,
     ) -> None:
         super().__init__()
-        self.student, self.teacher = student, teacher
+        self.student, self.teacher, self.limits = student, teacher, limits
         self.loss, self.connector, self.region = loss, connector, region
         self.weight, self.schedule = weight, tuple(schedule)
         self.name = name
@@ -57,6 +62,8 @@ class Term(nn.Module):
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
         student, teacher = self.features(step)
+        if self.limits is not None and self.loss.takes_connector:
+            step = self._narrowed(step)
         with torch.autocast(tensors_of(teacher)[0].device.type, enabled=False):
             context: dict[str, Any] = {}
             if self.region is not None and 'region' in self.loss.context:
@@ -81,14 +88,24 @@ class Term(nn.Module):
                 f'{type(self.loss).__name__} compares maps, but {self.teacher.path!r} of the teacher gives '
                 f'a {type(teacher).__name__}; tap a map, or take a loss that reads it'
             )
-        size = tuple(teacher.shape[-2:])
         with torch.autocast(teacher.device.type, enabled=False):
+            if self.limits is not None:
+                student = crop_bev(student, self.student.grid.pc_range, self.limits)
+                teacher = crop_bev(teacher, self.teacher.grid.pc_range, self.limits)
+            size = tuple(teacher.shape[-2:])
             if next(self.connector.parameters(), None) is not None:
                 return self.connector(student, size), teacher
-            key = (self.student.path, self.student.level, self.student.size, repr(self.connector), size)
+            tap = self.student
+            key = (tap.path, tap.level, tap.size, repr(self.connector), size, str(self.limits))
             if key not in step.cache:  # terms that resize one feature alike share the result
                 step.cache[key] = self.connector(student, size)
             return step.cache[key], teacher
+
+    def _narrowed(self, step: Step) -> Step:
+        """The same step with a batch that covers what is compared, in which regions are drawn."""
+        metas = [meta[-1] if isinstance(meta, Sequence) else meta for meta in step.batch['img_metas']]
+        metas = [[{**meta, 'pc_range': list(self.limits)}] for meta in metas]
+        return replace(step, batch={**step.batch, 'img_metas': metas})
 
     @property
     def needs_queries(self) -> bool:

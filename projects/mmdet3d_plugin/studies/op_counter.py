@@ -8,14 +8,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from mmcv.ops import modulated_deform_conv
+from mmcv.ops import deform_conv, modulated_deform_conv
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from projects.mmdet3d_plugin.ops import library, ms_deform_attn
+from projects.mmdet3d_plugin.ops import library, lift_splat, ms_deform_attn
 
 # Per bilinear sample and channel: four corners, and the weight of the sample.
 SAMPLING_MACS = 5
@@ -181,6 +181,26 @@ class OpCounter(TorchDispatchMode):
         self.count('deformable convolution, sampling', SAMPLING_MACS * samples)
         return out
 
+    def plain_deformable_convolution(self, x: Tensor, offset: Tensor, weight: Tensor, *args: Any) -> Tensor:
+        """Stands in for mmcv's ``deform_conv2d``, which has no mask; shapes as in :meth:`deformable_convolution`."""
+        return self.deformable_convolution(x, offset, offset, weight, *args)
+
+    def lift_splat(self, depth: Tensor, context: Tensor, *where: Tensor | tuple[int, int] | bool) -> Tensor:
+        """Stands in for ``lift_splat``: every point in range adds its features once.
+
+        Args:
+            depth: (B * N, D, h, w).
+            context: (B * N, C, h, w).
+            where: the rest, see there.
+
+        Returns:
+            (B, C, H, W).
+        """
+        origin, _, _, size, *_ = where
+        points = int((lift_splat.lift_cells(*where) >= 0).sum())
+        self.count('lift-splat pooling', points * context.shape[1])
+        return context.new_empty(len(origin), context.shape[1], *size)
+
     def _stand_ins(self) -> dict[Callable, Callable]:
         """What is not made of torch's own operations."""
         return {
@@ -188,6 +208,8 @@ class OpCounter(TorchDispatchMode):
             ms_deform_attn.ms_deform_attn_fused: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_packed: self.packed_deformable_attention,
             modulated_deform_conv.modulated_deform_conv2d: self.deformable_convolution,
+            deform_conv.deform_conv2d: self.plain_deformable_convolution,
+            lift_splat.lift_splat: self.lift_splat,
         }
 
     @contextmanager

@@ -52,6 +52,9 @@ def _view_meta(results: dict[str, Any], name: str, view: dict[str, Any]) -> dict
     if 'cam_names' in results:  # made-up frames of studies have none
         meta['cam_names'] = list(results['cam_names'])
     meta.update(
+        {key: source[key].copy() for source, key in ((view, 'ida'), (results, 'bda')) if key in source}
+    )
+    meta.update(
         view=name or 'student',
         filename=list(results['img_filename']),
         lidar2img=view['lidar2img'].copy(),

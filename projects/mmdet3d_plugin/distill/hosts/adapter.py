@@ -1,6 +1,6 @@
 """The base of all adapters: everything the distiller may ask a host."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from mmcv import Config
@@ -8,6 +8,7 @@ from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_cloud, blank_images, has_images
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.step import QueryReading
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
@@ -125,8 +126,8 @@ class HostAdapter:
         """How many cameras the model is made for; None where it does not matter."""
         return None
 
-    def bev_range(self, model: nn.Module) -> Sequence[float] | None:
-        """What the host's ``bev`` covers, ``[x0, y0, z0, x1, y1, z1]`` in metres; None where there is no such map."""
+    def bev_grid(self, model: nn.Module) -> BEVGrid | None:
+        """Where the host's ``bev`` lies; None where there is no such map, or it is not known."""
         return None
 
     def box_convention(self, model: nn.Module) -> str | None:

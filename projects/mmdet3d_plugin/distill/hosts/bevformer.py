@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.step import QueryReading
@@ -83,6 +84,7 @@ class BEVFormerAdapter(HostAdapter):
                     convert=partial(unflatten_bev, size=(h, w)),
                     channels=head.transformer.embed_dims,
                     size=(h, w),
+                    grid=self.bev_grid(model),
                 )
             ],
             'queries': [Tap('pts_bbox_head.transformer.decoder', convert=itemgetter(0))],
@@ -150,9 +152,10 @@ class BEVFormerAdapter(HostAdapter):
         """One embedding of the transformer for each."""
         return model.pts_bbox_head.transformer.num_cams
 
-    def bev_range(self, model: nn.Module) -> list[float]:
-        """The range of the head, which is that of its BEV grid."""
-        return list(model.pts_bbox_head.pc_range)
+    def bev_grid(self, model: nn.Module) -> BEVGrid:
+        """The head's range and its queries."""
+        head = model.pts_bbox_head
+        return BEVGrid(list(head.pc_range), size=(head.bev_h, head.bev_w))
 
     def box_convention(self, model: nn.Module) -> str | None:
         """The convention of the head's box codes."""

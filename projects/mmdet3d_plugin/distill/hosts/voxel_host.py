@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, adapter_for
 from projects.mmdet3d_plugin.distill.hosts.lidar_adapter import LidarAdapter
 from projects.mmdet3d_plugin.distill.taps import Call, Tap
@@ -84,7 +85,7 @@ class VoxelHostAdapter(LidarAdapter):
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'voxels', 'backbone', 'bev' and 'heads', see the class."""
-        p, stages = self.prefix, self.part(model, 'backbone').blocks
+        p, stages, grid = self.prefix, self.part(model, 'backbone').blocks, self.bev_grid(model)
         encoder, neck = self.part(model, 'voxel_encoder'), self.part(model, 'neck')
         layers = getattr(encoder, 'pfn_layers', None) or getattr(encoder, 'vfe_layers', None)
         # None where the encoder's class does not say
@@ -97,16 +98,20 @@ class VoxelHostAdapter(LidarAdapter):
         return {
             'voxels': [Tap(f'{p}voxel_encoder:call', convert=read, channels=width)],
             'backbone': [
-                Tap(f'{p}backbone.blocks.{i}', channels=stage[0].out_channels)
+                Tap(f'{p}backbone.blocks.{i}', channels=stage[0].out_channels, grid=grid)
                 for i, stage in enumerate(stages)
             ],
             'bev': [
-                Tap(f'{p}neck', convert=itemgetter(level), channels=channels)
+                Tap(f'{p}neck', convert=itemgetter(level), channels=channels, grid=grid)
                 for level, channels in enumerate(levels)
             ],
             # A centre head turns its logits into probabilities in place when it computes its loss.
-            'heads': [Tap(f'{p}bbox_head', convert=self.read_heads, clone=True)],
+            'heads': [Tap(f'{p}bbox_head', convert=self.read_heads, clone=True, grid=grid)],
         }
+
+    def bev_grid(self, model: nn.Module) -> BEVGrid:
+        """The range that is voxelised."""
+        return BEVGrid(list(self.part(model, 'voxel_layer').point_cloud_range))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.mmdet3d_plugin.distill.bev_grid import cell_centres
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task, check_same_tasks
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.gt_heatmap import box_heatmap
@@ -113,23 +114,3 @@ class PivotalLogit(DistillLoss):
         shape = (limits, size, len(confidences), self.min_overlap, self.min_radius)
         heatmap = box_heatmap(boxes, sample, *shape, clamp=self.compat)
         return weight * ((heatmap > 0).to(weight) if self.compat and not self.soft else heatmap)
-
-
-def cell_centres(limits: Range, other: Range, like: Tensor) -> Tensor:
-    """Cell centres of one BEV grid in the coordinates of another, as ``grid_sample`` wants them.
-
-    Args:
-        limits: ``[x0, y0, z0, x1, y1, z1]`` in metres of the grid whose centres are meant.
-        other: the same of the other grid.
-        like: (B, C, H, W) on the first grid.
-
-    Returns:
-        (B, H, W, 2) ``(x, y)``; -1 and 1 are the borders of the other grid.
-    """
-    axes = []
-    for axis, count in ((0, like.shape[-1]), (1, like.shape[-2])):
-        share = (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
-        metres = limits[axis] + share * (limits[axis + 3] - limits[axis])
-        axes.append(2 * (metres - other[axis]) / (other[axis + 3] - other[axis]) - 1)
-    x, y = torch.meshgrid(*axes, indexing='xy')
-    return torch.stack([x, y], dim=-1).expand(len(like), -1, -1, -1)

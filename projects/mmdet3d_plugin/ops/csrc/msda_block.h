@@ -20,17 +20,7 @@ struct alignas(64) Block {
   T dots[4 * kBlock], grad_points[2 * kBlock], grad_weights[kBlock];
 };
 
-// Hands out aligned pieces of one allocation. With a null base it only measures.
-struct Arena {
-  char* base;
-  size_t used = 0;
-  template <class U>
-  U* take(size_t count) {
-    U* piece = reinterpret_cast<U*>(base + used);
-    used += (count * sizeof(U) + 63) / 64 * 64;
-    return piece;
-  }
-};
+#include "arena.h"
 
 template <class T>
 static void describe_levels(const Call<T>& call, Block<T>& b) {

@@ -1,0 +1,90 @@
+"""The step from images to BEV that all hosts of the LSS family share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices
+from projects.mmdet3d_plugin.ops.lift_splat import lift_splat
+
+
+class LiftSplat(nn.Module):
+    """Lift features by their depth distribution and sum them up in BEV cells (LSS, "lift" and "splat").
+
+    Args:
+        pc_range: ``[x0, y0, z0, x1, y1, z1]`` in metres; points at heights outside are left out.
+        cell: side of a BEV cell in metres.
+        depth_range: ``(first, end, step)`` of the bins in metres.
+        image_size: (height, width) of the images in pixels.
+        stride: pixels per cell of the image features.
+        truncate: round cells towards zero, as BEVDepth's published weights were trained: the first cell of x and y is
+            twice as wide, and what lies up to the height of the range below it counts.
+    """
+
+    def __init__(
+        self,
+        pc_range: Sequence[float],
+        cell: float,
+        depth_range: tuple[float, float, float],
+        image_size: tuple[int, int],
+        stride: int,
+        truncate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.pc_range, self.truncate, self.stride = [float(x) for x in pc_range], truncate, stride
+        self.size = tuple(round((self.pc_range[i + 3] - self.pc_range[i]) / cell) for i in (1, 0))
+        self.depth_range = tuple(depth_range)
+        first, end, step = depth_range
+        self.bins = [first + step * k for k in range(round((end - first) / step))]
+        self.image_size = tuple(image_size)
+
+    def pixels(self, device: torch.device) -> Tensor:
+        """(h, w, 2) float64 (u, v): corners of the image belong to the outermost features, as published."""
+        height, width = self.image_size
+        v = torch.linspace(0, height - 1, height // self.stride, dtype=torch.float64, device=device)
+        u = torch.linspace(0, width - 1, width // self.stride, dtype=torch.float64, device=device)
+        return torch.stack(torch.meshgrid(u, v, indexing='xy'), -1)
+
+    def forward(self, depth: Tensor, context: Tensor, matrices: CameraMatrices) -> Tensor:
+        """Pool features on the BEV.
+
+        Args:
+            depth: (B * N, D, h, w) probabilities.
+            context: (B * N, C, h, w).
+            matrices: of B samples of N cameras.
+
+        Returns:
+            (B, C, H, W), row = y, column = x.
+
+        Raises:
+            UserError: the features are not those of images of the size that the model was built for.
+        """
+        origin, ray = self.rays(depth, matrices)
+        bins = depth.new_tensor(self.bins, dtype=torch.float64)
+        return lift_splat(depth, context, origin, ray, bins, self.size, self.truncate)
+
+    def splat(self, points: Tensor, matrices: CameraMatrices) -> Tensor:
+        """Pool features that every point has of its own: (B * N, C, D, h, w) -> (B, C, H, W)."""
+        origin, ray = self.rays(points[:, 0], matrices)
+        bins = ray.new_tensor(self.bins)
+        # the points of a pixel as pixels of one bin each
+        ray = (bins[:, None, None, None] * ray[:, :, None]).flatten(2, 3)
+        features = points.flatten(2, 3)
+        ones = features.new_ones(len(features), 1, *features.shape[2:])
+        return lift_splat(ones, features, origin, ray, bins.new_ones(1), self.size, self.truncate)
+
+    def rays(self, depth: Tensor, matrices: CameraMatrices) -> tuple[Tensor, Tensor]:
+        """Origins (B, N, 3) and rays (B, N, h, w, 3) in cells, and in height in units of the range."""
+        matrices, pixels = matrices.to(depth.device), self.pixels(depth.device)
+        if depth.shape[-2:] != pixels.shape[:2]:
+            height, width = (side * self.stride for side in depth.shape[-2:])
+            raise UserError(
+                f'the model was built for images of {self.image_size[1]}x{self.image_size[0]} '
+                f'(model.backbone.image_size), but sees {width}x{height}: give the ImageView that crop'
+            )
+        origin, ray = matrices.rays(pixels)
+        low, high = origin.new_tensor(self.pc_range).view(2, 3)
+        cells = origin.new_tensor([*self.size[::-1], 1]) / (high - low)
+        return (origin - low) * cells, ray * cells
