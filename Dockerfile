@@ -6,6 +6,8 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
 # The CUDA images come without Python; python:3.11-slim has its own, with headers, and does not need Debian's.
+# Ubuntu's Python brings tzdata, which would ask where we are.
+ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ git make \
     && { command -v python3 || apt-get install -y --no-install-recommends python3 python3-dev python3-venv; } \

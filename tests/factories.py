@@ -56,6 +56,33 @@ def pint_bevformer(seed: int = 0, **head: Any) -> nn.Module:
     return model.eval()
 
 
+def pint_detr3d_config(num_cams: int = NUM_CAMS, **head: Any) -> dict[str, Any]:
+    """A DETR3D with every part in place, on the images of :func:`pint_bevformer_config`."""
+    cfg = pint_bevformer_config()
+    bevformer = cfg['pts_bbox_head']
+    kept = ('num_query', 'num_classes', 'pc_range', 'box_convention', 'bbox_coder', 'loss_cls', 'loss_bbox')
+    decoder = dict(num_layers=2, num_heads=4, feedforward_dims=32)
+    transformer = dict(
+        type='DETR3DTransformer', embed_dims=32, num_cams=num_cams, num_levels=2, decoder=decoder
+    )
+    parts = {key: bevformer[key] for key in kept}
+    return cfg | dict(
+        type='DETR3D', pts_bbox_head=dict(type='DETR3DHead', transformer=transformer, **parts) | head
+    )
+
+
+def pint_detr3d(seed: int = 0, **config: Any) -> nn.Module:
+    """A freshly initialised :func:`pint_detr3d_config` in ``eval()``, whose attention depends on its query."""
+    torch.manual_seed(seed)
+    model = DETECTORS.build(pint_detr3d_config(**config))
+    model.init_weights()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if 'attention_weights.weight' in name:
+                parameter.normal_(std=0.05)
+    return model.eval()
+
+
 def ring_of_cameras(seed: int) -> np.ndarray:
     """(num_cams, 4, 4) LiDAR-to-pixel matrices of cameras that look outwards, with a jitter of their own."""
     rng = np.random.default_rng(seed)

@@ -167,6 +167,12 @@ def test_setuptools_hands_our_flags_to_the_compiler(monkeypatch: pytest.MonkeyPa
     assert levels[-2:] == ['-O3', '-g0']
 
 
+@pytest.mark.parametrize('jobs', ['many', '0', '-1'])
+def test_a_count_of_compilers_that_is_none_is_named(jobs: str) -> None:
+    with pytest.raises(SetupError, match=f'MAX_JOBS={jobs} is no number of compilers'):
+        machine.compile_jobs({'MAX_JOBS': jobs})
+
+
 def test_cpu_builds_hide_the_gpu_from_mmcv() -> None:
     env = compile_env({'CFLAGS': '-O1', 'MAX_JOBS': '3', 'CUDA_VISIBLE_DEVICES': '0'}, Flavour())
     assert (env['FORCE_CUDA'], env['CUDA_VISIBLE_DEVICES']) == ('0', '')

@@ -94,8 +94,18 @@ CHANGES = {
     'pose': (lambda i: i.update(ego2global_rotation=[0, 0, 0, 0]), 'ego2global_rotation .* is no unit quaternion'),
     'bus': (lambda i: i['can_bus'].__setitem__(4, np.inf), 'can_bus .* is not finite'),
     'key': (lambda i: i['cams']['CAM_BACK'].pop('cam_intrinsic'), 'cam_intrinsic is missing'),
-    'path': (lambda i: i.update(lidar_path=3), 'cannot be read'),
-    'time': (lambda i: i.update(timestamp='noon'), 'cannot be read'),
+    'path': (lambda i: i.update(lidar_path=3), 'lidar_path is 3'),
+    'camera path': (lambda i: i['cams']['CAM_BACK'].update(data_path=None), 'data_path is None'),
+    'cameras': (lambda i: i.update(cams=[1, 2]), r'cams is \[1, 2\]'),
+    'camera': (lambda i: i['cams'].update(CAM_BACK=None), 'CAM_BACK is None'),
+    'pixels': (lambda i: i['cams']['CAM_BACK'].update(width=0), 'width 0 of CAM_BACK is no number of pixels'),
+    'names gone': (lambda i: i.update(gt_names=None), 'gt_names is None'),
+    'flag': (lambda i: i.update(valid_flag=None), '8 boxes, but valid_flag is None'),
+    'flag text': (lambda i: i.update(valid_flag=['no'] * 8), '8 boxes, but valid_flag is'),
+    'degrees': (lambda i: i['gt_boxes'].__setitem__((0, 6), 90), 'box 0 .* a heading that is no angle in radians'),
+    'speed': (lambda i: i['gt_velocity'].__setitem__((0, 1), 1e9), 'box 0 .* is faster than any object'),
+    'pose far': (lambda i: i.update(ego2global_translation=[1e30, 0, 0]), 'ego2global_translation .* is beyond 1e'),
+    'time': (lambda i: i.update(timestamp='noon'), "timestamp is 'noon'"),
     'twice': (lambda i: i.update(token='scene-0001-0', timestamp=1), 'this token is there twice'),
     'same time': (lambda i: i.update(timestamp=0), 'timestamp 0 is not after that of the sample before'),
 }  # fmt: skip
@@ -110,6 +120,19 @@ def test_numbers_that_cannot_be_right_are_named(tiny_nuscenes: Path, tmp_path: P
     with pytest.raises(UserError, match=rf'{tmp_path / TRAIN}: sample scene-0001-\d.*{words}') as caught:
         load_infos(tmp_path / TRAIN, 'v1.0')
     assert '\n' not in str(caught.value)
+
+
+def test_tokens_of_another_kind_and_unknown_conventions_are_named(
+    tiny_nuscenes: Path, tmp_path: Path
+) -> None:
+    content = load_infos(tiny_nuscenes / TRAIN, 'v1.0')
+    content['infos'][1]['token'] = ['a']
+    save_infos(content, tmp_path / TRAIN)
+    with pytest.raises(UserError, match=r"token is \['a'\]"):
+        load_infos(tmp_path / TRAIN, 'v1.0')
+    save_infos(dict(content, metadata=dict(box_convention='v7')), tmp_path / TRAIN)
+    with pytest.raises(UserError, match=r"'v7', which is none of .*v1.0"):
+        load_infos(tmp_path / TRAIN, 'v1.0')
 
 
 def test_paths_are_cut_at_the_folder_and_not_within_a_name() -> None:

@@ -328,6 +328,10 @@ def test_evaluation_without_anything_to_find_is_refused(synthetic_kitti: Path, t
         ),
         (lambda infos: infos[3]['calib']['R0_rect'].__imul__(0) is None, 'calibration R0_rect that is no'),
         (lambda infos: infos[3]['annos'].update(bbox=np.zeros((1, 2))), r'has bbox of shape \(1, 2\)'),
+        (lambda infos: infos[3]['calib'].update(P2=np.eye(3)), 'calibration P2 that is no finite'),
+        (lambda infos: infos[3]['image'].update(image_shape=np.zeros(2, int)), r'has image_shape \[0, 0\]'),
+        (lambda infos: infos[3]['annos']['dimensions'].__imul__(1e6) is None, 'larger than 200 m'),
+        (lambda infos: infos[3]['annos']['rotation_y'].__iadd__(90) is None, 'rotation_y that is no angle'),
     ],
 )
 def test_a_damaged_info_file_is_named(

@@ -2,7 +2,7 @@
 
 import torch
 
-from projects.mmdet3d_plugin.distill.step import QueryReading
+from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
 
 
 def reading(
@@ -13,6 +13,7 @@ def reading(
     layers: int = 1,
     seed: int = 0,
     channels: int = 5,
+    maps: int = 1,
 ) -> QueryReading:
     """A reading whose layers all found the same.
 
@@ -24,15 +25,19 @@ def reading(
         layers: L.
         seed: of locations, weights and projections.
         channels: C of the feature that is read; every head reads 3 values.
+        maps: N, of each sample.
     """
     b, q = scores.shape[:2]
     generator = torch.Generator().manual_seed(seed)
-    shape = (layers, b, q, heads, points)
-    return QueryReading(
-        boxes=boxes.expand(layers, *boxes.shape),
-        scores=scores.expand(layers, *scores.shape),
+    shape = (layers, b, q, heads, maps, points)
+    sampling = Sampling(
         locations=torch.rand(*shape, 2, generator=generator, dtype=scores.dtype),
         weights=torch.rand(*shape, generator=generator, dtype=scores.dtype).softmax(-1),
         projections=torch.randn(layers, 3 * heads, channels, generator=generator, dtype=scores.dtype),
+    )
+    return QueryReading(
+        boxes=boxes.expand(layers, *boxes.shape),
+        scores=scores.expand(layers, *scores.shape),
+        samplings={'bev': sampling},
         match=lambda gt, labels: [(torch.arange(len(one)), torch.arange(len(one))) for one in labels],
     )

@@ -53,11 +53,12 @@ def test_frozen_head_reads_the_experts_own_predictions(build: Build) -> None:
     found, losses = distiller.distill['head'](step)
     assert losses == {}
     assert found.boxes.shape == (2, 2, 20, 7)
-    assert found.locations.shape == (2, 2, 20, 4, 4, 2)
+    looks = found.sampling(None)
+    assert looks.locations.shape == (2, 2, 20, 4, 1, 4, 2)
     torch.testing.assert_close(found.scores, step.predictions['all_cls_scores'].sigmoid())
     boxes = decode_boxes(step.predictions['all_bbox_preds'], 'legacy')
     torch.testing.assert_close(found.boxes, boxes[..., :7])
-    torch.testing.assert_close(found.weights.sum(-1), torch.ones(2, 2, 20, 4))
+    torch.testing.assert_close(looks.weights.sum(-1), torch.ones(2, 2, 20, 4, 1))
 
 
 def test_positions_are_those_that_the_attention_samples(build: Build) -> None:
@@ -70,11 +71,12 @@ def test_positions_are_those_that_the_attention_samples(build: Build) -> None:
     step = observe(distiller, paired_batch([0, 1]))
     handle.remove()
     found, _ = distiller.distill['head'](step)
-    value = F.linear(step.predictions['bev_embed'], found.projections[1], attention.value_proj.bias)
+    looks = found.sampling(None)
+    value = F.linear(step.predictions['bev_embed'], looks.projections[1], attention.value_proj.bias)
     value = value.transpose(1, 2).reshape(2 * 4, 8, 20, 24)
-    where = found.locations[1].permute(0, 2, 1, 3, 4).flatten(0, 1)
+    where = looks.locations[1, :, :, :, 0].permute(0, 2, 1, 3, 4).flatten(0, 1)
     sampled = F.grid_sample(value, where * 2 - 1, align_corners=False)
-    weights = found.weights[1].permute(0, 2, 1, 3).flatten(0, 1)[:, None]
+    weights = looks.weights[1, :, :, :, 0].permute(0, 2, 1, 3).flatten(0, 1)[:, None]
     out = (sampled * weights).sum(-1).view(2, 32, 20).transpose(1, 2)
     torch.testing.assert_close(seen[0], out, rtol=1e-4, atol=1e-5)
 
@@ -136,8 +138,8 @@ def test_no_gradient_reaches_the_reading(build: Build) -> None:
     distiller = build(head=dict(init='scratch')).train()
     found, _ = distiller.distill['head'](observe(distiller, paired_batch([0])))
     assert isinstance(found, QueryReading)
-    for name in ('boxes', 'scores', 'locations', 'weights', 'projections'):
-        assert not getattr(found, name).requires_grad
+    looks = found.sampling(None)
+    assert not any(t.requires_grad for t in (found.boxes, found.scores, *vars(looks).values()))
 
 
 def test_scratch_head_survives_resume(build: Build) -> None:

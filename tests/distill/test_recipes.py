@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
-from projects.mmdet3d_plugin.hosts.bevformer import bevformer_head
+from projects.mmdet3d_plugin.hosts.detr import detr_head
 from tests.distill.bevformer_pair import paired_batch
 
 VIEWS = ('ImageView', 'UpsampledView')
@@ -67,7 +67,7 @@ def test_recipe_builds_and_gets_its_teachers_view(path: Path) -> None:
     assert distiller.teacher.classes == list(cfg.class_names)
     cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     views = [step.get('name', '') for step in cfg.data.train.pipeline if step['type'] in VIEWS]
-    assert views == ['', 'teacher']
+    assert views == ([''] if distiller.teacher.view == 'same' else ['', 'teacher'])
 
 
 def test_heatmap_recipe_has_the_published_terms() -> None:
@@ -117,12 +117,12 @@ def test_ablation_rows_differ_from_the_recipe_where_their_names_say() -> None:
     assert drawn.distill['pv_generation_0'].loss.consumers == ()
 
 
-@pytest.mark.parametrize('name', ['distill_fd3d_heatmap', 'distill_fd3d_generated'])
+@pytest.mark.parametrize('name', ['distill_fd3d_heatmap', 'distill_fd3d_generated', 'detr3d_distill_fd3d'])
 def test_every_term_of_a_pint_sized_twin_teaches_the_student(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A fresh teacher is sure of nothing, and then there are no queries to look at.
-    monkeypatch.setattr(bevformer_head, 'bias_init_with_prob', lambda _: 0.0)
+    monkeypatch.setattr(detr_head, 'bias_init_with_prob', lambda _: 0.0)
     torch.manual_seed(0)
     _, distiller = untrained(WORLD / f'{name}.py')
     distiller.init_weights()

@@ -18,10 +18,12 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.resume import load_optimizer
 from tests.distill.bevformer_pair import student_config
+from tests.factories import pint_detr3d_config
 from tests.lidar_factories import centerpoint_config, pillar_config, second_config
 
 HOSTS = dict(
     bevformer=student_config,
+    detr3d=pint_detr3d_config,
     pointpillars=pillar_config,
     second=second_config,
     centerpoint_pillar=centerpoint_config,
@@ -33,7 +35,8 @@ def build(config: Callable[[], dict[str, Any]], seed: int) -> tuple[Distiller, t
     """A distiller of a small host under itself, and an optimizer after one step with gradients by chance."""
     torch.manual_seed(seed)
     teacher = dict(config=dict(model=config()), random_weights=True)
-    terms = [dict(type='FeatureL2', name='bev', on='bev', connector='conv1x1')]
+    on = 'bev' if config is not pint_detr3d_config else 'pv'
+    terms = [dict(type='FeatureL2', name='imitation', on=on, connector='conv1x1')]
     distiller = build_distiller(
         Config(dict(model=config(), distiller=dict(type='Distiller', teacher=teacher, terms=terms)))
     )

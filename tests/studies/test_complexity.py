@@ -58,6 +58,8 @@ def cost_of(name: str) -> Complexity:
     [
         ('bevformer_base.py', (928, 1600), 1323.41, 68.71, 69.03),
         ('bevformer_small.py', (464, 800), 416.46, 58.81, 58.92),
+        ('detr3d_r101.py', (928, 1600), 1016.83, 53.34, 53.67),
+        ('detr3d_r50.py', (928, 1600), 876.94, 32.59, 32.87),
     ],
 )
 def test_published_figures(name: str, shape: tuple, published: float, trainable: float, total: float) -> None:

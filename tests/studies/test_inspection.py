@@ -9,7 +9,7 @@ from torch import nn
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.studies.inspection import density, inspect_step
-from projects.mmdet3d_plugin.visualization.comparison import BEV, CAMERAS, Comparison, Positions, measure_gap
+from projects.mmdet3d_plugin.visualization.comparison import BEV, CAMERAS, Comparison, measure_gap
 from tests.distill.bevformer_pair import build_pair, paired_batch
 
 TERMS = [
@@ -121,9 +121,8 @@ def test_extent_says_how_much_is_looked_at() -> None:
 
 
 def test_density_adds_weights_cell_by_cell() -> None:
-    places = np.array([[-7.9, -3.9], [-7.5, -3.5], [7.9, 3.9], [100.0, 0.0]])
-    positions = Positions(places, np.array([0.5, 0.3, 0.2, 9.0]), np.zeros(4, int))
-    found = density(positions, [-8, -4, -5, 8, 4, 3], (4, 8))
+    places = np.array([[0.01, 0.01], [0.1, 0.1], [0.99, 0.99], [7.0, 0.5]])
+    found = density(places, np.array([0.5, 0.3, 0.2, 9.0]), (4, 8))
     expected = np.zeros((4, 8))
-    expected[0, 0], expected[3, 7] = 1.0, 0.25
+    expected[0, 0], expected[3, 7] = 0.8, 0.2
     np.testing.assert_allclose(found, expected)

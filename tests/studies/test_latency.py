@@ -30,6 +30,10 @@ def test_every_frame_after_the_first_has_a_history() -> None:
     assert all(time > 0 for time in times)
 
 
+def test_a_host_without_a_memory_is_timed_too() -> None:
+    assert Stream('projects/configs/synthetic/detr3d_student.py', torch.device('cpu')).step() > 0
+
+
 def test_percentiles() -> None:
     result = _summary([value / 1000 for value in range(1, 12)])
     assert (result.median_ms, result.low_ms, result.high_ms, result.frames) == (6, 2, 10, 11)

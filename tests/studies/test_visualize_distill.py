@@ -23,6 +23,7 @@ from projects.mmdet3d_plugin.studies.visualize_distill import (
 from projects.mmdet3d_plugin.visualization.report import Report
 
 FD3D = 'projects/configs/synthetic/distill_fd3d.py'
+DETR3D = 'projects/configs/synthetic/detr3d_distill_fd3d.py'
 HEATMAP = 'projects/configs/synthetic/distill_heatmap.py'
 TEACHER = {'distiller.teacher.random_weights': True, 'distiller.teacher.checkpoint': None}
 ONE_LEVEL = {'distiller.terms.pv_generation.on': 'img_neck.fpn_convs.1.conv'}
@@ -62,6 +63,21 @@ def test_all_pictures_of_an_fd3d_recipe(
     page = (tmp_path / 'index.html').read_text()
     assert page.count('<img ') == len(names)
     assert 'untrained' not in page
+
+
+def test_pictures_of_a_recipe_without_bev(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    """Areas and positions of DETR3D's queries lie on the images."""
+    level = {
+        f'distiller.terms.{name}.on': 'img_neck.fpn_convs.1.conv' for name in ('pv_generation', 'pv_focal')
+    }
+    sure = {'distiller.terms.pv_focal.min_score': 0.0, 'distiller.terms.pv_generation.region.min_score': 0.0}
+    cfg = load_config(DETR3D, TEACHER | level | sure)
+    torch.save({'state_dict': build_distiller(cfg).state_dict(), 'meta': {}}, tmp_path / 'last.pth')
+    options = ['--cfg-options', *(f'{key}={value}' for key, value in (TEACHER | level | sure).items())]
+    pictures = run(DETR3D, tmp_path / 'last.pth', tiny_nuscenes, tmp_path / 'out', *options)
+    names = ['pv_focal', 'pv_focal_region', 'pv_generation', 'pv_generation_region', 'queries']
+    assert list(pictures) == [f'00002_{name}' for name in names]
+    assert all(picture.std() > 5 for picture in pictures.values())
 
 
 def test_what_is_untrained_in_an_exported_student_is_left_out(

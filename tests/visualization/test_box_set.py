@@ -30,3 +30,17 @@ def test_present_classes_are_in_class_order() -> None:
 def test_wrong_shape_names_the_shapes() -> None:
     with pytest.raises(ValueError, match=r'\(n, 7\+\).*\(2, 5\)'):
         BoxSet(np.zeros((2, 5)), np.zeros(2, dtype=int))
+
+
+@pytest.mark.parametrize(('column', 'value'), [(0, np.nan), (3, np.inf), (6, np.nan)])
+def test_boxes_that_are_not_finite_are_counted_and_the_first_is_named(column: int, value: float) -> None:
+    boxes = np.ones((3, 9))
+    boxes[1:, column] = value
+    with pytest.raises(ValueError, match=r'2 of 3 boxes cannot be drawn.*the first is'):
+        BoxSet(boxes, np.zeros(3, dtype=int))
+    with pytest.raises(ValueError, match='score nan'):
+        BoxSet(np.ones((1, 7)), np.zeros(1, dtype=int), np.array([np.nan]))
+
+
+def test_velocities_may_be_unknown() -> None:
+    assert len(BoxSet(np.array([[0, 0, 0, 4, 2, 2, 0, np.nan, np.nan]]), np.zeros(1, dtype=int))) == 1

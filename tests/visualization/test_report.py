@@ -65,6 +65,12 @@ def test_pictures_of_a_gallery_share_a_row(tmp_path: Path) -> None:
     assert row.count('src="data:image/png;base64,') == 2
 
 
+def test_cells_that_are_all_equal_are_not_set_off() -> None:
+    report = Report('t')
+    report.table(['model', 'NDS'], [['a', '40.0'], ['b', '40.0']], best={1: max})
+    assert 'class="best"' not in report.html()
+
+
 def test_best_cells_are_set_off(tmp_path: Path) -> None:
     text = full_report(tmp_path).html()
     assert re.findall(r'class="best">([^<]*)', text) == ['42.0', '7']

@@ -145,7 +145,7 @@ def test_fit_width_keeps_projections_consistent() -> None:
 def test_region_lies_over_the_right_part_of_the_right_camera(tmp_path: Path) -> None:
     region = np.zeros((6, 4, 4))
     region[1, :2, 2:] = 1  # front right, upper right quarter of an image without padding
-    figure = draw_camera_regions(rig(), region, (1.0, 1.0), CLASSES, NOTHING, 'title', width=900)
+    figure = draw_camera_regions(rig(), region, [(1.0, 1.0)] * 6, CLASSES, NOTHING, 'title', width=900)
     found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
     found = found[found[:, 0] < 0.93]  # the colour bar shows the colour too
     # three images between margins of 6 and the colour bar's 56 pixels
@@ -158,9 +158,30 @@ def test_region_lies_over_the_right_part_of_the_right_camera(tmp_path: Path) -> 
 def test_padding_of_the_images_is_cut_off(tmp_path: Path) -> None:
     region = np.zeros((6, 4, 4))
     region[:, 3] = 1  # a row that is padding alone
-    figure = draw_camera_regions(rig(), region, (1.0, 0.75), CLASSES, NOTHING, 'title', width=600)
+    figure = draw_camera_regions(rig(), region, [(1.0, 0.75)] * 6, CLASSES, NOTHING, 'title', width=600)
     found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
     assert not (found[:, 0] < 0.9).any()
+
+
+def test_every_camera_has_its_own_padding(tmp_path: Path) -> None:
+    cameras = {
+        'wide': (np.zeros((40, 80, 3), np.uint8), np.eye(4)),
+        'low': (np.zeros((20, 80, 3), np.uint8), np.eye(4)),
+    }
+    region = np.zeros((2, 4, 4))
+    region[:, 2:] = 1  # the lower half of the padded images: of the low one that is padding alone
+    filled = [(1.0, 1.0), (1.0, 0.5)]
+    figure = draw_camera_regions(cameras, region, filled, CLASSES, NOTHING, 'title', width=600)
+    found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
+    found = found[found[:, 0] < 0.9]  # the colour bar shows the colour too
+    assert len(found)
+    assert (found[:, 0] < 0.46).all()  # the first camera alone
+    views = {key: np.ones((2, 3, 4, 8)) for key in ('teacher', 'student')}
+    shown = draw_camera_comparison(Comparison('term', CAMERAS, **views), filled, list(cameras), width=80)
+    wide, low = shown.axes[:2]
+    assert wide.get_ylim() == (4.0, 0.0)
+    assert low.get_ylim() == (2.0, 0.0)
+    assert low.get_box_aspect() == 0.25
 
 
 def test_tint_is_stronger_with_more_weight_and_nothing_at_zero() -> None:
@@ -178,6 +199,23 @@ def test_positions_are_dots_where_they_are_sized_by_weight(tmp_path: Path) -> No
     heavy, light = ax.collections[0].get_sizes()
     assert heavy == pytest.approx(10 * light)
     assert save_figure(figure, tmp_path / 'positions.png').exists()
+
+
+@pytest.mark.parametrize('forward', [UP, 0.0])
+def test_overview_and_positions_show_which_way_is_ahead(forward: float) -> None:
+    """In a frame of its own: KITTI's range is no square around the car, and x is ahead."""
+    pc_range = KITTI_RANGE if forward == 0.0 else PC_RANGE
+    view = View.of(pc_range, forward)
+    positions = Positions(np.array([[3.0, 3.0]]), np.array([1.0]), np.array([0]))
+    dots = draw_positions(np.zeros((4, 8, 8)), positions, pc_range, NOTHING, 'title', 200, forward)
+    overview = draw_overview(rig(), CLASSES, None, NOTHING, NOTHING, view, width=700)
+    for figure, ax in ((dots, dots.axes[0]), (overview, overview.axes[-1])):
+        nose = max(ax.patches[-1].get_xy(), key=lambda at: at @ (np.cos(forward), np.sin(forward)))
+        np.testing.assert_allclose(nose, 1.7 * np.array([np.cos(forward), np.sin(forward)]), atol=1e-9)
+        width, height = figure.get_size_inches() * ax.get_position().size
+        (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+        assert height / width == pytest.approx((y1 - y0) / (x1 - x0), rel=1e-3)
+    assert overview.axes[-1].get_xlim() == (view.limits[0], view.limits[2])
 
 
 def test_no_positions_are_a_picture_too(tmp_path: Path) -> None:
@@ -222,9 +260,24 @@ def test_comparisons_have_a_column_or_row_for_each_feature() -> None:
     ]
     assert len(shown.axes) == 3 + 3 + 1  # the colour bar
     views = {key: rng.normal(size=(6, 4, 4, 8)) for key in ('teacher', 'student')}
-    shown = draw_camera_comparison(Comparison('term', CAMERAS, **views), (1.0, 0.75), NUSCENES, width=80)
+    shown = draw_camera_comparison(
+        Comparison('term', CAMERAS, **views), [(1.0, 0.75)] * 6, NUSCENES, width=80
+    )
     assert len(shown.axes) == 3 * 6 + 1
     assert shown.axes[0].get_ylim() == (3.0, 0.0)
+
+
+@pytest.mark.parametrize(('column', 'value'), [(0, 1e30), (3, 1e12), (5, 1e300)])
+def test_absurd_boxes_are_clipped_at_the_window(tmp_path: Path, column: int, value: float) -> None:
+    absurd = np.tile([2.0, 15, 0, 4.5, 2, 1.6, 0, 0, 0], (2, 1))
+    absurd[0, column] = value
+    found = BoxSet(absurd, np.zeros(2, dtype=int))
+    figure = draw_overview(rig(), CLASSES, None, found, found, width=500)
+    assert figure.axes[-1].get_xlim() == (-51.2, 51.2)
+    height, width = cv2.imread(str(save_figure(figure, tmp_path / 'o.png'))).shape[:2]
+    assert width == 500
+    assert height < 300
+    assert len(pixels_of(tmp_path / 'o.png', class_colour('car'))) > 5
 
 
 def test_scores_are_written_at_the_boxes() -> None:

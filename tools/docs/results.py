@@ -324,6 +324,26 @@ def attention() -> str:
     return table(columns, rows)
 
 
+@block('look-ups')
+def look_ups() -> str:
+    """DETR3D's look-ups in image features, per decoder layer, beside the original's way."""
+    rows = [
+        [
+            row['model'],
+            'forward' if row['mode'] == 'forward' else 'forward and backward',
+            *(f'{row["ms_per_layer"][name]:.1f}' for name in ('original', 'torch', 'ours')),
+            f'{row["speed"]:.0f}x',
+            *(f'{row["temporary_mb"][name]:.1f}' for name in ('original', 'ours')),
+            f'{row["memory"]:.0f}x',
+        ]
+        for row in record('gather_maps_cpu')['rows']
+    ]
+    columns = [
+        'images', 'of a layer', 'original, ms', 'plain torch, ms', 'ours, ms', 'faster', "original's memory, MB", 'ours, MB', 'less',
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
 @block('transformer')
 def transformer() -> str:
     """BEVFormer's whole transformer beside plain torch."""

@@ -146,6 +146,10 @@ def build_hints(env: Mapping[str, str]) -> list[str]:
 def compile_jobs(env: Mapping[str, str]) -> int:
     """How many compilers may run at a time: one per processor, each with 1.5 GiB, unless MAX_JOBS says otherwise."""
     if given := env.get('MAX_JOBS'):
+        if not given.isdecimal() or int(given) < 1:
+            raise SetupError(
+                f'MAX_JOBS={given} is no number of compilers: say MAX_JOBS=1 or more, or unset it'
+            )
         return int(given)
     return max(1, min(len(os.sched_getaffinity(0)), int(free_memory() / 1.5)))
 
@@ -195,7 +199,12 @@ def gpu_architectures() -> str:
     if shutil.which('nvidia-smi') is None:
         return ''
     query = ['nvidia-smi', '--query-gpu=compute_cap', '--format=csv,noheader']
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise SetupError(
+            'nvidia-smi does not answer within a minute: mend the driver, or say FORCE_CUDA=0 make setup for the CPU'
+        ) from None
     return ';'.join(sorted(set(re.findall(r'\d+\.\d+', answer.stdout)))) if answer.returncode == 0 else ''
 
 

@@ -46,7 +46,7 @@ def lifting_pipelines(
     augment: dict | None,
     bev: dict | None = BEV_AUGMENTATION,
     float32: bool = True,
-    load_dim: int = 5,
+    pc_range: list[float] = RANGE,
 ) -> tuple[list[dict], list[dict]]:
     """The pipelines of lift-splat detectors: points, from which depth is learnt, and augmentation of images and BEV.
 
@@ -56,16 +56,18 @@ def lifting_pipelines(
         augment: of the images in training, see ImageView; None for none.
         bev: arguments of BEVAugmentation; None for none.
         float32: see :func:`pipelines`.
-        load_dim: numbers per point in the files.
+        pc_range: what boxes are learnt in.
     """
     view = torchvision_view(crop=crop, scale=scale)
     train, test = pipelines(view, distort=False, float32=float32)
-    points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=load_dim, use_dim=[0, 1, 2])
+    points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=5, use_dim=[0, 1, 2])
     place = next(i for i, step in enumerate(train) if step['type'] == 'LoadAnnotations3D') + 1
     moved = [] if bev is None else [dict(type='BEVAugmentation', **bev)]
     train = [train[0], points, *train[1:place], *moved, *train[place:]]
-    own = view if augment is None else dict(view, augment=augment)
-    return [own if step is view else step for step in train], test
+    changes = dict(
+        ObjectRangeFilter=dict(point_cloud_range=pc_range), ImageView=augment and dict(augment=augment)
+    )
+    return [{**step, **(changes.get(step['type']) or {})} for step in train], test
 
 
 def data(train_pipeline: list[dict], test_pipeline: list[dict], **train: object) -> dict:

@@ -32,11 +32,47 @@ def demo_teacher() -> dict:
     )
 
 
+def detr3d_r101() -> dict:
+    """DETR3D with its published weights, on images of its own normalisation."""
+    return frozen('projects/configs/detr3d/detr3d_r101.py', 'ckpts/detr3d_resnet101.pth', 'native')
+
+
+def demo_detr3d() -> dict:
+    """The pint-sized DETR3D teacher, trained on synthetic scenes."""
+    config = 'projects/configs/synthetic/detr3d_teacher.py'
+    return frozen(config, 'work_dirs/detr3d_teacher/latest.pth', 'native')
+
+
 def near_teacher() -> dict:
     """The camera teacher for near objects; what it sees of each batch serves all recipes of a seed."""
     config = 'projects/configs/synthetic/bevformer_near_teacher.py'
     teacher = frozen(config, 'work_dirs/near/teacher/latest.pth', 'native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
+
+
+def bevdepth_near_teacher() -> dict:
+    """The pint-sized BEVDepth teacher for near objects."""
+    config = 'projects/configs/synthetic/bevdepth_near_teacher.py'
+    return frozen(config, 'work_dirs/bevdepth_near/teacher/latest.pth', 'native')
+
+
+def bevdepth_terms() -> dict:
+    """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, its heatmaps and its boxes."""
+    return dict(
+        bev_l2=heatmap_l2(weight=1.0),
+        logit=dict(type='PivotalLogit', on='heads', mask='gaussian', weight=1.0),
+        regression=dict(type='CenterRegression', on='heads', weight=0.2),
+    )
+
+
+def fd3d_bevdepth(**decoder: int) -> dict:
+    """What FD3D changes where the teacher has no queries of its own.
+
+    Args:
+        decoder: size of the distillation head.
+    """
+    resized = dict(pv_generation=dict(connector='resize_conv'))  # image features of both differ in size
+    return dict(head=dict(init='scratch', decoder=decoder), initialize=[], terms=resized)
 
 
 def local_graph(config: str, **term: object) -> dict:

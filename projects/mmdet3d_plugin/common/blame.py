@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,34 +27,50 @@ def blamed_on(place: str, node: Any) -> Iterator[None]:
         text = explain(error)
         if text is None:
             text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        if isinstance(error, AssertionError):
+            text += _asserted(error)
         where, words = _find_node(place, node, text)
         if isinstance(error, UserError) and words == text:
             raise  # it says itself what it is about
         raise UserError(f'{where} cannot be built: {words or type(error).__name__}') from error
 
 
+def _asserted(error: BaseException) -> str:
+    """The condition of an assertion without a message; mmcv's registries raise it again from where they are."""
+    while isinstance(error.__context__, AssertionError):
+        error = error.__context__
+    frames = traceback.extract_tb(error.__traceback__)
+    line = frames[-1].line or '' if frames else ''
+    return '' if str(error) else f'it needs {line.removeprefix("assert ")}'
+
+
 def _find_node(place: str, node: Any, text: str) -> tuple[str, str]:
     """Follow 'BEVFormer: FPN: message' through a config: (path of the innermost part, message)."""
-    while found := re.match(r'[\'"\\]*(\w+): ', text):
-        below = next((p for p, n in _typed_nodes(place, node) if n['type'] == found[1]), None)
+    opened = 0  # quotes around errors that were raised again, which close at the end
+    while found := re.match(r'([\'"\\]*)(\w+): ', text):
+        below = next((p for p, n in typed_nodes(place, node) if n['type'] == found[2]), None)
         if below is None:
             break
-        node, place = dict(_typed_nodes(place, node))[below], below
+        opened += len(found[1].replace('\\', ''))
+        node, place = dict(typed_nodes(place, node))[below], below
         text = text[found.end() :]
     kind = node.get('type') if isinstance(node, dict) else None
     name = kind.__name__ if inspect.isclass(kind) else kind
-    return (f'{place} ({name})' if name else place), re.sub(
-        r'^\w+\.__init__\(\) |^__init__\(\) ', '', text
-    ).strip('\'"\\')
+    text = re.sub(r'^\w+\.__init__\(\) |^__init__\(\) ', '', text)
+    for _ in range(opened):
+        text = re.sub(r'\\*[\'"]$', '', text)
+    if wrapped := re.fullmatch(r'\\*([\'"])((?:(?!\1).)*?)\\*\1', text, re.DOTALL):
+        text = wrapped[2]
+    return (f'{place} ({name})' if name else place), text
 
 
-def _typed_nodes(place: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def typed_nodes(place: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """(path, dict) of everything with a type, from the outside in."""
     if isinstance(node, dict):
         if isinstance(node.get('type'), str):
             yield place, node
         for key, value in node.items():
-            yield from _typed_nodes(f'{place}.{key}', value)
+            yield from typed_nodes(f'{place}.{key}', value)
     elif isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
-            yield from _typed_nodes(f'{place}[{index}]', item)
+            yield from typed_nodes(f'{place}[{index}]', item)

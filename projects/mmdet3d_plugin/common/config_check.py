@@ -185,6 +185,8 @@ def _check_dataset(node: dict[str, Any], place: str) -> None:
     classes = node.get('classes')
     if isinstance(classes, str) and not Path(classes).is_file():  # mmdet reads names from a file too
         raise UserError(f'{place}.classes is {classes!r}: it must be a list of names')
+    if classes is not None and not isinstance(classes, (str, list, tuple)):
+        raise UserError(f'{place}.classes is {classes!r}: it must be a list of names')
     if isinstance(classes, (list, tuple)):
         if not classes or not all(isinstance(name, str) for name in classes):
             raise UserError(f'{place}.classes is {list(classes)!r}: it must hold names of classes')
@@ -195,6 +197,9 @@ def _check_dataset(node: dict[str, Any], place: str) -> None:
         return
     if not isinstance(pipeline, (list, tuple)) or not pipeline:
         raise UserError(f'{place}.pipeline is {pipeline!r}: it must be a list of transforms')
+    for index, transform in enumerate(pipeline):
+        if not isinstance(transform, dict):
+            raise UserError(f'{place}.pipeline[{index}] is {transform!r}: it must be a dict with a type')
     for where, transform in transforms_of(pipeline, f'{place}.pipeline'):
         require_arguments(transform, where, 'transform')
         if isinstance(transform.get('db_sampler'), dict):

@@ -1,6 +1,6 @@
 """Numbers of a config that must be whole, positive, or in order."""
 
-import math
+import sys
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -14,10 +14,10 @@ def is_number(value: Any) -> bool:
     """Whether a value is a finite number; True and False are none.
 
     Example:
-        >>> is_number(0.5), is_number(float('inf')), is_number(True)
-        (True, False, False)
+        >>> is_number(0.5), is_number(float('inf')), is_number(True), is_number(10**400)
+        (True, False, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) <= sys.float_info.max)
 
 
 def is_whole(value: Any) -> bool:
@@ -84,7 +84,7 @@ BY_NAME: dict[str, Rule] = {
     ),
     **dict.fromkeys(('max_num', 'max_per_img'), COUNT_OR_ALL),
     **dict.fromkeys(('voxel_size', 'embed_std', 'upsample_strides', 'sizes', 'eps'), POSITIVE),
-    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius'), NOT_NEGATIVE),
+    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius', 'gamma'), NOT_NEGATIVE),
     **dict.fromkeys(('score_thr', 'score_threshold', 'pos_iou_thr', 'neg_iou_thr', 'min_pos_iou', 'alpha', 'flip_ratio_bev_horizontal', 'flip_ratio_bev_vertical'), SHARE),
     **dict.fromkeys(('dropout', 'ffn_drop', 'attn_drop', 'drop_path_rate'), DROPPED),
     **dict.fromkeys(('point_cloud_range', 'post_center_range', 'post_center_limit_range'), RANGE),
@@ -102,6 +102,8 @@ def check_numbers(cfg: dict[str, Any]) -> None:
         section, _, key = path.rpartition('.')
         if path in NEEDED and key in (value_at(cfg, section) or {}) and value_at(cfg, path) is None:
             raise UserError(f'{path} is None: it must be {rule[0]}')
+        if isinstance(value_at(cfg, path), (list, tuple)):
+            raise UserError(f'{path} is {value_at(cfg, path)!r}: it must be {rule[0]}, not a list')
         check_number(path, value_at(cfg, path), rule)
     for section in ('model', 'data'):
         for path, key, value in _leaves(cfg.get(section), section):

@@ -75,9 +75,12 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
     """Check type and argument names of one part of a config.
 
     Raises:
-        UserError: an unknown type, or an argument that its constructor does not take.
+        UserError: an unknown type, an argument that its constructor does not take, or one that is None but needed.
     """
     kinds = require_type(node, place, family)
+    for key, value in node.items():
+        if value is None and kinds and all(_needs(kind, key) for kind, _ in kinds):
+            raise UserError(f'{place}.{key} is None, but {node["type"]} needs it')
     accepted = [accepted_arguments(kind) for kind, _ in kinds]
     if not accepted or None in accepted:  # at least one takes anything
         return
@@ -88,6 +91,17 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
         if key != 'type' and not any(key in names for names in accepted):
             known = set().union(*accepted)
             raise UserError(f'{place}: {node["type"]} takes no {key!r}; {nearest(key, known)}')
+
+
+def _needs(kind: Kind, key: str) -> bool:
+    """Whether an argument has no default and may not be None. Detectors of mmdet that only test have no ``train_cfg``."""
+    try:
+        parameter = inspect.signature(kind).parameters.get(key)
+    except (ValueError, TypeError):  # written in C
+        return False
+    if parameter is None or key in ('train_cfg', 'test_cfg', 'pretrained', 'init_cfg'):
+        return False
+    return parameter.default is parameter.empty and 'None' not in str(parameter.annotation)
 
 
 @functools.cache

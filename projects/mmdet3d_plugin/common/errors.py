@@ -51,6 +51,7 @@ _SHAPES = re.compile(
     r'|Sizes of tensors must match|normalized_shape|running_mean should contain|weight of size|expanded size'
     r'|to be divisible by|incompatible (?:tensor )?(?:size|shape)'
 )
+_LIBRARIES = ('mmcv', 'mmdet', 'mmdet3d')
 _TRANSFORMS = ('pipelines', 'transforms')  # folders of mmdet, mmdet3d and ours
 _DAMAGED = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile, JSONDecodeError, UnicodeDecodeError)
 _IN_WORKER = re.compile(r'Caught (\w+) in (?:DataLoader worker|pin memory thread|replica|process)')
@@ -90,6 +91,9 @@ def explain(error: BaseException) -> str | None:
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
     if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
         return _explain_torch(error, text)
+    if isinstance(error, AssertionError | IndexError | ValueError) and (module := _part_of_library(error)):
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return f'{module} does not fit what it is given ({text or frame.line}): check its arguments in the config'
     return _explain_transform(error, name, text)
 
 
@@ -183,6 +187,17 @@ def _file_in_hand(error: BaseException | None) -> str | None:
                     return str(value)
         error = error.__context__
     return None
+
+
+def _part_of_library(error: BaseException) -> str | None:
+    """The module of mmcv, mmdet or mmdet3d at work when their code raised: what its arguments say does not hold."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames or not set(Path(frames[-1].f_code.co_filename).parts) & set(_LIBRARIES):
+        return None
+    owners = [frame.f_locals['self'] for frame in frames if frame.f_code.co_name == 'forward']
+    if not owners or type(owners[-1]).__module__.partition('.')[0] not in _LIBRARIES:
+        return None
+    return _module_in_hand(error.__traceback__)
 
 
 def _module_in_hand(trace: TracebackType | None) -> str | None:

@@ -120,7 +120,7 @@ def read_json(path: Target, mend: str = '') -> Any:
         raise UserError(f'there is no file {path}{mend and f": {mend}"}') from None
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror or error})') from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is damaged ({error}){mend and f": {mend}"}') from None
 
 

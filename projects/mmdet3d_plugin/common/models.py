@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from projects.mmdet3d_plugin.common.blame import blamed_on
+from projects.mmdet3d_plugin.common.blame import blamed_on, typed_nodes
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 
@@ -30,6 +30,33 @@ def build_model(cfg: dict[str, Any]) -> nn.Module:
                 return registry.build(cfg)
     known = {*DETECTORS.module_dict, *DETECTORS_3D.module_dict}
     raise UserError(f'model.type: there is no detector {cfg["type"]!r}; {nearest(cfg["type"], known)}')
+
+
+def init_model(model: nn.Module, cfg: dict[str, Any]) -> None:
+    """Give a detector its initial weights.
+
+    Args:
+        model: of ``cfg``.
+        cfg: its config, for messages: it names the files of pretrained parts.
+
+    Raises:
+        UserError: such a file cannot be read.
+    """
+    if not hasattr(model, 'init_weights'):
+        return
+    try:
+        model.init_weights()
+    except OSError as error:
+        files = [
+            f'{place}.checkpoint={node.get("checkpoint")!r}'
+            for place, node in typed_nodes('model', cfg)
+            if node['type'] == 'Pretrained'
+        ]
+        if not files:
+            raise
+        raise UserError(
+            f'initial weights cannot be loaded ({error}): look at {", ".join(files)}, or put the file there'
+        ) from error
 
 
 @contextmanager

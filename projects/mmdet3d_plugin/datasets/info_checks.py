@@ -1,15 +1,23 @@
 """What cannot be right in the numbers of nuScenes-like infos: times, poses, calibrations and boxes."""
 
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.config_numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 
 Info = dict[str, Any]
 LARGEST = 200.0
 """Metres: no object that is annotated is larger."""
+LARGEST_ANGLE = 4 * np.pi
+"""Radians, of a heading: what is beyond it is in degrees, or no angle."""
+FASTEST = 1000.0
+"""Metres per second: no object on a road is faster, not even where a track jumps."""
+FARTHEST = 1e8
+"""Metres, of a pose: twice around the earth, so that any map's origin is nearer."""
 _TOLERANCE = 0.01  # of rotations; tables round them to about 1e-6
 _MEND = 'mend the tables that it comes from, or leave the scene out, and make the info files again with tools/create_data.py'
 
@@ -30,7 +38,7 @@ def check_infos(infos: Sequence[Info], source: object) -> None:
     checks.times()
     for frame in ('lidar2ego', 'ego2global'):
         checks.quaternions(f'{frame}_rotation')
-        checks.numbers(f'{frame}_translation', (3,))
+        checks.numbers(f'{frame}_translation', (3,), FARTHEST)
     checks.numbers('can_bus', (18,))
     checks.cameras()
     checks.boxes()
@@ -85,11 +93,20 @@ class _Checks:
             is_unit(values), self.infos, lambda i: f'{key} {values[i].tolist()} is no unit quaternion'
         )
 
-    def numbers(self, key: str, shape: tuple[int, ...]) -> None:
-        """Finite."""
+    def numbers(self, key: str, shape: tuple[int, ...], largest: float = np.inf) -> None:
+        """Finite, and not beyond a largest one."""
         values = self._stack(self.infos, key, shape, lambda info: info[key])
-        finite = np.isfinite(values).all(tuple(range(1, values.ndim)))
-        self._require(finite, self.infos, lambda i: f'{key} {values[i].tolist()} is not finite')
+        axes = tuple(range(1, values.ndim))
+        self._require(
+            np.isfinite(values).all(axes),
+            self.infos,
+            lambda i: f'{key} {values[i].tolist()} is not finite',
+        )
+        self._require(
+            (np.abs(values) <= largest).all(axes),
+            self.infos,
+            lambda i: f'{key} {values[i].tolist()} is beyond {largest:g}',
+        )
 
     def cameras(self) -> None:
         """Rotations that are rotations, finite places, focal lengths above zero."""
@@ -107,10 +124,14 @@ class _Checks:
         )
         for good, key, what in (
             (is_rotation(turns), 'sensor2lidar_rotation', 'no rotation (calibrated_sensor or ego_pose)'),
-            (np.isfinite(places).all(1), 'sensor2lidar_translation', 'not finite (calibrated_sensor or ego_pose)'),
+            ((np.abs(places) <= FARTHEST).all(1), 'sensor2lidar_translation', 'not finite, or far away (calibrated_sensor or ego_pose)'),
             (is_intrinsic(lenses), 'cam_intrinsic', 'no pinhole matrix with focal lengths above zero (calibrated_sensor)'),
         ):  # fmt: skip
             self._require(good, owners, lambda i, key=key, what=what: f'{key} of {cams[i][0]} is {what}')
+        for owner, (name, cam) in zip(owners, cams, strict=True):
+            for key in ('width', 'height'):  # info files of others have no sizes
+                if key in cam and not (is_number(cam[key]) and cam[key] > 0):
+                    self.fail(owner, f'{key} {cam[key]!r} of {name} is no number of pixels (sample_data)')
 
     def boxes(self) -> None:
         """Finite, of a possible size, and with as many names as there are boxes."""
@@ -119,13 +140,18 @@ class _Checks:
             if not len(boxes) == len(velocity) == len(names):
                 self.fail(info, f'{len(boxes)} boxes, {len(velocity)} velocities and {len(names)} names')
             for key in ('valid_flag', 'num_lidar_pts', 'num_radar_pts'):
-                if key in info and len(info[key]) != len(boxes):
-                    self.fail(info, f'{len(boxes)} boxes, but {len(info[key])} of {key}')
+                if key not in info:
+                    continue
+                given = np.asarray(info[key])
+                if given.shape != (len(boxes),) or given.dtype.kind not in 'biuf':
+                    self.fail(info, f'{len(boxes)} boxes, but {key} is {reprlib.repr(info[key])}')
             finite = np.isfinite(boxes).all(1) & ~np.isinf(velocity).any(1)  # NaN: velocity is unknown
             possible = ((boxes[:, 3:6] > 0) & (boxes[:, 3:6] <= LARGEST)).all(1)
             for good, what in (
                 (finite, 'is not finite'),
                 (possible, f'has a size that no object has (0 to {LARGEST:g} m)'),
+                (np.abs(boxes[:, 6]) <= LARGEST_ANGLE, 'has a heading that is no angle in radians'),
+                (~(np.abs(velocity) > FASTEST).any(1), f'is faster than any object ({FASTEST:g} m/s)'),
             ):
                 if not good.all():
                     at = int(np.argmin(good))
@@ -145,7 +171,7 @@ class _Checks:
         for owner, item in zip(owners, items or owners, strict=True):
             try:
                 row = np.asarray(get(item), dtype=np.float64)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 row = None
             if row is None or row.shape != shape:
                 self.fail(

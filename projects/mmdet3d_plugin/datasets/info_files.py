@@ -1,8 +1,11 @@
 """Info files: where they lie, how they are written, read and checked."""
 
 import re
+import reprlib
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -52,7 +55,13 @@ def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:
         ann_file: name of the info file.
         data_root: folder of the dataset.
         options: what tools/create_data.py needs to make the file: the dataset's name, and what follows ``--root-path``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: this is no name.
     """
+    if not isinstance(ann_file, str | Path) or not str(ann_file):
+        raise UserError(f'ann_file is {ann_file!r}: it must be the name of an info file')
     candidates = [data_root / ann_file, Path(ann_file)]  # joining an absolute path keeps it as it is
     for path in candidates:
         if path.is_file():
@@ -100,6 +109,11 @@ def load_infos(path: Path, convention: str) -> InfoFile:
 
 def _check_marker(path: Path, marker: str | None, convention: str) -> None:
     check_convention(convention)
+    if marker is not None and marker not in BOX_CONVENTIONS:
+        raise UserError(
+            f'{path} says that its boxes follow the convention {marker!r}, which is none of '
+            f'{", ".join(BOX_CONVENTIONS)}; make it again with tools/create_data.py'
+        )
     if marker is not None and marker != convention:
         raise UserError(
             f'{path} holds boxes in the {marker!r} convention, but the dataset was told info_convention='
@@ -132,21 +146,34 @@ def _normalise(info: Info, convention: str, path: Path) -> Info:
 
 
 def _normalised(info: Info, convention: str) -> Info:
-    info = dict(info, timestamp=info['timestamp'] + 0)  # a TypeError for what is no number
-    info['lidar_path'] = relative_path(info['lidar_path'])
-    info['sweeps'] = [
-        {**sweep, 'data_path': relative_path(sweep['data_path'])} for sweep in info.get('sweeps', ())
-    ]
-    info['cams'] = {
-        name: {**cam, 'data_path': relative_path(cam['data_path'])} for name, cam in info['cams'].items()
-    }
+    _require(info, 'token', str | int)
+    _require(info, 'scene_token', str | int)
+    _require(info, 'timestamp', Real)
+    info = dict(info, lidar_path=relative_path(_require(info, 'lidar_path', str)))
+    info['sweeps'] = [_with_relative_path(sweep, 'a sweep') for sweep in info.get('sweeps', ())]
+    cams = _require(info, 'cams', dict)
+    info['cams'] = {name: _with_relative_path(cam, name) for name, cam in cams.items()}
     if 'gt_boxes' in info:
         boxes = np.asarray(info['gt_boxes'], dtype=np.float64).reshape(-1, 7)
         info['gt_boxes'] = convert_boxes(boxes, convention, 'v1.0')
         velocity = np.asarray(info['gt_velocity'], dtype=np.float64).reshape(-1, 2)
         info['gt_velocity'] = np.where(np.isnan(velocity), 0.0, velocity)  # unknown at the ends of a track
-        info['gt_names'] = np.asarray(info['gt_names'], dtype=str)
+        info['gt_names'] = np.asarray(_require(info, 'gt_names', list | tuple | np.ndarray), dtype=str)
     return info
+
+
+def _with_relative_path(sensor: dict[str, Any], name: str) -> dict[str, Any]:
+    """A camera or a sweep with its path cut."""
+    if not isinstance(sensor, dict):
+        raise TypeError(f'{name} is {sensor!r}')
+    return {**sensor, 'data_path': relative_path(_require(sensor, 'data_path', str))}
+
+
+def _require(node: dict[str, Any], key: str, kind: type | UnionType) -> Any:
+    """The value of a key, which must be of a kind."""
+    if not isinstance(node[key], kind):
+        raise TypeError(f'{key} is {reprlib.repr(node[key])}')
+    return node[key]
 
 
 def relative_path(path: str) -> str:

@@ -10,11 +10,13 @@ import torch
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.datasets import KittiDataset
 
+from projects.mmdet3d_plugin.common.config_numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import get_logger
 from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
+from projects.mmdet3d_plugin.datasets.info_checks import LARGEST, LARGEST_ANGLE
 from projects.mmdet3d_plugin.datasets.info_files import create_command, find_info_file
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
 from projects.mmdet3d_plugin.evaluation.kitti_metric import (
@@ -294,7 +296,7 @@ class KittiFrames(KittiDataset):
         absent = [name for name in self.CLASSES if name not in present]
         if not absent or not self.data_infos:
             return
-        what = f'{self.ann_file} has no object of {", ".join(absent)}; its classes are {", ".join(sorted(present))}'
+        what = f'{self.ann_file} has no object of {", ".join(absent)}; its classes are {", ".join(sorted(present)) or "none"}'
         if len(absent) == len(self.CLASSES) and self.filter_empty_gt:
             raise UserError(f'{what}: say which of them to learn with classes, or set filter_empty=False')
         get_logger().warning('%s', what)
@@ -350,7 +352,12 @@ def _checked_frame(info: dict[str, Any]) -> int:
     """
     number = int(info['image']['image_idx'])
     info['point_cloud'].get('num_features')
-    for name in ('R0_rect', 'Tr_velo_to_cam'):
+    shape = info['image'].get('image_shape', (1, 1))
+    if len(shape) != 2 or not all(is_number(side) and side > 0 for side in shape):
+        raise ValueError(
+            f'({number:06d}) has image_shape {list(shape)}, which is no height and width in pixels'
+        )
+    for name in ('R0_rect', 'Tr_velo_to_cam', *(('P2',) if 'image_path' in info['image'] else ())):
         matrix = np.asarray(info['calib'][name], np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.linalg.det(matrix):
             raise ValueError(
@@ -366,8 +373,11 @@ def _checked_frame(info: dict[str, Any]) -> int:
             raise ValueError(f'({number:06d}) has {key} of shape {values.shape} for {len(cared)} objects')
         if not np.isfinite(values[cared]).all():
             raise ValueError(f'({number:06d}) has {key} that are not finite')
-    if not (np.asarray(annos['dimensions'])[cared] > 0).all():
-        raise ValueError(f'({number:06d}) has objects of negative size or none')
+    sizes = np.asarray(annos['dimensions'])[cared]
+    if not ((sizes > 0) & (sizes <= LARGEST)).all():
+        raise ValueError(f'({number:06d}) has objects of negative size or none, or larger than {LARGEST:g} m')
+    if (np.abs(np.asarray(annos['rotation_y'], np.float64)[cared]) > LARGEST_ANGLE).any():
+        raise ValueError(f'({number:06d}) has rotation_y that is no angle in radians')
     return number
 
 

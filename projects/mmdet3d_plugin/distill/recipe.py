@@ -11,7 +11,7 @@ from mmcv import Config
 from torch import nn
 
 from projects.mmdet3d_plugin.common.config import config_classes
-from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid, cropped_size, shared_range
@@ -51,7 +51,7 @@ def build_training(cfg: Config) -> tuple[Distiller, Config]:
         The distiller with initial weights, and a config whose training pipeline also makes the teacher's view.
     """
     distiller = build_distiller(cfg)
-    distiller.init_weights()
+    init_model(distiller, cfg.model)
     return distiller, with_teacher_view(cfg, distiller.teacher.cfg)
 
 
@@ -236,6 +236,7 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     limits = shared_range(student.grid, teacher.grid, f'the term {name!r}')
     if limits is not None:
         known |= dict(pc_range=student.grid.pc_range, teacher_range=teacher.grid.pc_range)
+    known['path'] = teacher.path  # of a loss that asks what queries look at
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     _check_frame(cfg, name, loss, student, limits)

@@ -1,6 +1,6 @@
 """What one training step lets the terms see."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,27 +12,54 @@ Matches = Sequence[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How queries look at one feature: at which of a sample's N maps (its BEV, or one per camera), where, how much.
+
+    Args:
+        locations: (num_layers, B, Q, num_heads, N, num_points, 2) sampled positions, (x, y) in units of the map's width
+            and height.
+        weights: (num_layers, B, Q, num_heads, N, num_points) >= 0, attention; 0 on maps that do not show the query.
+        projections: (num_layers, V, C) matrices that turn the feature into the values that a layer takes in; head m
+            reads the m-th slice of their V outputs.
+    """
+
+    locations: Tensor
+    weights: Tensor
+    projections: Tensor
+
+
+@dataclass(frozen=True)
 class QueryReading:
-    """The refined queries of FD3D's distillation head on the teacher's BEV feature; all constants.
+    """The refined queries of FD3D's distillation head on the teacher's features; all constants.
 
     Args:
         boxes: (num_layers, B, Q, 7) gravity centres, sizes and yaw in metres and radians, LiDAR frame.
         scores: (num_layers, B, Q, num_classes) probabilities.
-        locations: (num_layers, B, Q, num_heads, num_points, 2) sampled positions, (x, y) in units of the BEV map's
-            width and height.
-        weights: (num_layers, B, Q, num_heads, num_points) attention, summing to 1 over the points of a head.
-        projections: (num_layers, V, C) matrices that turn the BEV feature into the values that a layer samples; head m
-            reads the m-th slice of their V outputs.
+        samplings: how they look at the teacher's features, by the module path of each.
         match: pairs queries of the last layer with ground truth, ``(gt_bboxes_3d, gt_labels_3d) -> B pairs of
             (query indices, ground-truth indices)``.
     """
 
     boxes: Tensor
     scores: Tensor
-    locations: Tensor
-    weights: Tensor
-    projections: Tensor
+    samplings: Mapping[str, Sampling]
     match: Callable[[Sequence, Sequence], Matches]
+
+    def sampling(self, path: str | None) -> Sampling:
+        """How the queries look at a feature of the teacher.
+
+        Args:
+            path: of its module; None for the only one.
+
+        Raises:
+            DistillError: they do not look at it.
+        """
+        if path is None and len(self.samplings) == 1:
+            return next(iter(self.samplings.values()))
+        if path not in self.samplings:
+            known = ', '.join(map(repr, self.samplings))
+            raise DistillError(f"the teacher's queries do not sample {path!r}; they sample {known}")
+        return self.samplings[path]
 
     @property
     def confidence(self) -> Tensor:
@@ -50,7 +77,7 @@ class Step:
         teacher: what the taps of the teacher recorded, by module path.
         predictions: the teacher's raw predictions, as its host returns them.
         epoch: epochs finished so far; 1.5 is the middle of the second.
-        queries: what the distillation head read off the teacher's BEV feature, in recipes that have one.
+        queries: what the distillation head read off the teacher's features, in recipes that have one.
         generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
         cache: what several terms need alike, computed by the first of them.
         detect: finds the teacher's boxes, for :attr:`detections`.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.checkpoint import load_weights
 from projects.mmdet3d_plugin.common.config import as_config, config_classes
 from projects.mmdet3d_plugin.common.files import hash_file
-from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.observation_cache import ObservationCache
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
@@ -193,7 +193,7 @@ def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn
     """Build the detector of a config and load its weights, strictly but for what is allowed by name."""
     model = build_model(cfg.get('model') if checkpoint else without_pretrained(cfg.get('model')))
     if checkpoint is None:
-        model.init_weights()
+        init_model(model, cfg.get('model'))
     else:
         logger.info('teacher %s: %s', checkpoint, load_weights(model, checkpoint, allow=allow))
     return model

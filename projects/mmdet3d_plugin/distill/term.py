@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.distill.bev_grid import Range, crop_bev
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
@@ -78,9 +79,9 @@ class Term(nn.Module):
 
     def features(self, step: Step) -> tuple[Any, Any]:
         """What is compared: the student's feature, through the connector, and the teacher's, a constant."""
-        student = map_tensors(_at_least_fp32, self.student.convert(step.student[self.student.path]))
+        student = map_tensors(at_least_float32, self.student.convert(step.student[self.student.path]))
         teacher = self.teacher.convert(step.teacher[self.teacher.path])
-        teacher = map_tensors(lambda tensor: _at_least_fp32(tensor.detach()), teacher)
+        teacher = map_tensors(lambda tensor: at_least_float32(tensor.detach()), teacher)
         if not self.loss.takes_connector:
             return student, teacher
         if not isinstance(teacher, Tensor):
@@ -147,7 +148,3 @@ class Term(nn.Module):
                 self.name,
                 ZERO_STEPS,
             )
-
-
-def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor

@@ -68,14 +68,17 @@ def require_cameras(model: nn.Module, dataset: Dataset) -> None:
         UserError: the numbers differ.
     """
     cameras = getattr(dataset, 'cameras', None)
-    if not cameras:
+    if cameras is None:
         return
     for name, module in model.named_modules():
         wanted = getattr(module, 'num_cams', None)
         if isinstance(wanted, int) and wanted != len(cameras):
+            names = f' ({", ".join(cameras)})' if cameras else ''
+            mend = (
+                f'set num_cams={len(cameras)} in its {type(module).__name__} ({name}), or ' if cameras else ''
+            )
             raise UserError(
-                f'the data have {len(cameras)} cameras ({", ".join(cameras)}), but the model was made for {wanted}: set '
-                f'num_cams={len(cameras)} in its {type(module).__name__} ({name}), or choose other data'
+                f'the data have {len(cameras)} cameras{names}, but the model was made for {wanted}: {mend}choose other data'
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.config_check import check_parts
-from projects.mmdet3d_plugin.common.config_numbers import check_numbers
+from projects.mmdet3d_plugin.common.config_numbers import NOT_NEGATIVE, POSITIVE, check_number, check_numbers
 from projects.mmdet3d_plugin.common.config_types import accepted_arguments, find_kinds, require_arguments
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import close_names, nearest
@@ -27,6 +27,10 @@ _OF_UPSTREAM = {
     'by_epoch',
 }  # what upstream's configs say beside our hooks' arguments
 ALIKE = 0.75
+_MULTIPLIERS = (
+    'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult',
+    'bypass_duplicate',
+)  # fmt: skip
 _LOADERS = (
     'samples_per_gpu',
     'workers_per_gpu',
@@ -67,6 +71,7 @@ def check_train_config(cfg: Config, validate: bool = True) -> None:
     _check_policy(cfg.get('lr_config'), 'lr_config', 'LrUpdaterHook')
     _check_policy(cfg.get('momentum_config'), 'momentum_config', 'MomentumUpdaterHook')
     _check_hook_settings(cfg.get('optimizer_config'), 'optimizer_config', OptimizeHook, {'type'})
+    _check_clipping((cfg.get('optimizer_config') or {}).get('grad_clip'))
     _check_hook_settings(cfg.get('checkpoint_config'), 'checkpoint_config', SaveHook, {'type'})
     _check_hook_settings(cfg.get('evaluation'), 'evaluation', EvaluateHook, _OF_UPSTREAM)
     _check_hooks((cfg.get('log_config') or {}).get('hooks'), 'log_config.hooks')
@@ -96,6 +101,31 @@ def _check_optimizer(optimizer: dict[str, Any]) -> None:
         constructor = optimizer['constructor']
         if not find_kinds(constructor, 'optimizer constructor'):
             raise UserError(f'optimizer.constructor: there is no {constructor!r}')
+    elif optimizer.get('paramwise_cfg') is not None:
+        _check_multipliers(optimizer['paramwise_cfg'])
+
+
+def _check_multipliers(settings: Any) -> None:
+    """mmcv takes no notice of a multiplier of the learning rate that it does not know."""
+    place = 'optimizer.paramwise_cfg'
+    if not isinstance(settings, dict):
+        raise UserError(f'{place} is {settings!r}: it must be a dict')
+    groups = {place: settings, **{f'{place}.custom_keys': settings.get('custom_keys', {})}}
+    for where, group in groups.items():
+        if not isinstance(group, dict):
+            raise UserError(f'{where} is {group!r}: it must be a dict')
+    for part, group in settings.get('custom_keys', {}).items():
+        where = f'{place}.custom_keys[{part!r}]'
+        if not isinstance(group, dict):
+            raise UserError(f'{where} is {group!r}: it must be a dict')
+        groups[where] = group
+    for where, group in groups.items():
+        known = _MULTIPLIERS if where == place else ('lr_mult', 'decay_mult')
+        for key, value in group.items() if where != f'{place}.custom_keys' else ():
+            if key not in known:
+                raise UserError(f'{where} takes no {key!r}; {nearest(key, known)}')
+            if key.endswith('_mult'):
+                check_number(f'{where}.{key}', value, NOT_NEGATIVE)
 
 
 def _check_policy(settings: dict[str, Any] | None, place: str, suffix: str) -> None:
@@ -126,13 +156,31 @@ def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: type
         raise UserError(f'{place} takes no {key!r}; {nearest(key, known)}')
 
 
+def _check_clipping(settings: Any) -> None:
+    """Arguments of torch's ``clip_grad_norm_``."""
+    place, known = 'optimizer_config.grad_clip', ('max_norm', 'norm_type', 'error_if_nonfinite', 'foreach')
+    if settings is None:
+        return
+    if not isinstance(settings, dict):
+        raise UserError(f'{place} is {settings!r}: it must be a dict such as dict(max_norm=35)')
+    for key in settings:
+        if key not in known:
+            raise UserError(f'{place} takes no {key!r}; {nearest(key, known)}')
+    if 'max_norm' not in settings:
+        raise UserError(f"{place} has no 'max_norm', such as dict(max_norm=35)")
+    norm = settings.get('norm_type', 2)
+    if norm not in ('inf', float('inf')):
+        check_number(f'{place}.norm_type', norm, POSITIVE)
+
+
 def _check_hooks(hooks: Any, place: str) -> None:
     """Type and arguments of every hook of a list."""
     if hooks is not None and not isinstance(hooks, (list, tuple)):
         raise UserError(f'{place} is {hooks!r}: it must be a list of hooks')
     for index, hook in enumerate(hooks or ()):
-        if isinstance(hook, dict):
-            require_arguments(hook, f'{place}[{index}]', 'hook')
+        if not isinstance(hook, dict):
+            raise UserError(f'{place}[{index}] is {hook!r}: it must be a dict with a type')
+        require_arguments(hook, f'{place}[{index}]', 'hook')
 
 
 def _check_runner(cfg: Config) -> None:

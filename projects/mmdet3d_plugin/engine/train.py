@@ -22,7 +22,7 @@ from projects.mmdet3d_plugin.common.config_numbers import SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
-from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.distill.recipe import build_training
 from projects.mmdet3d_plugin.engine import cli, interrupts
@@ -159,8 +159,7 @@ def make_detector(cfg: Config) -> nn.Module:
             'this config is a recipe: its student is trained alone here; tools/distillation.py distils'
         )
     model = build_model(cfg.model)
-    if hasattr(model, 'init_weights'):
-        model.init_weights()
+    init_model(model, cfg.model)
     return model
 
 
@@ -199,6 +198,12 @@ def _build_runner(
         teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
         speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
+    for key in (cfg.optimizer.get('paramwise_cfg') or {}).get('custom_keys') or ():
+        if not any(key in name for name, _ in wrapped.named_parameters()):
+            get_logger().warning(
+                'optimizer.paramwise_cfg.custom_keys: %r is in no name of a parameter, so it changes nothing',
+                key,
+            )
     with blamed_on('optimizer', cfg.optimizer):
         optimizer = build_optimizer(wrapped, copy.deepcopy(cfg.optimizer))
     return TrainRunner(

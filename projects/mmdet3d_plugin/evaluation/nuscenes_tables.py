@@ -49,7 +49,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """
     try:
         table = json.loads(path.read_bytes().decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f'table {path} is not valid JSON ({error}); unpack the metadata archive again'
         ) from error

@@ -12,7 +12,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
-from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions
+from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions, map_by_map
 from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, best_queries
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
@@ -40,16 +40,16 @@ class Inspection:
     Attributes:
         comparisons: of the recipe's terms, in order.
         pc_range: x0, y0, z0, x1, y1, z1 in metres: what BEV maps cover.
-        filled: (width, height) share of the padded images that is image; features of cameras cover all of it.
+        filled: (width, height) share of each camera's padded image that is image; features of cameras cover all of it.
         queries: boxes that the distillation head found, with scores, None in a recipe without.
-        positions: where its queries sample, None in a recipe without.
+        positions: where its queries sample the BEV feature, None in a recipe without.
         importance: of the terms that compare neighbourhoods of voxels.
         pivots: of the terms that compare heatmaps of centre heads.
     """
 
     comparisons: list[Comparison]
     pc_range: list[float]
-    filled: tuple[float, float] = (1.0, 1.0)
+    filled: Sequence[tuple[float, float]] = ()
     queries: BoxSet | None = None
     positions: Positions | None = None
     importance: Sequence[Importance] = ()
@@ -75,7 +75,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         torch.manual_seed(0)
         _, step = distiller.run_models(batch)
         terms = {name: distiller.distill[name] for name in distiller.terms}
-        comparisons = [_compare(name, term, step, trained) for name, term in terms.items()]
+        bev = {tap.path for tap in distiller.teacher.adapter.aliases(distiller.teacher.model).get('bev', ())}
+        comparisons = [_compare(name, term, step, trained, bev) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     # a 2D detector's image is a camera that stands nowhere
     limits = [] if 'gt_bboxes' in step.batch else pc_range_of(step.batch['img_metas'])
@@ -83,7 +84,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
     inspection |= dict(importance=importance, pivots=pivots)
     if step.queries is not None:
         inspection['queries'] = _boxes(step.queries, *_query_limits(distiller))
-        inspection['positions'] = _positions(step, _focal_loss(distiller), limits)
+        loss = _bev_focal_loss(distiller, step)
+        inspection['positions'] = None if loss is None else _positions(step, loss, limits)
     return Inspection(**inspection)
 
 
@@ -101,7 +103,7 @@ def _whole_maps(distiller: Distiller) -> Iterator[None]:
             loss.consumers = before
 
 
-def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
+def _compare(name: str, term: Term, step: Step, trained: bool, bev: set[str]) -> Comparison:
     """Compute one term and keep what it looked at."""
     loss = term(step)
     student, teacher = term.features(step)
@@ -113,7 +115,7 @@ def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
         return Comparison(name, ELSEWHERE, None, loss=value)
     return Comparison(
         name=name,
-        place=_place(teacher, step),
+        place=BEV if term.teacher.path in bev else _place(teacher, step),
         teacher=_array(teacher),
         student=_array(student) if believable and of is None and term.loss.takes_connector else None,
         generated=_array(generated) if trained and generated is not None else None,
@@ -125,17 +127,24 @@ def _compare(name: str, term: Term, step: Step, trained: bool) -> Comparison:
 def _region(term: Term, step: Step, teacher: Tensor) -> np.ndarray | None:
     """Where a term looks, (N, H, W)."""
     if isinstance(term.loss, FocalPositions):
-        limits = pc_range_of(step.batch['img_metas'])
-        return density(_positions(step, term.loss, limits), limits, teacher.shape[-2:])[None]
+        return _looked_at(step, term.loss, teacher.shape[-2:])
     return None if term.region is None else _array(term.region(step, teacher)[:, 0])
 
 
-def density(positions: Positions, pc_range: Sequence[float], size: Sequence[int]) -> np.ndarray:
-    """Weights of positions, added up cell by cell: (H, W), the largest being 1."""
-    spans = [(pc_range[1], pc_range[4]), (pc_range[0], pc_range[3])]
-    x, y = positions.places.T
-    total, _, _ = np.histogram2d(y, x, bins=size, range=spans, weights=positions.weights)
+def _looked_at(step: Step, loss: FocalPositions, size: Sequence[int]) -> np.ndarray:
+    """How much queries look at each cell of the only sample's N maps: (N, H, W), the largest being 1."""
+    locations, attention, confidence = loss.positions(step)
+    places = _array(map_by_map(locations).flatten(1, -2))
+    weights = _array(map_by_map(attention * confidence[..., None, None, None]).flatten(1))
+    total = np.stack([density(*one, size) for one in zip(places, weights, strict=True)])
     return total / max(total.max(), 1e-12)
+
+
+def density(places: np.ndarray, weights: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Weights (K,) of places (K, 2), (x, y) in units of a map, added up cell by cell: (H, W)."""
+    x, y = places.T
+    total, _, _ = np.histogram2d(y, x, bins=size, range=[(0, 1), (0, 1)], weights=weights)
+    return total
 
 
 def _place(feature: Tensor, step: Step) -> str:
@@ -153,16 +162,14 @@ def _meta(step: Step) -> dict[str, Any]:
     return meta[-1] if isinstance(meta, Sequence) else meta
 
 
-def _filled(meta: dict[str, Any]) -> tuple[float, float]:
-    """(width, height) share of the padded images that is image."""
+def _filled(meta: dict[str, Any]) -> list[tuple[float, float]]:
+    """(width, height) share of each camera's padded image that is image."""
     if 'batch_input_shape' in meta:
         (height, width), full = meta['img_shape'][:2], meta['batch_input_shape']
-        return width / full[1], height / full[0]
-    if 'img_shape' not in meta:
-        return 1.0, 1.0
-    full = meta['img_shape'][0]
-    height, width = meta.get('valid_shape', meta['img_shape'])[0][:2]
-    return width / full[1], height / full[0]
+        return [(width / full[1], height / full[0])]
+    full = meta.get('img_shape', ())
+    seen = meta.get('valid_shape', full)
+    return [(image[1] / pad[1], image[0] / pad[0]) for image, pad in zip(seen, full, strict=True)]
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -177,10 +184,13 @@ def _query_limits(distiller: Distiller) -> tuple[int, float]:
     return chosen.top_k, chosen.min_score
 
 
-def _focal_loss(distiller: Distiller) -> FocalPositions:
-    """The recipe's choice of positions; a recipe without has the default one."""
-    losses = (distiller.distill[name].loss for name in distiller.terms)
-    return next((loss for loss in losses if isinstance(loss, FocalPositions)), FocalPositions())
+def _bev_focal_loss(distiller: Distiller, step: Step) -> FocalPositions | None:
+    """The recipe's choice of positions on BEV, or the default one; None where queries look at no BEV feature."""
+    losses = [distiller.distill[name].loss for name in distiller.terms]
+    losses = [loss for loss in losses if isinstance(loss, FocalPositions)]
+    on_bev = [path for path, looks in step.queries.samplings.items() if looks.locations.shape[4] == 1]
+    chosen = [loss for loss in losses if loss.path in on_bev]
+    return next(iter(chosen), None) or (FocalPositions(path=on_bev[0]) if on_bev else None)
 
 
 def _boxes(reading: QueryReading, top_k: int, min_score: float) -> BoxSet:
@@ -191,9 +201,9 @@ def _boxes(reading: QueryReading, top_k: int, min_score: float) -> BoxSet:
 
 
 def _positions(step: Step, loss: FocalPositions, limits: Sequence[float]) -> Positions:
-    """Sampled positions of all layers, heads and points, those of weight 0 left out."""
+    """Sampled positions on BEV of all layers, heads and points, those of weight 0 left out."""
     locations, attention, confidence = loss.positions(step)
-    weights = (attention * confidence[..., None, None]).flatten(1)
+    weights = (attention * confidence[..., None, None, None]).flatten(1)
     low, high = (locations.new_tensor(limits[i : i + 2]) for i in (0, 3))
     layers = torch.arange(len(weights), device=weights.device)[:, None].expand_as(weights)
     kept = weights > 0

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from projects.mmdet3d_plugin.ops import library, lift_splat, ms_deform_attn
+from projects.mmdet3d_plugin.ops import gather_maps, library, lift_splat, ms_deform_attn
+from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps
 
 # Per bilinear sample and channel: four corners, and the weight of the sample.
 SAMPLING_MACS = 5
@@ -159,6 +160,22 @@ class OpCounter(TorchDispatchMode):
         self.count('deformable attention', SAMPLING_MACS * d * rows * points.shape[2:-1].numel())
         return value.new_empty(*points.shape[:2], m * d)
 
+    def gather_seen(self, maps: FeatureMaps, locations: Tensor, weights: Tensor, seen: Tensor) -> Tensor:
+        """Stands in for ``gather_seen``; which camera shows a query depends on weights, so one is taken for each.
+
+        Args:
+            maps: L levels with C channels.
+            locations: (B, Q, N, 2).
+            weights: (B, Q, N, L).
+            seen: (B, Q, N).
+
+        Returns:
+            (B, Q, C).
+        """
+        b, q = seen.shape[:2]
+        self.count('look-ups in image features', SAMPLING_MACS * maps.channels * b * q * weights.shape[-1])
+        return weights.new_empty(b, q, maps.channels)
+
     def deformable_convolution(
         self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *args: Any
     ) -> Tensor:
@@ -207,6 +224,7 @@ class OpCounter(TorchDispatchMode):
             ms_deform_attn.ms_deform_attn: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_fused: self.deformable_attention,
             ms_deform_attn.ms_deform_attn_packed: self.packed_deformable_attention,
+            gather_maps.gather_seen: self.gather_seen,
             modulated_deform_conv.modulated_deform_conv2d: self.deformable_convolution,
             deform_conv.deform_conv2d: self.plain_deformable_convolution,
             lift_splat.lift_splat: self.lift_splat,

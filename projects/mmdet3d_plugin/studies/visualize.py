@@ -23,6 +23,7 @@ from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.coco_images import CocoImages
+from projects.mmdet3d_plugin.datasets.point_files import read_points
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions.gt_heatmap import box_heatmap
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
@@ -74,7 +75,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
     An image without 3D boxes is a scene of one camera.
 
     Raises:
-        UserError: an image is missing.
+        UserError: an image or a cloud is damaged.
     """
     if isinstance(dataset, CocoImages):
         image = read_image(dataset.image_path(index))
@@ -84,7 +85,7 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
     frame = dataset.get_frame(index)
     cameras = _read_cameras(frame) if frame.get('img_filename') else {}
     points = Path(frame['pts_filename'])
-    cloud = np.fromfile(points, np.float32).reshape(-1, dataset.POINT_DIM) if points.is_file() else None
+    cloud = read_points(points, dataset.POINT_DIM) if points.is_file() else None
     return Scene(cameras, cloud, _true_boxes(frame, dataset.pc_range), dataset.FORWARD)
 
 
@@ -151,8 +152,8 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
     if kind in ('overview', 'cameras') and not scene.cameras:
         raise UserError(f'{kind} needs cameras, which this dataset has not: draw --kinds bev')
     if kind == 'overview':
-        reach = float(max(abs(limit) for limit in (*pc_range[:2], *pc_range[3:5])))
-        return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, reach)
+        view = View.of(pc_range, scene.forward)
+        return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, view)
     if kind == 'cameras':
         return draw_cameras(scene.cameras, classes, scene.predicted, scene.truth)
     if scene.bev is None:

@@ -99,9 +99,9 @@ def draw_inspection(inspection: Inspection, scene: Scene, classes: Sequence[str]
 
 
 def _queries(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Picture:
-    reach = float(np.abs(inspection.pc_range)[[0, 1, 3, 4]].max())
+    view = View.of(inspection.pc_range, scene.forward)
     figure = draw_overview(
-        scene.cameras, classes, scene.points, inspection.queries, scene.truth, reach, scores=True
+        scene.cameras, classes, scene.points, inspection.queries, scene.truth, view, scores=True
     )
     caption = f'{len(inspection.queries)} queries of the distillation head, confidence in percent; white: ground truth'
     return Picture('queries', caption, figure)
@@ -110,7 +110,9 @@ def _queries(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Pi
 def _positions(inspection: Inspection, scene: Scene) -> Picture:
     title = "Positions that the queries sample, over what stands out in the teacher's BEV feature"
     feature = inspection.at(BEV)[0].teacher[0]
-    figure = draw_positions(feature, inspection.positions, inspection.pc_range, scene.truth, title)
+    figure = draw_positions(
+        feature, inspection.positions, inspection.pc_range, scene.truth, title, forward=scene.forward
+    )
     return Picture('positions', f'{title}. Dot area: attention x confidence; colour: decoder layer.', figure)
 
 

@@ -1,4 +1,4 @@
-"""The scene from above: LiDAR points, boxes, range rings, the ego car. Up is y of the LiDAR frame."""
+"""The scene from above: LiDAR points, boxes, range rings, the ego car. Up is y of the LiDAR frame; where the car drives, a view says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,9 +43,9 @@ class View:
     forward: float = UP
 
     @classmethod
-    def around(cls, reach: float) -> 'View':
+    def around(cls, reach: float, forward: float = UP) -> 'View':
         """A square with the ego car in its middle, ``reach`` metres to each border."""
-        return cls((-reach, -reach, reach, reach))
+        return cls((-reach, -reach, reach, reach), forward)
 
     @classmethod
     def of(cls, pc_range: Sequence[float], forward: float = UP) -> 'View':
@@ -62,6 +62,17 @@ class View:
 
 
 NUSCENES_VIEW = View.around(51.2)
+
+
+def map_aspect(pc_range: Sequence[float]) -> float:
+    """Height by width of a BEV map that covers x0, y0, z0, x1, y1, z1 in metres.
+
+    Example:
+        >>> map_aspect([0, -40, -3, 40, 40, 1])
+        2.0
+    """
+    x0, y0, _, x1, y1, _ = pc_range
+    return (y1 - y0) / (x1 - x0)
 
 
 def heading_lines(boxes: np.ndarray) -> np.ndarray:

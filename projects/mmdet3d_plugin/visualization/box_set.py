@@ -15,6 +15,9 @@ class BoxSet:
             counter-clockwise from x, then optionally ``vx, vy`` in m/s.
         labels: (n,) class indices.
         scores: (n,) in [0, 1], or None for true boxes.
+
+    Raises:
+        ValueError: shapes do not fit, or a box or score is not finite.
     """
 
     boxes: np.ndarray
@@ -26,6 +29,16 @@ class BoxSet:
             raise ValueError(
                 f'boxes must be (n, 7+) with n labels, got boxes {self.boxes.shape} and '
                 f'labels {self.labels.shape}'
+            )
+        finite = np.isfinite(self.boxes[:, :7]).all(axis=1)
+        if self.scores is not None:
+            finite &= np.isfinite(self.scores)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            score = '' if self.scores is None else f', score {self.scores[first]:g}'
+            raise ValueError(
+                f'{(~finite).sum()} of {len(finite)} boxes cannot be drawn, they are not finite: the first is '
+                f'{np.round(self.boxes[first, :7], 3).tolist()}{score}'
             )
 
     def __len__(self) -> int:

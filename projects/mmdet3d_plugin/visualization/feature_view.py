@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes, map_aspect
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import camera_rows, name_camera
 from projects.mmdet3d_plugin.visualization.comparison import Comparison
@@ -82,10 +82,13 @@ def draw_bev_comparison(
         pc_range: x0, y0, z0, x1, y1, z1 in metres: what the map covers.
         truth: true boxes in the LiDAR frame.
         forward: where the ego car drives, radians from x.
-        side: of each map in pixels.
+        side: width of each map in pixels.
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
-    panels = Panels(2, 1 + len(comparison.student_features), (side, side))
+    height = round(side * map_aspect(pc_range))
+    panels = Panels(
+        2, 1 + len(comparison.student_features), (side, height), bar=bool(comparison.student_features)
+    )
     features = {'teacher': comparison.teacher, **comparison.student_features}
     for column, (name, feature) in enumerate(features.items()):
         title = colours.title if name == 'teacher' else name
@@ -106,15 +109,15 @@ def draw_bev_comparison(
 
 
 def draw_camera_comparison(
-    comparison: Comparison, filled: tuple[float, float], cameras: Sequence[str], width: int = 300
+    comparison: Comparison, filled: Sequence[tuple[float, float]], cameras: Sequence[str], width: int = 300
 ) -> Figure:
     """A column for each camera: teacher, student and generated feature in principal colours, then the gaps.
 
     Args:
         comparison: of a term on image features.
-        filled: (width, height) share of the padded images that is image; the rest is not shown.
+        filled: (width, height) share of each camera's padded image that is image; the rest is not shown.
         cameras: names, in the order of the features.
-        width: of each map in pixels.
+        width: of each column in pixels.
     """
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
     rows = {'teacher': (colours.title, colours(comparison.teacher), {})}
@@ -123,8 +126,9 @@ def draw_camera_comparison(
     for name in comparison.student_features:
         rows[f'gap {name}'] = (gap_title(comparison, name), comparison.gap_map(name), heat)
     h, w = comparison.teacher.shape[-2:]
-    size = (width, round(width * h * filled[1] / (w * filled[0])))
-    panels = Panels(len(rows), len(cameras), size)
+    ratios = [h * share[1] / (w * share[0]) for share in filled]
+    size = (width, round(width * min(max(ratios), 1.0)))
+    panels = Panels(len(rows), len(cameras), size, bar=bool(comparison.student_features))
     for row, (title, maps, style) in enumerate(rows.values()):
         for column, name in enumerate(name for line in camera_rows(cameras) for name in line):
             camera = cameras.index(name)
@@ -132,7 +136,11 @@ def draw_camera_comparison(
             ax.imshow(maps[camera], extent=(0, w, h, 0), aspect='auto', interpolation='nearest', **style)
             if style and comparison.region is not None:
                 outline(ax, comparison.region[camera], (0, 0, 0, w, h, 0))
-            ax.set(xlim=(0, w * filled[0]), ylim=(h * filled[1], 0), xticks=[], yticks=[])
+            ax.set(xlim=(0, w * filled[camera][0]), ylim=(h * filled[camera][1], 0), xticks=[], yticks=[])
+            if (
+                abs(round(width * ratios[camera]) - size[1]) > 1
+            ):  # an image of other proportions than its panel
+                ax.set_box_aspect(ratios[camera])
             if row == 0:
                 name_camera(ax, name)
     if comparison.student_features:
@@ -146,14 +154,15 @@ class Panels:
     Args:
         rows, columns: how many.
         size: (width, height) of a panel in pixels.
+        bar: whether there will be a colour bar.
     """
 
     HEAD, GAP, BAR = 28, 6, 64
 
-    def __init__(self, rows: int, columns: int, size: tuple[int, int]) -> None:
+    def __init__(self, rows: int, columns: int, size: tuple[int, int], bar: bool = True) -> None:
         self._size = size
         self._full = (
-            columns * (size[0] + self.GAP) + self.BAR,
+            columns * (size[0] + self.GAP) + (self.BAR if bar else self.GAP),
             rows * (size[1] + self.HEAD) + self.GAP,
         )
         self.figure = new_figure(*self._full)
@@ -197,4 +206,5 @@ def gap_title(comparison: Comparison, name: str) -> str:
     gap = comparison.gap(name)
     if comparison.region is None:
         return f'{name} - teacher, squared: {gap.everywhere:.3g}'
-    return f'{name} - teacher, squared: inside {gap.inside:.3g}, outside {gap.outside:.3g}'
+    inside = 'inside nothing' if np.isnan(gap.inside) else f'inside {gap.inside:.3g}'
+    return f'{name} - teacher, squared: {inside}, outside {gap.outside:.3g}'

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes, map_aspect
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.style import (
     FAINT_INK,
@@ -87,8 +87,11 @@ def draw_heatmap(
         forward: where the ego car drives, as in :class:`View`.
     """
     x0, y0, _, x1, y1, _ = pc_range
-    figure = new_figure(size, size * 0.93)
-    ax = figure.add_axes((0.065, 0.065, 0.828, 0.89))
+    left, side, foot, head = 0.065, 0.828, 0.06 * size, 0.042 * size
+    tall = side * size * map_aspect(pc_range)
+    height = foot + tall + head
+    figure = new_figure(size, height)
+    ax = figure.add_axes((left, foot / height, side, tall / height))
     style_axes(ax)
     shown = show_salience(ax, feature, pc_range)
     _draw_contours(ax, heatmap, (x0, y0, x1, y1))
@@ -105,7 +108,7 @@ def draw_heatmap(
         color=INK,
         fontsize=11,
     )
-    add_colour_bar(figure, shown, (0.91, 0.065, 0.018, 0.89))
+    add_colour_bar(figure, shown, (0.91, foot / height, 0.018, tall / height))
     return figure
 
 

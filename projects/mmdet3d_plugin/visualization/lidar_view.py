@@ -10,7 +10,13 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
-from projects.mmdet3d_plugin.visualization.bev_view import UP, View, draw_bev_axes, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.bev_view import (
+    UP,
+    View,
+    draw_bev_axes,
+    draw_true_boxes,
+    map_aspect,
+)
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.feature_view import GAP_COLOURS, Panels, show_bev
 from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR
@@ -117,8 +123,7 @@ def draw_pivots(pivots: Pivots, truth: BoxSet, forward: float = UP, width: int =
         ('student: highest class probability', pivots.student, pivots.own),
         (f'weight: {(pivots.weight > 0).mean():.1%} of the cells are pivotal', pivots.weight, pivots.limits),
     )
-    x0, y0, _, x1, y1, _ = pivots.limits
-    panels = Panels(1, len(maps), (width, round(width * (y1 - y0) / (x1 - x0))))
+    panels = Panels(1, len(maps), (width, round(width * map_aspect(pivots.limits))))
     highest = max(values.max() for _, values, _ in maps)
     scale = ScalarMappable(PowerNorm(0.5, 0, highest), GAP_COLOURS)
     for column, (title, values, limits) in enumerate(maps):

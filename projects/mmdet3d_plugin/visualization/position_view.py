@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from projects.mmdet3d_plugin.visualization.bev_view import draw_ego, draw_true_boxes
+from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes, map_aspect
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.comparison import Positions
 from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
@@ -34,6 +34,7 @@ def draw_positions(
     truth: BoxSet,
     title: str,
     size: int = 1000,
+    forward: float = UP,
 ) -> Figure:
     """Dots over the teacher's BEV feature: area = attention x confidence, colour = decoder layer.
 
@@ -44,9 +45,13 @@ def draw_positions(
         truth: true boxes in the LiDAR frame.
         title: written above.
         size: width of the picture in pixels.
+        forward: where the ego car drives, radians from x.
     """
-    figure = new_figure(size, size * 1.06)
-    ax = figure.add_axes((0.02, 0.055, 0.96, 0.96 / 1.06))
+    head, foot, side = 0.045 * size, 0.055 * size, 0.96 * size
+    tall = side * map_aspect(pc_range)
+    height = head + tall + foot
+    figure = new_figure(size, height)
+    ax = figure.add_axes((0.02, foot / height, side / size, tall / height))
     style_axes(ax)
     show_salience(ax, feature, pc_range, cmap='gray')
     count = int(positions.layers.max()) + 1 if len(positions.layers) else 0
@@ -63,9 +68,9 @@ def draw_positions(
             zorder=3,
         )
     draw_true_boxes(ax, truth)
-    draw_ego(ax)
+    draw_ego(ax, forward)
     ax.set(xlim=(pc_range[0], pc_range[3]), ylim=(pc_range[1], pc_range[4]), xticks=[], yticks=[])
-    figure.text(0.02, 0.985, title, color=INK, fontsize=11, va='top')
+    figure.text(0.02, 1 - head / 2 / height, title, color=INK, fontsize=11, va='center')
     _add_legend(figure, colours, heaviest)
     return figure
 

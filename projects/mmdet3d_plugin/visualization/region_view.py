@@ -35,7 +35,7 @@ def tint(region: np.ndarray) -> np.ndarray:
 def draw_camera_regions(
     cameras: dict[str, tuple[np.ndarray, np.ndarray]],
     region: np.ndarray,
-    filled: tuple[float, float],
+    filled: Sequence[tuple[float, float]],
     classes: Sequence[str],
     truth: BoxSet,
     title: str,
@@ -46,7 +46,7 @@ def draw_camera_regions(
     Args:
         cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)), in the order of the region.
         region: (num_cams, h, w) weights; covers the padded images.
-        filled: (width, height) share of the padded images that is image.
+        filled: (width, height) share of each camera's padded image that is image.
         classes: names by label.
         truth: true boxes in the LiDAR frame.
         title: written above.
@@ -58,8 +58,8 @@ def draw_camera_regions(
     figure = new_figure(width, grid + head + margin)
     area = (margin, margin, inner, grid)
     axes = draw_camera_grid(figure, area, cameras, classes, NOTHING, truth)
-    for name, weights in zip(cameras, region, strict=True):
-        _lay_over(axes[name], weights, filled)
+    for name, weights, share in zip(cameras, region, filled, strict=True):
+        _lay_over(axes[name], weights, share)
     height = grid + head + margin
     figure.text(margin / width, 1 - 0.5 * head / height, title, color=INK, fontsize=12, va='center')
     place = ((width - bar + 8) / width, margin / height, 14 / width, grid / height)
@@ -68,7 +68,7 @@ def draw_camera_regions(
 
 
 def _lay_over(ax: Axes, region: np.ndarray, filled: tuple[float, float]) -> None:
-    """Draw a region (h, w) of padded images over one camera's axes."""
+    """Draw a region (h, w) of one camera's padded image over its axes."""
     limits = ax.get_xlim(), ax.get_ylim()
     right, bottom = limits[0][1] / filled[0], limits[1][0] / filled[1]
     ax.imshow(tint(region), extent=(0, right, bottom, 0), interpolation='nearest', aspect='auto', zorder=0.5)

@@ -28,16 +28,18 @@ p { max-width: 75ch; } .lead, figcaption, .note { color: var(--faint); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .42rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--faint); font-weight: 600; white-space: normal; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
 td.best { font-weight: 700; color: var(--good); }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-table.facts td:first-child { color: var(--faint); white-space: nowrap; width: 1%; }
+table.facts td:first-child { color: var(--faint); white-space: nowrap; width: 1%; min-width: 0; }
 figure { margin: 1.2rem 0; } figure img { width: 100%; height: auto; border-radius: 8px; display: block; }
 figcaption { font-size: .88rem; margin-top: .4rem; }
-.gallery, .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 1rem; }
+.gallery, .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); gap: 1rem; }
 .gallery figure, .charts figure { margin: 0; }
 .charts figure { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .6rem; }
 svg { width: 100%; height: auto; }
+@media (max-width: 600px) { body { padding: 1.5rem 1rem 3rem; }
+  .charts figure { overflow-x: auto; } .charts svg { min-width: 26rem; } }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem;
       overflow-x: auto; font-size: .84rem; line-height: 1.5; }
 """
@@ -166,9 +168,9 @@ def _number(cell: str) -> float | None:
 def _winner(
     rows: Sequence[Sequence[str]], column: int, choose: Callable[[Sequence[float]], float]
 ) -> float | None:
-    """Best value of a column, None when it has no numbers."""
+    """Best value of a column, None when it has no numbers or all are equal."""
     numbers = [number for row in rows if (number := _number(row[column])) is not None]
-    return choose(numbers) if numbers else None
+    return choose(numbers) if len(set(numbers)) > 1 else None
 
 
 def _cell(text: str, winner: float | None) -> str:

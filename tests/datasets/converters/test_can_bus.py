@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from pyquaternion import Quaternion
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
 
 
@@ -48,6 +49,12 @@ def test_the_last_message_before_the_frame_counts(tmp_path: Path) -> None:
     assert states[:, 0].tolist() == [100, 120, 120, 140]
     assert states[0, 3:].tolist() == [1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0]
     assert bus.states('scene-0161', [50]) is None
+
+
+def test_an_orientation_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'scene-0001_pose.json').write_text(json.dumps([dict(message(1), orientation=[0, 0, 0, 0])]))
+    with pytest.raises(UserError, match=r'scene-0001_pose.json holds an orientation that is no unit'):
+        CanBus(tmp_path).states('scene-0001', [5])
 
 
 def test_a_folder_without_messages_is_an_error(tmp_path: Path) -> None:

@@ -119,7 +119,12 @@ def test_calibration_is_made_square_and_needs_no_more_than_is_used(tmp_path: Pat
         (dict(P2='1 2 3'), "row P2 holds '1 2 3'"),
         (dict(R0_rect='a b c d e f g h i'), 'row R0_rect holds'),
         (dict(P2='nan 0 600 45 0 700 180 -0.3 0 0 1 0.005'), 'row P2 holds numbers that are not finite'),
-        (dict(P2='0 0 600 45 0 700 180 -0.3 0 0 1 0.005'), 'focal lengths that are not positive'),
+        (dict(P2='0 0 600 45 0 700 180 -0.3 0 0 1 0.005'), 'no pinhole camera: focal lengths 0 and 700'),
+        (dict(P2='1e300 0 600 45 0 700 180 -0.3 0 0 1 0.005'), 'no pinhole camera: focal lengths 1e.300'),
+        (
+            dict(P2='700 0 600 45 0 700 180 -0.3 0 0 7 0.005'),
+            r'no pinhole camera: .* third row \[0.0, 0.0, 7.0\]',
+        ),
         (dict(R0_rect='1 0 0 0 1 0 0 0 0'), 'row R0_rect does not begin with a rotation'),
         (dict(Tr_velo_to_cam='0 -1 0 0.1 0 0 1 0.2 1 0 0 0.3'), 'row Tr_velo_to_cam does not begin with a'),
         (dict(Tr_velo_to_cam='0 -1 0 0.1 0 0 -1 1e999 1 0 0 0.3'), 'numbers that are not finite'),
@@ -149,6 +154,26 @@ def test_missing_and_broken_files_are_named_with_their_archive(tmp_path: Path) -
         read_image_set(tmp_path, 'val')
     with pytest.raises(UserError, match=r'val.txt is no image'):
         read_image_shape(tmp_path / 'ImageSets' / 'val.txt')
+
+
+def test_a_mark_in_front_is_no_part_of_a_text(tmp_path: Path) -> None:
+    mark = '\ufeff'
+    row = 'Car 0 0 0 1 1 50 50 1.5 1.6 4 1 1.6 20 0\n'
+    assert read_labels(_write(tmp_path / '0.txt', mark + row))['name'].tolist() == ['Car']
+    assert 'P2' in read_calibration(_write(tmp_path / '1.txt', mark + _calibration()))
+
+
+@pytest.mark.parametrize('end', ['1 1.6 1e12 0', '1 1.6 20 90'])
+def test_objects_at_the_end_of_the_world_or_in_degrees_are_named(tmp_path: Path, end: str) -> None:
+    path = _write(tmp_path / '0.txt', f'Car 0 0 0 1 1 50 50 1.5 1.6 4 {end}\n')
+    with pytest.raises(UserError, match=r'0.txt, line 1: Car is at .* heading .* radians, which cannot be'):
+        read_labels(path)
+
+
+def test_a_row_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = _write(tmp_path / '0.txt', _calibration() + '\nP2: ' + '1 ' * 12)
+    with pytest.raises(UserError, match='row P2 is there more than once'):
+        read_calibration(path)
 
 
 def test_images_may_be_jpegs(tmp_path: Path) -> None:

@@ -220,7 +220,15 @@ BROKEN = {
     'loop': ('sample', lambda r: r[1].update(next=r[0]['token']), 'leads back to scene-0001-0'),
     'order': ('sample', lambda r: r[1].update(timestamp=-5), 'timestamp -5 of sample scene-0001-1 is not after'),
     'twice': ('sample', lambda r: r.append(r[0]), 'holds the token scene-0001-0 more than once'),
-    'field': ('sample', lambda r: r[0].pop('timestamp'), "refer to a record or a field 'timestamp'"),
+    'field': ('sample', lambda r: r[0].pop('timestamp'), r"refer to a field 'timestamp' .*\(table sample\)"),
+    'link': ('sample_data', lambda r: r[0].update(ego_pose_token='x'), r"record 'x' that is not there \(sample_data.json, record .*, ego_pose_token"),
+    'two sizes': ('sample_annotation', lambda r: r[3].update(size=[1, 2]), r'sample_annotation.json, record .* has size \[1, 2\], which must be 3 num'),
+    'text': ('sample_annotation', lambda r: r[3].update(num_lidar_pts='many'), "num_lidar_pts 'many', which must be a whole number"),
+    'time': ('sample', lambda r: r[0].update(timestamp='noon'), "sample.json, record .* has timestamp 'noon'"),
+    'huge number': ('ego_pose', lambda r: r[0].update(rotation=[10**400, 0, 0, 0]), 'ego_pose.json, record .* has rotation'),
+    'pixels': ('sample_data', lambda r: [row.update(width=0) for row in r], 'width 0 of CAM_.* is no number of pixels'),
+    'two names': ('scene', lambda r: r[1].update(name=r[0]['name']), 'scene.json holds the name scene-0001 more than once'),
+    'other scene': ('sample', lambda r: r[0].update(scene_token='x'), 'sample scene-0001-0 belongs to the scene x, but'),
     'type': ('scene', lambda r: r.__setitem__(0, 7), 'scene.json is no list of records'),
     'far': ('sample_annotation', lambda r: [a.update(translation=[9e5, 0, 0]) for a in r], 'not in the same global frame'),
 }  # fmt: skip
@@ -272,6 +280,9 @@ def test_own_splits_are_read_where_the_devkit_reads_them_or_from_a_file(
     (copy / 'mine/splits.json').write_text(json.dumps(dict(night=['mine-1'])))
     (night,) = create_nuscenes_infos(copy, 'mine', progress=False)
     assert night.name == 'nuscenes_infos_temporal_night.pkl'
+    own.write_text('{"../x": ["mine-0"]}')
+    with pytest.raises(ValueError, match=r"own.json has the split '../x', which goes into the name"):
+        create_nuscenes_infos(copy, 'mine', progress=False, split_file=own)
     own.write_text('{"train": "mine-0"}')
     with pytest.raises(ValueError, match=r'own.json must be JSON such as'):
         create_nuscenes_infos(copy, 'mine', progress=False, split_file=own)

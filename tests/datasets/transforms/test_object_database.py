@@ -78,6 +78,12 @@ def test_a_missing_database_is_named(tmp_path: Path) -> None:
             lambda objects: objects['Car'][0]['box3d_lidar'].__imul__(np.nan) is None or objects,
             'is not finite or has',
         ),
+        (lambda objects: objects['Car'][0].update(box3d_lidar=['a'] * 7) or objects, 'no possible size'),
+        (lambda objects: objects['Car'][0].update(path=None) or objects, 'path of an object of Car is None'),
+        (
+            lambda objects: objects['Car'][0].update(difficulty='easy') or objects,
+            "difficulty of .* is 'easy'",
+        ),
         (
             lambda objects: dict(Truck=objects['Car']),
             'has no object of Car, Pedestrian, Cyclist; its classes are Truck',

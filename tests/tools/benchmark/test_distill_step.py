@@ -29,7 +29,7 @@ def test_noise_has_the_shapes_of_a_real_step(built: tuple[Distiller, dict]) -> N
     for name in distiller.terms:
         for one, two in zip(*(distiller.distill[name].features(step) for step in (real, noise)), strict=True):
             assert one.shape == two.shape
-    assert noise.queries.locations.shape == real.queries.locations.shape
+    assert noise.queries.sampling(None).locations.shape == real.queries.sampling(None).locations.shape
     assert (noise.queries.confidence[-1] >= 0.1).sum() == 20
 
 

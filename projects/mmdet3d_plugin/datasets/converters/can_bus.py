@@ -7,6 +7,7 @@ from pyquaternion import Quaternion
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json
+from projects.mmdet3d_plugin.datasets.info_checks import is_unit
 
 # The accelerometer of the recording cars feels gravity, so a car at rest reads this (nuscenes-devkit issue 378).
 _GRAVITY = np.array([0.0, 0.0, 9.81])
@@ -45,7 +46,7 @@ class CanBus:
                 np.array([np.concatenate([m[key] for key in keys]) for m in messages], dtype=np.float64)
                 for keys in (('pos', 'orientation'), ('accel', 'rotation_rate', 'vel'))
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f'{path} is damaged ({error!r}); unpack the CAN bus expansion again') from error
         if poses.shape[1:] != (7,) or motion.shape[1:] != (9,) or (np.diff(clock) < 0).any():
             raise UserError(
@@ -55,6 +56,10 @@ class CanBus:
             raise UserError(f'{path} holds numbers that are not finite; unpack the CAN bus expansion again')
         after = np.searchsorted(clock, times, side='right')
         before = np.maximum(after - 1, 0)
+        if not is_unit(poses[before, 3:]).all():
+            raise UserError(
+                f'{path} holds an orientation that is no unit quaternion; unpack the CAN bus expansion again'
+            )
         told = before if self.message == 'before' else np.minimum(after, len(clock) - 1)
         return np.hstack([poses[before], motion[told], np.zeros((len(times), 2))])
 

@@ -74,6 +74,10 @@ def create_kitti_infos(
             f"boxes do not count; for KITTI's own protocol unpack {FOLDERS['image_2'][1]}"
         )
     splits = _read_splits(root)
+    if workers < 1:
+        raise UserError(f'--workers is {workers}: ask for at least 1')
+    if load_dim is not None and load_dim < 4:
+        raise UserError(f'--load-dim is {load_dim}: a point has at least 4 numbers, x, y, z and intensity')
     load_dim = load_dim or _recognise(root, splits)
     runs = _Runs(workers, progress)
     infos: dict[tuple[str, int], Info] = {}

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.info_checks import LARGEST, LARGEST_ANGLE
 
 Annotations = dict[str, np.ndarray]
 Calibration = dict[str, np.ndarray]
@@ -25,7 +26,8 @@ _SHAPES = {9: (3, 3), 12: (3, 4), 16: (4, 4)}
 _MIN_HEIGHT = np.array([40, 25, 25])  # pixels: easy, moderate, hard
 _MAX_OCCLUSION = np.array([0, 1, 2])
 _MAX_TRUNCATION = np.array([0.15, 0.3, 0.5])
-_LARGEST = 200.0  # metres, of an object
+_FARTHEST = 1e4  # metres, of an object from the camera
+_LONGEST_FOCAL = 1e6  # pixels
 
 
 def frame_file(root: Path, part: str, folder: str, index: int) -> Path:
@@ -74,7 +76,7 @@ def read_image_set(root: Path, split: str) -> list[int]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding='utf-8')
+        return path.read_text(encoding='utf-8-sig')  # some editors put a mark in front
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not a text file; copy or unpack it again') from error
 
@@ -89,7 +91,11 @@ def read_calibration(path: Path, camera: bool = True) -> Calibration:
     Raises:
         UserError: a row that is used is missing, or holds what cannot be right.
     """
-    rows = dict(line.split(':', 1) for line in _read_text(path).splitlines() if ':' in line)
+    lines = [line.split(':', 1) for line in _read_text(path).splitlines() if ':' in line]
+    rows = {name.strip(): row for name, row in lines}
+    if len(rows) < len(lines):
+        twice = Counter(name.strip() for name, _ in lines).most_common(1)[0][0]
+        raise UserError(f'{path}: row {twice} is there more than once; {_again("calib")}')
     calib = {
         name: _matrix(path, name, rows.get(name, ''))
         for name in _USED
@@ -102,8 +108,13 @@ def read_calibration(path: Path, camera: bool = True) -> Calibration:
                 f'{path}: row {name} does not begin with a rotation (its columns should be perpendicular unit '
                 f'vectors, right-handed); {_again("calib")}'
             )
-    if 'P2' in calib and not (np.diag(calib['P2'])[:2] > 0).all():
-        raise UserError(f'{path}: row P2 holds focal lengths that are not positive; {_again("calib")}')
+    if 'P2' in calib:
+        focal, last = np.diag(calib['P2'])[:2], calib['P2'][2, :3]
+        if not ((focal > 0) & (focal < _LONGEST_FOCAL)).all() or not np.allclose(last, (0, 0, 1), atol=0.05):
+            raise UserError(
+                f'{path}: row P2 is no pinhole camera: focal lengths {focal[0]:g} and {focal[1]:g}, third row '
+                f'{last.tolist()}; {_again("calib")}'
+            )
     for name in _UNUSED:
         try:
             calib[name] = _matrix(path, name, rows.get(name, ''))
@@ -188,10 +199,15 @@ def _label_numbers(place: str, words: Sequence[str], camera: bool) -> list[float
         )
     if words[0] != 'DontCare':
         height, width, length = numbers[7:10]
-        if not 0 < min(height, width, length) <= max(height, width, length) <= _LARGEST:
+        if not 0 < min(height, width, length) <= max(height, width, length) <= LARGEST:
             raise UserError(
                 f'{place}: {words[0]} is {height:g} m high, {width:g} m wide and {length:g} m long, which cannot be; '
                 'mend the row or call the object DontCare'
+            )
+        if max(map(abs, numbers[10:13])) > _FARTHEST or abs(numbers[13]) > LARGEST_ANGLE:
+            raise UserError(
+                f'{place}: {words[0]} is at {numbers[10:13]} m, heading {numbers[13]:g} radians, which cannot be; mend the '
+                'row or call the object DontCare'
             )
         if camera and not (numbers[3] <= numbers[5] and numbers[4] <= numbers[6]):
             raise UserError(f'{place}: the image box of {words[0]} ends before it begins; mend the row')

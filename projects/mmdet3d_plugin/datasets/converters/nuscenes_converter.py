@@ -1,6 +1,7 @@
 """nuScenes tables -> temporal info files, through the devkit."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from tqdm import tqdm
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_points
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
+from projects.mmdet3d_plugin.datasets.converters.open_tables import UNFIT, open_tables, unfit
 from projects.mmdet3d_plugin.datasets.info_checks import check_infos, is_unit
 from projects.mmdet3d_plugin.datasets.info_files import Info, ordered_cameras, save_infos, temporal_info_file
-from projects.mmdet3d_plugin.evaluation.nuscenes_tables import TABLES, check_tables, read_table
+from projects.mmdet3d_plugin.evaluation.nuscenes_tables import check_tables, read_table
 
 # version -> (name in the info file's name, official split)
 SPLITS = {
@@ -120,13 +122,18 @@ def read_splits(root: Path, version: str, split_file: Path | None = None) -> lis
         return official
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f'{path} cannot be read as JSON ({error})') from error
     good = isinstance(content, dict) and content and all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in content.values()
     )  # fmt: skip
     if not good:
         raise UserError(f'{path} must be JSON such as {{"train": ["scene name", ...], "val": [...]}}')
+    for split in content:
+        if not re.fullmatch(r'[\w.-]+', split):
+            raise UserError(
+                f'{path} has the split {split!r}, which goes into the name of its info file: use letters, digits and "_"'
+            )
     own = [(split, split, names) for split, names in content.items()]
     if split_file is None:
         scenes = {record.get('name') for record in read_table(root / version / 'scene.json')}
@@ -138,63 +145,6 @@ def read_splits(root: Path, version: str, split_file: Path | None = None) -> lis
                     f'notice: {len(both)} scenes (first {min(both)}) are in the splits {first} and {second}'
                 )
     return own
-
-
-def open_tables(root: Path, version: str) -> NuScenes:
-    """The devkit's database, without its prints; a broken table is named."""
-    try:
-        nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        for name in TABLES:
-            read_table(root / version / f'{name}.json')
-        raise _incomplete(root / version, error) from error
-    for name in TABLES:
-        records = getattr(nusc, name)
-        if len({record['token'] for record in records}) < len(records):
-            counts = Counter(record['token'] for record in records)
-            raise UserError(
-                f'table {root / version / name}.json holds the token {counts.most_common(1)[0][0]} more than once; unpack '
-                'the metadata archive again'
-            )
-    return nusc
-
-
-FIELDS = {
-    'timestamp': ('sample', 'sample_data', 'ego_pose'),
-    'scene_token': ('sample',),
-    'sample_token': ('sample_data', 'sample_annotation'),
-    'ego_pose_token': ('sample_data',),
-    'calibrated_sensor_token': ('sample_data',),
-    'sensor_token': ('calibrated_sensor',),
-    'category_token': ('instance',),
-    'instance_token': ('sample_annotation',),
-    'attribute_tokens': ('sample_annotation',),
-    'log_token': ('scene',),
-    'first_sample_token': ('scene',),
-    'name': ('scene', 'category', 'attribute'),
-    'channel': ('sensor',),
-    'modality': ('sensor',),
-    'filename': ('sample_data',),
-    'is_key_frame': ('sample_data',),
-    'size': ('sample_annotation',),
-    'camera_intrinsic': ('calibrated_sensor',),
-    'translation': ('ego_pose', 'calibrated_sensor', 'sample_annotation'),
-    'rotation': ('ego_pose', 'calibrated_sensor', 'sample_annotation'),
-    'prev': ('sample', 'sample_data', 'sample_annotation'),
-    'next': ('sample', 'sample_data', 'sample_annotation'),
-    'token': TABLES,
-}
-"""The tables that hold a field, in the schema of nuScenes: to name the one where it is missing."""
-
-
-def _incomplete(folder: Path, error: Exception) -> UserError:
-    field = error.args[0] if isinstance(error, KeyError) else None
-    tables = FIELDS.get(field, ())
-    where = [t for t in tables if any(field not in row for row in read_table(folder / f'{t}.json'))]
-    named = f' (table {", ".join(where)})' if where else ''
-    missing = f'refer to a record or a field {error} that is not there{named}; they are incomplete'
-    what = missing if isinstance(error, KeyError) else f'hold a record that does not fit ({error})'
-    return UserError(f'the tables in {folder} {what}, unpack the metadata archive again')
 
 
 def print_counts(path: Path, split: str, infos: Sequence[Info]) -> None:
@@ -229,7 +179,9 @@ def print_counts(path: Path, split: str, infos: Sequence[Info]) -> None:
             f'all {len(boxes)} boxes of {split} are more than {_ABSURD_REACH:g} m from the car: ego_pose and '
             'sample_annotation are not in the same global frame'
         )
-    if unseen == len(boxes):
+    if not infos[0]['cams']:
+        print(f'notice: there are no cameras in {split}: it serves detectors for point clouds only')
+    elif unseen == len(boxes):
         print(
             f'notice: no camera sees the centre of any box of {split}: look at rotation, translation and camera_intrinsic in '
             'calibrated_sensor.json'
@@ -305,14 +257,20 @@ class NuScenesConverter:
                     infos.extend(self.scene_infos(scene))
                 except UserError:
                     raise
-                except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                    raise _incomplete(self.folder, error) from error
+                except UNFIT as error:
+                    raise unfit(self.folder, error) from error
                 bar.update(scene['nbr_samples'])
         return infos
 
     def scene_infos(self, scene: Record) -> list[Info]:
         """Infos of one scene in order of time, with their ego states."""
         samples = list(self._follow('sample', scene['first_sample_token']))
+        for sample in samples:
+            if sample['scene_token'] != scene['token']:
+                raise UserError(
+                    f'{self.folder}/sample.json: sample {sample["token"]} belongs to the scene {sample["scene_token"]}, but '
+                    f'"next" leads to it from {scene["name"]}; unpack the metadata archive again'
+                )
         infos = [self.sample_info(scene, sample, i) for i, sample in enumerate(samples)]
         times = [info['timestamp'] for info in infos]
         for info, before, after in zip(infos[1:], times, times[1:], strict=False):

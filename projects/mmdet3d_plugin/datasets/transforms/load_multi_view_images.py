@@ -33,6 +33,10 @@ class LoadMultiViewImages:
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read ``results['img_filename']``; sizes must be those of the info file where it knows them."""
+        if not results['img_filename']:
+            raise UserError(
+                'LoadMultiViewImages: the samples have no cameras; choose other data, or a detector for point clouds'
+            )
         sizes = results.get('img_size') or [None] * len(results['img_filename'])
         images = [self._get(path, size) for path, size in zip(results['img_filename'], sizes, strict=True)]
         for path, image, intrinsic in zip(

@@ -8,8 +8,10 @@ import numpy as np
 from mmdet3d.datasets.builder import OBJECTSAMPLERS
 from mmdet3d.datasets.pipelines.dbsampler import DataBaseSampler
 
+from projects.mmdet3d_plugin.common.config_numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
+from projects.mmdet3d_plugin.datasets.info_checks import LARGEST
 
 Objects = dict[str, list[dict[str, Any]]]
 _READ = ('name', 'path', 'box3d_lidar', 'num_points_in_gt', 'difficulty')
@@ -56,7 +58,7 @@ class ObjectDatabase(DataBaseSampler):
         _check_objects(info_path, objects, command)
         if sample_groups and not any(objects.get(name) for name in sample_groups):
             raise UserError(
-                f'{info_path} has no object of {", ".join(sample_groups)}; its classes are {", ".join(objects)}: '
+                f'{info_path} has no object of {", ".join(sample_groups)}; its classes are {", ".join(objects) or "none"}: '
                 'name those in sample_groups, or leave ObjectSample out'
             )
         super().__init__(
@@ -88,9 +90,17 @@ def _check_objects(path: str, objects: Any, command: str) -> None:
             lacking = [key for key in _READ if not isinstance(item, dict) or key not in item]
             if lacking:
                 raise UserError(f'{wrong}: an object of {name} lacks {", ".join(lacking)}; {mend}')
+            if not isinstance(item['path'], str):
+                raise UserError(f'{wrong}: the path of an object of {name} is {item["path"]!r}; {mend}')
+            for key in ('num_points_in_gt', 'difficulty'):
+                if not is_number(item[key]):
+                    raise UserError(f'{path}: {key} of {item["path"]} is {item[key]!r}, no number; {mend}')
             box = np.asarray(item['box3d_lidar'])
-            if box.shape[:1] < (7,) or not np.isfinite(box).all() or not (box[3:6] > 0).all():
-                raise UserError(f'{path}: the box of {item["path"]} is not finite or has no size; {mend}')
+            numbers = box.dtype.kind in 'fiu' and box.ndim == 1 and len(box) >= 7 and np.isfinite(box).all()
+            if not numbers or not ((box[3:6] > 0) & (box[3:6] <= LARGEST)).all():
+                raise UserError(
+                    f'{path}: the box of {item["path"]} is not finite or has no possible size; {mend}'
+                )
 
 
 class _Draw:

@@ -1,34 +1,30 @@
 """What the distiller knows about BEVFormer."""
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import torch
-from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
-from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
-from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
-from projects.mmdet3d_plugin.distill.registry import ADAPTERS
-from projects.mmdet3d_plugin.distill.step import QueryReading
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch
+from projects.mmdet3d_plugin.distill.hosts.camera_host import CameraHostAdapter
+from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
+from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
 from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import VisiblePairs
 from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import CameraDeformableAttention
 
 _DECODER = 'transformer.decoder'
+_ENCODER = 'pts_bbox_head.transformer.encoder'
 
 
 @ADAPTERS.register_module(name='BEVFormer')
-class BEVFormerAdapter(HostAdapter):
+class BEVFormerAdapter(CameraHostAdapter):
     """BEVFormer: ``pv`` is one (B * num_cams, C, h, w) per FPN level, ``bev`` is (B, C, H, W), row = y, column = x."""
-
-    head = 'pts_bbox_head'
-    shape_only = ('img_backbone', 'img_neck')
 
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
         """Compute the BEV of the earlier frames without gradient; keep the last frame.
@@ -43,6 +39,7 @@ class BEVFormerAdapter(HostAdapter):
         img, metas = batch['img'], batch['img_metas']
         prev_bev = batch.get('prev_bev')
         if img.shape[1] > 1:
+            _require_plain_world(metas)
             prev_bev = model.history_bev(img[:, :-1], [queue[:-1] for queue in metas])
         return {
             **batch,
@@ -55,32 +52,14 @@ class BEVFormerAdapter(HostAdapter):
         """Raw predictions of the current frame: ``bev_embed``, ``all_cls_scores``, ``all_bbox_preds``."""
         return model.predict_raw(batch['img'], batch['img_metas'], batch.get('prev_bev'))
 
-    def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
-        """Final boxes (n, 9) of the current frame, decoded from raw predictions."""
-        predictions = self.infer(model, batch) if predictions is None else predictions
-        found = zip(model.pts_bbox_head.get_bboxes(predictions), batch['img_metas'], strict=True)
-        return [
-            Detections(
-                meta[-1]['box_type_3d'](boxes, box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5)),
-                scores,
-                labels,
-            )
-            for (boxes, scores, labels), meta in found
-        ]
-
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
         """'pv': each FPN level's output convolution; 'bev': the encoder's output; 'queries': (num_layers, B, Q, C)."""
         head = model.pts_bbox_head
         h, w = head.bev_h, head.bev_w
-        levels = model.img_neck.fpn_convs
-        return {
-            'pv': [
-                Tap(f'img_neck.fpn_convs.{i}.conv', channels=level.out_channels)
-                for i, level in enumerate(levels)
-            ],
+        return super().aliases(model) | {
             'bev': [
                 Tap(
-                    'pts_bbox_head.transformer.encoder',
+                    _ENCODER,
                     convert=partial(unflatten_bev, size=(h, w)),
                     channels=head.transformer.embed_dims,
                     size=(h, w),
@@ -90,23 +69,13 @@ class BEVFormerAdapter(HostAdapter):
             'queries': [Tap('pts_bbox_head.transformer.decoder', convert=itemgetter(0))],
         }
 
-    def query_head(self, model: nn.Module) -> nn.Module:
-        """The detection head, of which only the decoding half is used."""
-        return model.pts_bbox_head
-
     def fresh_query_head(self, model: nn.Module) -> nn.Module:
         """A detection head without encoder, with new weights."""
-        head = copy.deepcopy(model.pts_bbox_head).train()
-        for module in head.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
-        head.init_weights()
+        head = super().fresh_query_head(model)
         del head.bev_embedding, head.positional_encoding
         head.bev_geometry = None
         transformer = head.transformer
         del transformer.encoder, transformer.level_embeds, transformer.cams_embeds, transformer.can_bus_mlp
-        head.requires_grad_(True)
-        head.code_weights.requires_grad_(False)
         return head
 
     def query_taps(self, head: nn.Module) -> list[Tap]:
@@ -122,12 +91,6 @@ class BEVFormerAdapter(HostAdapter):
         """Read class scores and boxes off ``bev_embed`` (B, H * W, C)."""
         return head.decode(predictions['bev_embed'].detach())
 
-    def query_losses(
-        self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        """Set-prediction losses of all layers."""
-        return head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], predictions)
-
     def read_queries(
         self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Tensor]
     ) -> QueryReading:
@@ -138,32 +101,23 @@ class BEVFormerAdapter(HostAdapter):
             _sampled(records, i, attention, references[i, ..., :2], head.bev_shape)
             for i, attention in enumerate(attentions)
         ]
+        sampling = Sampling(
+            locations=torch.stack([locations for locations, _ in layers])[..., None, :, :],
+            weights=torch.stack([weights for _, weights in layers])[..., None, :],
+            projections=torch.stack([attention.value_proj.weight.float() for attention in attentions]),
+        )
         scores, codes = predictions['all_cls_scores'].float(), predictions['all_bbox_preds'].float()
         return QueryReading(
             boxes=decode_boxes(codes, head.box_convention)[..., :7],
             scores=scores.sigmoid(),
-            locations=torch.stack([locations for locations, _ in layers]),
-            weights=torch.stack([weights for _, weights in layers]),
-            projections=torch.stack([attention.value_proj.weight.float() for attention in attentions]),
+            samplings={_ENCODER: sampling},
             match=partial(head.match, predictions),
         )
-
-    def num_cameras(self, model: nn.Module) -> int:
-        """One embedding of the transformer for each."""
-        return model.pts_bbox_head.transformer.num_cams
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The head's range and its queries."""
         head = model.pts_bbox_head
         return BEVGrid(list(head.pc_range), size=(head.bev_h, head.bev_w))
-
-    def box_convention(self, model: nn.Module) -> str | None:
-        """The convention of the head's box codes."""
-        return model.pts_bbox_head.box_convention
-
-    def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
-        """Black images of as many cameras as the model was made for."""
-        return blank_images(cfg, cfg.model.pts_bbox_head.transformer.num_cams)
 
     def cost_parts(self, model: nn.Module) -> dict[str, str]:
         """The five parts of the published tables."""
@@ -189,6 +143,15 @@ class BEVFormerAdapter(HostAdapter):
             'pts_bbox_head.positional_encoding.row_embed.weight': (h,),
             'pts_bbox_head.positional_encoding.col_embed.weight': (w,),
         }
+
+
+def _require_plain_world(metas: list[list[dict]]) -> None:
+    """Refuse a history in an augmented world, in which ``can_bus`` does not tell the motion."""
+    if any('bda' in meta for queue in metas for meta in queue):
+        raise DistillError(
+            'BEVFormer with a history cannot see a world that BEVAugmentation has turned: leave that step out of the '
+            'pipeline, or give queue_length=1'
+        )
 
 
 def _sampled(

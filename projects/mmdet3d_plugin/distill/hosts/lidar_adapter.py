@@ -18,6 +18,11 @@ class LidarAdapter(HostAdapter):
         'activations',
     )
 
+    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+        """One meta per sample, also beside a camera student, whose samples are queues of frames."""
+        metas = [meta[-1] if isinstance(meta, list) else meta for meta in batch['img_metas']]
+        return {**batch, 'img_metas': metas}
+
     def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
         """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""
         return model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MIN_DEPTH = 1e-5
+from projects.mmdet3d_plugin.hosts.detr.cameras import project_to_cameras
 
 
 @dataclass
@@ -55,33 +55,6 @@ def pillar_points(h: int, w: int, num_points: int, pc_range: list[float], device
     plane = plane_points(h, w, device)[:, None].expand(-1, num_points, -1)
     unit = torch.cat([plane, z[None, :, None].expand(h * w, -1, -1)], dim=-1)
     return unit * (high - low) + low
-
-
-def project_to_cameras(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> tuple[Tensor, Tensor]:
-    """Project LiDAR-frame points into every camera of every sample.
-
-    Args:
-        points: (Q, D, 3), metres.
-        lidar2img: (B, num_cams, 4, 4), LiDAR frame to pixels of the padded image.
-        img_shape: (B, num_cams, 2), (width, height) of each padded image in pixels.
-
-    Returns:
-        (B, num_cams, Q, D, 2) in units of the image, and the (B, num_cams, Q, D) mask of points that lie in
-        front of the camera and inside its image.
-
-    Example:
-        >>> points = torch.tensor([[[0.0, 0.0, 10.0]]])  # 10 m ahead of a camera that looks along z
-        >>> lidar2img = torch.tensor([[100.0, 0, 80, 0], [0, 100, 48, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-        >>> places, visible = project_to_cameras(points, lidar2img[None, None], torch.tensor([[[160.0, 96.0]]]))
-        >>> places.flatten(), visible.flatten()  # the middle of the image
-        (tensor([0.5000, 0.5000]), tensor([True]))
-    """
-    rotation, translation = lidar2img[..., :3, :3], lidar2img[..., :3, 3]
-    cam = torch.einsum('bnij,qdj->bnqdi', rotation, points) + translation[:, :, None, None]
-    depth = cam[..., 2:3]
-    uv = cam[..., :2] / depth.clamp(min=MIN_DEPTH) / img_shape[:, :, None, None]
-    inside = ((uv > 0) & (uv < 1)).all(-1) & (depth[..., 0] > MIN_DEPTH)
-    return uv, inside
 
 
 def visible_pairs(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> VisiblePairs:

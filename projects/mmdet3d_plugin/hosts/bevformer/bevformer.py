@@ -4,49 +4,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmdet.models import DETECTORS, build_backbone, build_head, build_neck
-from mmdet3d.models.detectors.base import Base3DDetector
+from mmdet.models import DETECTORS
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
 from projects.mmdet3d_plugin.hosts.bevformer.dense_bev_head import DenseBEVHead
-from projects.mmdet3d_plugin.hosts.bevformer.grid_mask import GridMask
 from projects.mmdet3d_plugin.hosts.bevformer.published_weights import config_hint
+from projects.mmdet3d_plugin.hosts.detr.camera_detector import CameraDetector
 
 
 @DETECTORS.register_module()
-class BEVFormer(Base3DDetector):
+class BEVFormer(CameraDetector):
     """Camera detector with a temporal BEV feature.
 
     Args:
-        img_backbone: config of an image backbone.
-        img_neck: config of a neck with L outputs.
-        pts_bbox_head: config of :class:`BEVFormerHead`.
-        use_grid_mask: hide a random grid of the images while training.
         dense_head: arguments of :class:`DenseBEVHead`, which teaches the BEV feature directly while training. It exists
             from :meth:`init_weights` on: a model that is built to be tested, counted or frozen has none.
-        init_cfg: initialisation, see mmcv.
-        train_cfg: unused, accepted for mmdet's builder.
-        test_cfg: unused, accepted for mmdet's builder.
+        **detector: arguments of :class:`CameraDetector`; its head is a :class:`BEVFormerHead`.
     """
 
-    def __init__(
-        self,
-        img_backbone: dict[str, Any],
-        img_neck: dict[str, Any],
-        pts_bbox_head: dict[str, Any],
-        use_grid_mask: bool = True,
-        dense_head: dict[str, Any] | None = None,
-        init_cfg: dict[str, Any] | None = None,
-        train_cfg: dict[str, Any] | None = None,
-        test_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
-        self.img_backbone = build_backbone(img_backbone)
-        self.img_neck = build_neck(img_neck)
-        self.pts_bbox_head = build_head(pts_bbox_head)
-        self.grid_mask = GridMask() if use_grid_mask else None
+    def __init__(self, dense_head: dict[str, Any] | None = None, **detector: Any) -> None:
+        super().__init__(**detector)
         self._dense_head_cfg = dense_head
         self.dense_head: DenseBEVHead | None = None
 
@@ -66,20 +45,6 @@ class BEVFormer(Base3DDetector):
     def weights_hint(self, state: Mapping[str, Tensor]) -> str:
         """Which config weights that do not fit belong to, for the message; '' when that is not known."""
         return config_hint(state)
-
-    def extract_feat(self, img: Tensor) -> list[Tensor]:
-        """Image features.
-
-        Args:
-            img: (B, num_cams, 3, H, W).
-
-        Returns:
-            L tensors (B, num_cams, C, h, w).
-        """
-        batch, flat = img.shape[:2], img.flatten(0, 1)
-        if self.grid_mask is not None:
-            flat = self.grid_mask(flat)
-        return [feat.unflatten(0, batch) for feat in self.img_neck(self.img_backbone(flat))]
 
     @torch.no_grad()
     def history_bev(self, img: Tensor, img_metas: list[list[dict]]) -> Tensor | None:
@@ -166,20 +131,4 @@ class BEVFormer(Base3DDetector):
         outs = self.predict_raw(img, img_metas, prev_bev, prev_exists)
         if memory is not None:
             memory.store(outs['bev_embed'], present)
-        detections = self.pts_bbox_head.get_bboxes(outs)
-        results = []
-        for (boxes, scores, labels), meta in zip(detections, present, strict=True):
-            # boxes (n, 9) with gravity centres
-            wrapped = meta['box_type_3d'](boxes.cpu(), box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5))
-            results.append(dict(boxes_3d=wrapped, scores_3d=scores.cpu(), labels_3d=labels.cpu()))
-        return results
-
-    def simple_test(self, img: Tensor, img_metas: list[list[dict]], **kwargs: Any) -> list[dict[str, Any]]:
-        """mmdet's name for :meth:`forward_test`."""
-        return self.forward_test(img, img_metas, **kwargs)
-
-    def aug_test(self, *_: Any, **__: Any) -> None:
-        """Test-time augmentation is not defined for a temporal detector."""
-        raise NotImplementedError(
-            'BEVFormer has no test-time augmentation: use a test pipeline with one view.'
-        )
+        return self.results(outs, present)

@@ -13,7 +13,7 @@ from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import (
     plane_points,
     visible_pairs,
 )
-from projects.mmdet3d_plugin.hosts.bevformer.transformer_layers import (
+from projects.mmdet3d_plugin.hosts.detr.transformer_layers import (
     FeedForward,
     init_deformable,
     init_projection,

@@ -3,37 +3,17 @@
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.hosts.bevformer.transformer_layers import (
+from projects.mmdet3d_plugin.hosts.detr.transformer_layers import (
     FeedForward,
+    QuerySelfAttention,
     init_deformable,
     init_projection,
+    refined,
 )
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
-
-
-class QuerySelfAttention(nn.Module):
-    """Object queries attend to one another.
-
-    Args:
-        embed_dims: C.
-        num_heads: M.
-        dropout: on the attention weights and on the output.
-    """
-
-    def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, query: Tensor, query_pos: Tensor) -> Tensor:
-        """(B, Q, C) queries and positions -> (B, Q, C), with the residual added."""
-        with_pos = query + query_pos
-        out, _ = self.attn(with_pos, with_pos, query, need_weights=False)
-        return query + self.dropout(out)
 
 
 class BEVCrossAttention(nn.Module):
@@ -168,7 +148,5 @@ class DetectionDecoder(nn.Module):
             references.append(reference)
             query = layer(query, query_pos, bev, reference[..., :2], bev_shape)
             queries.append(query)
-            code = reg_branch(query).float()
-            moved = torch.cat([code[..., :2], code[..., 4:5]], dim=-1) + inverse_sigmoid(reference)
-            reference = moved.sigmoid().detach()
+            reference = refined(reference, reg_branch(query))
         return torch.stack(queries), torch.stack(references)

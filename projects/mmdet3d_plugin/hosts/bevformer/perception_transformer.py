@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import (
 )
 from projects.mmdet3d_plugin.hosts.bevformer.detection_decoder import BEVCrossAttention, DetectionDecoder
 from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import Proposals
+from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 
@@ -176,12 +177,10 @@ class PerceptionTransformer(nn.Module):
             feat.flatten(3).transpose(2, 3) + self.cams_embeds[:, None] + self.level_embeds[i]
             for i, feat in enumerate(feats)
         ]
-        device = feats[0].device
-        lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in img_metas])).float()
-        size = [[(shape[1], shape[0]) for shape in meta['img_shape']] for meta in img_metas]
+        lidar2img, img_shape = camera_geometry(img_metas, feats[0].device)
         return CameraFeatures(
             value=torch.cat(levels, dim=2).flatten(0, 1),
             spatial_shapes=[tuple(feat.shape[-2:]) for feat in feats],
-            lidar2img=lidar2img.to(device),
-            img_shape=torch.tensor(size, dtype=torch.float32, device=device),
+            lidar2img=lidar2img,
+            img_shape=img_shape,
         )

@@ -264,6 +264,51 @@ NEAR = Family(
     closeness=True,
 )
 
+# BEVDepth's world is that of NEAR; its scenes have the points that depth is learnt from.
+BEVDEPTH = replace(
+    NEAR,
+    name='bevdepth',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevdepth_near_teacher.py', TRAIN, 14.0),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0),
+            rows=(
+                Row('features', 'plain imitation', f'{CONFIGS}/distill_bevdepth_features.py'),
+                Row('heads', 'BEV map and heatmaps', f'{CONFIGS}/distill_bevdepth_heads.py'),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_bevdepth_fd3d.py', goal=2.0),
+            ),
+            rivals=(('fd3d', 'features'),),
+        ),
+    ),
+    recipe=f'{CONFIGS}/distill_bevdepth_{{}}.py',
+    closeness=False,
+)
+
+DETR3D = replace(
+    CAMERA,
+    name='detr3d',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'DETR3D teacher', f'{CONFIGS}/detr3d_teacher.py', TRAIN, 4.0),
+            student=Row('none', 'DETR3D student alone', f'{CONFIGS}/detr3d_student.py', TRAIN, 2.0),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/detr3d_distill_inherit.py', minutes=2.2),
+                Row(
+                    'cwd',
+                    'plain imitation of image features',
+                    f'{CONFIGS}/detr3d_distill_cwd.py',
+                    minutes=3.5,
+                ),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/detr3d_distill_fd3d.py', minutes=5.0, goal=3.17),
+            ),
+            inherit='inherit',
+            rivals=(('fd3d', 'cwd'),),
+            least_gap=6.0,
+        ),
+    ),
+    recipe=f'{CONFIGS}/detr3d_distill_{{}}.py',
+)
+
 LIDAR = Family(
     name='lidar',
     pairs=(
@@ -394,4 +439,4 @@ MMDET2D = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, LIDAR, MMDET2D)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR, MMDET2D)}

@@ -1,10 +1,12 @@
-"""What the layers of encoder and decoder share: the feed-forward network, and the initial values of attention."""
+"""What transformer layers share: self-attention of queries, feed-forward network, box refinement, and initial values."""
 
 import math
 
 import torch
+from mmdet.models.utils.transformer import inverse_sigmoid
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.ops.linear import Linear
 
 
@@ -61,3 +63,43 @@ def init_projection(*layers: nn.Linear) -> None:
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
+
+
+class QuerySelfAttention(nn.Module):
+    """Object queries attend to one another.
+
+    Args:
+        embed_dims: C.
+        num_heads: M.
+        dropout: on the attention weights and on the output.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, query_pos: Tensor) -> Tensor:
+        """(B, Q, C) queries and positions -> (B, Q, C), with the residual added."""
+        with_pos = query + query_pos
+        out, _ = self.attn(with_pos, with_pos, query, need_weights=False)
+        return query + self.dropout(out)
+
+
+def refined(reference: Tensor, code: Tensor) -> Tensor:
+    """Box refinement (Deformable DETR, section 4): each decoder layer moves the reference points of the next.
+
+    Args:
+        reference: (B, Q, 3) in [0, 1].
+        code: (B, Q, 10), whose centres move them.
+
+    Returns:
+        (B, Q, 3), constants.
+
+    Example:
+        >>> refined(torch.full((1, 1, 3), 0.5), torch.zeros(1, 1, 10))
+        tensor([[[0.5000, 0.5000, 0.5000]]])
+    """
+    code = at_least_float32(code)
+    moved = torch.cat([code[..., :2], code[..., 4:5]], dim=-1) + inverse_sigmoid(reference)
+    return moved.sigmoid().detach()

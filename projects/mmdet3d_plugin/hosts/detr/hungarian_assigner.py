@@ -4,6 +4,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.precision import at_least_float32
+
 NUM_MATCHED_CODES = 8
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 EPS = 1e-12
@@ -55,7 +57,7 @@ class HungarianAssigner:
         Returns:
             Per layer, indices of matched queries and of their ground-truth boxes, both (min(Q, n),).
         """
-        cost = self.cost(cls_scores.float(), codes.float(), gt_labels, gt_codes)
+        cost = self.cost(at_least_float32(cls_scores), at_least_float32(codes), gt_labels, gt_codes)
         cost = cost.nan_to_num(nan=100.0, posinf=100.0, neginf=-100.0).cpu().numpy()
         pairs = [linear_sum_assignment(layer) for layer in cost]
         device = cls_scores.device

@@ -1,0 +1,74 @@
+"""What the distiller knows about detectors that read boxes off object queries on a rig of cameras."""
+
+import copy
+from typing import Any, ClassVar
+
+from mmcv import Config
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
+from projects.mmdet3d_plugin.distill.taps import Tap
+
+
+class CameraHostAdapter(HostAdapter):
+    """Hosts derived from ``CameraDetector``: ``pv`` is one (B * num_cams, C, h, w) per FPN level."""
+
+    head: ClassVar[str] = 'pts_bbox_head'
+    shape_only: ClassVar[tuple[str, ...]] = ('img_backbone', 'img_neck')
+
+    def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
+        """Final boxes (n, 9) of the current frame, decoded from raw predictions."""
+        predictions = self.infer(model, batch) if predictions is None else predictions
+        found = zip(model.pts_bbox_head.get_bboxes(predictions), batch['img_metas'], strict=True)
+        return [
+            Detections(
+                meta[-1]['box_type_3d'](boxes, box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5)),
+                scores,
+                labels,
+            )
+            for (boxes, scores, labels), meta in found
+        ]
+
+    def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
+        """'pv': each FPN level's output convolution."""
+        levels = model.img_neck.fpn_convs
+        return {
+            'pv': [
+                Tap(f'img_neck.fpn_convs.{i}.conv', channels=level.out_channels)
+                for i, level in enumerate(levels)
+            ]
+        }
+
+    def query_head(self, model: nn.Module) -> nn.Module:
+        """The detection head, whose decoder is read."""
+        return model.pts_bbox_head
+
+    def fresh_query_head(self, model: nn.Module) -> nn.Module:
+        """A detection head with new weights."""
+        head = copy.deepcopy(model.pts_bbox_head).train()
+        for module in head.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
+        head.init_weights()
+        head.requires_grad_(True)
+        head.code_weights.requires_grad_(False)
+        return head
+
+    def query_losses(
+        self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Set-prediction losses of all layers."""
+        return head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], predictions)
+
+    def num_cameras(self, model: nn.Module) -> int:
+        """What the transformer is made for."""
+        return model.pts_bbox_head.transformer.num_cams
+
+    def box_convention(self, model: nn.Module) -> str | None:
+        """The convention of the head's box codes."""
+        return model.pts_bbox_head.box_convention
+
+    def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
+        """Black images of as many cameras as the model was made for."""
+        return blank_images(cfg, cfg.model.pts_bbox_head.transformer.num_cams)

@@ -1,0 +1,56 @@
+"""Which numbers of a config must agree in every detector with object queries on images."""
+
+from collections.abc import Callable
+from typing import Any
+
+from projects.mmdet3d_plugin.box_codec import CODE_SIZE
+from projects.mmdet3d_plugin.common.config_check import data_ranges, number_of_classes, require_equal
+from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.errors import UserError
+
+At = Callable[[str], tuple[str, Any]]
+_HEAD = 'model.pts_bbox_head'
+
+
+def check_camera_detector(cfg: dict[str, Any]) -> None:
+    """Compare head, neck, backbone and data.
+
+    Raises:
+        UserError: names the places that disagree and their values.
+    """
+
+    def at(path: str) -> tuple[str, Any]:
+        return path, value_at(cfg, path)
+
+    require_equal('number of classes', at(f'{_HEAD}.num_classes'), number_of_classes(cfg))
+    require_equal('range', at(f'{_HEAD}.pc_range'), *data_ranges(cfg))
+    require_equal('channels', at(f'{_HEAD}.transformer.embed_dims'), at('model.img_neck.out_channels'))
+    _check_backbone(at)
+    _check_queries(at)
+
+
+def _check_backbone(at: At) -> None:
+    """The neck takes as many levels, and as many channels, as the backbone gives."""
+    outs, ins = at('model.img_backbone.out_indices'), at('model.img_neck.in_channels')
+    if outs[1] is None or not isinstance(ins[1], (list, tuple)):
+        return
+    require_equal(
+        'levels', (f'the number of {outs[0]}', len(outs[1])), (f'the number of {ins[0]}', len(ins[1]))
+    )
+    depth = at('model.img_backbone.depth')[1]
+    if at('model.img_backbone.type')[1] == 'ResNet' and depth is not None:
+        width = (at('model.img_backbone.base_channels')[1] or 64) * (4 if depth >= 50 else 1)
+        require_equal('channels', ('model.img_backbone', [width * 2**i for i in outs[1]]), ins)
+
+
+def _check_queries(at: At) -> None:
+    """There are as many scores as boxes are kept, and a weight for every number of a box."""
+    queries, classes = at(f'{_HEAD}.num_query')[1], at(f'{_HEAD}.num_classes')[1]
+    where, kept = at(f'{_HEAD}.bbox_coder.max_num')
+    if None not in (queries, classes, kept) and kept > queries * classes:
+        raise UserError(
+            f'{where} is {kept}: {_HEAD}.num_query={queries} with {classes} classes give only {queries * classes} boxes'
+        )
+    where, weights = at(f'{_HEAD}.code_weights')
+    if weights is not None and len(weights) != CODE_SIZE:
+        raise UserError(f'{where} has {len(weights)} numbers: it must have {CODE_SIZE}')

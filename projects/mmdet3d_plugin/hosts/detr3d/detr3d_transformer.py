@@ -1,0 +1,84 @@
+"""The transformer of DETR3D, a decoder alone: reference points, and layers that look at the images there."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from mmdet.models.utils.builder import TRANSFORMER
+from torch import Tensor, nn
+
+from projects.mmdet3d_plugin.common.precision import at_least_float32
+from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry
+from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraCrossAttention, CameraViews
+from projects.mmdet3d_plugin.hosts.detr3d.detr3d_decoder import DETR3DDecoder
+from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps
+from projects.mmdet3d_plugin.ops.linear import Linear
+from projects.mmdet3d_plugin.ops.pages import kept_pages
+
+
+@TRANSFORMER.register_module()
+class DETR3DTransformer(nn.Module):
+    """Object queries of a rig of cameras (DETR3D, figure 2).
+
+    Args:
+        embed_dims: C.
+        num_cams: cameras in the rig, in the order of the dataset.
+        num_levels: L, feature levels per camera.
+        pc_range: [x0, y0, z0, x1, y1, z1], metres, LiDAR frame.
+        decoder: further arguments of :class:`DETR3DDecoder`.
+    """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {'decoder': DETR3DDecoder}
+
+    def __init__(
+        self, embed_dims: int, num_cams: int, num_levels: int, pc_range: list[float], decoder: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.embed_dims, self.num_cams, self.num_levels = embed_dims, num_cams, num_levels
+        self.pc_range = pc_range
+        self.decoder = DETR3DDecoder(embed_dims, num_cams, num_levels, **decoder)
+        self.reference_points = Linear(embed_dims, 3)
+
+    def init_weights(self) -> None:
+        """Xavier everywhere, then what cross-attention asks for."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, CameraCrossAttention):
+                module.init_weights()
+        nn.init.zeros_(self.reference_points.bias)
+
+    @kept_pages()
+    def forward(
+        self,
+        feats: Sequence[Tensor],
+        img_metas: list[dict],
+        query_embedding: Tensor,
+        reg_branches: Sequence[nn.Module],
+    ) -> tuple[Tensor, Tensor]:
+        """Refine object queries on the images of one frame.
+
+        Args:
+            feats: L tensors (B, num_cams, C, h, w).
+            img_metas: one dict per sample, see the dataset.
+            query_embedding: (Q, 2 C): positions, then contents.
+            reg_branches: one per layer, (B, Q, C) -> (B, Q, 10).
+
+        Returns:
+            What :class:`DETR3DDecoder` returns.
+        """
+        query_pos, query = query_embedding.expand(len(img_metas), -1, -1).split(self.embed_dims, dim=-1)
+        reference = at_least_float32(self.reference_points(query_pos)).sigmoid()
+        views = self._camera_views(feats, img_metas, reference)
+        return self.decoder(query, query_pos, views, reference, reg_branches)
+
+    def _camera_views(self, feats: Sequence[Tensor], img_metas: list[dict], like: Tensor) -> CameraViews:
+        """Features and geometry of all cameras, in the dtype of the reference points (...)."""
+        num_cams = feats[0].shape[1]
+        if num_cams != self.num_cams:
+            raise ValueError(
+                f'DETR3DTransformer: the images come from {num_cams} cameras, but num_cams={self.num_cams}.'
+            )
+        lidar2img, img_shape = camera_geometry(img_metas, like.device, like.dtype)
+        maps = FeatureMaps([feat.flatten(0, 1) for feat in feats])
+        return CameraViews(maps, lidar2img, img_shape, self.pc_range)
