@@ -135,7 +135,9 @@ def test_boxes_come_back_in_pixels_of_the_original_image(coco_world: Path) -> No
     assert not any('forward' in vars(module) for module in model.modules())
 
 
-def test_another_view_of_the_teacher_is_refused(coco_world: Path, teacher: Path) -> None:
+def test_another_view_of_the_teacher_is_refused(coco_world: Path, teacher: Path, tmp_path: Path) -> None:
     settings = {'distiller.teacher.checkpoint': str(teacher), 'distiller.teacher.view': 'native'}
     with pytest.raises(DistillError, match="or view='same' on the teacher"):
-        distill(small('coco_distill_cwd', coco_world, **settings), TrainOptions(), ONE_PROCESS)
+        distill(
+            small('coco_distill_cwd', coco_world, **settings), TrainOptions(work_dir=tmp_path), ONE_PROCESS
+        )
