@@ -10,7 +10,8 @@ import torch
 
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
-from projects.mmdet3d_plugin.worlds.kitti_writer import create_kitti_world
+from projects.mmdet3d_plugin.worlds.create import create_coco_world
+from projects.mmdet3d_plugin.worlds.writers.kitti_writer import create_kitti_world
 from tests.nuscenes_tables import write_nuscenes
 
 IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
@@ -107,6 +108,14 @@ def synthetic_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
         create_kitti_infos(root, progress=False)
 
     return made_once(tmp_path_factory, 'synthetic_kitti', make)
+
+
+@pytest.fixture(scope='session')
+def coco_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world in COCO's layout: twelve 96x64 images to train on, six to validate. Nothing may write into it."""
+    root = tmp_path_factory.mktemp('coco_world') / 'data'
+    create_coco_world(root, 3, 3, (96, 64), progress=False, workers=1)
+    return root
 
 
 @pytest.fixture(scope='session')

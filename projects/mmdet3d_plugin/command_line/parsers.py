@@ -83,7 +83,7 @@ def parse_export_onnx(argv: Words = None) -> argparse.Namespace:
 
 def parse_visualize(argv: Words = None) -> argparse.Namespace:
     """tools/visualize.py."""
-    parser = _config_parser('Draw boxes on cameras and from above, and BEV features.', 'config of a detector')
+    parser = _config_parser('Draw boxes on images and from above, and BEV features.', 'config of a detector')
     parser.add_argument('checkpoint', nargs='?', help='its weights; without, only the true boxes are drawn')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder of the pictures')
     parser.add_argument('--samples', type=int, default=4, help='how many, spread evenly')
@@ -204,11 +204,16 @@ def parse_create_synthetic(argv: Words = None) -> argparse.Namespace:
     """tools/create_synthetic.py."""
     parser = argparse.ArgumentParser(
         prog='create_synthetic.py',
-        description='Make a synthetic dataset, in the layout of nuScenes or KITTI.',
+        description='Make a synthetic dataset, in the layout of nuScenes, KITTI or COCO.',
     )
     add = parser.add_argument
     add('--out', required=True, help='folder of the dataset')
-    add('--format', choices=('nuscenes', 'kitti'), default='nuscenes', help='its layout (default: nuscenes)')
+    add(
+        '--format',
+        choices=('nuscenes', 'kitti', 'coco'),
+        default='nuscenes',
+        help='its layout (default: nuscenes); coco has the 2D boxes of what each camera sees, and no LiDAR',
+    )
     add(
         '--scenes',
         type=int,
@@ -216,13 +221,17 @@ def parse_create_synthetic(argv: Words = None) -> argparse.Namespace:
         help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
     )
     add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
-    add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
+    add('--size', type=parse_size, help='nuscenes, coco: image size WIDTHxHEIGHT (default: 400x225)')
+    add(
+        '--frames',
+        type=int,
+        help='nuscenes, coco: keyframes per scene, two a second (default: 10; with coco 1, which is six images)',
+    )
     add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
     add(
         '--reach',
         type=float,
-        help='nuscenes: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
+        help='nuscenes, coco: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
     )
     add(
         '--pace', type=float, help='nuscenes: speed of moving objects, relative to the usual one (default: 1)'
