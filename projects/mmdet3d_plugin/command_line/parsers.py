@@ -110,6 +110,17 @@ def parse_visualize_distill(argv: Words = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def parse_measure_closeness(argv: Words = None) -> argparse.Namespace:
+    """tools/measure_closeness.py."""
+    parser = _config_parser(
+        'Measure where on the map the BEV feature of a student is close to that of its teacher.', 'a recipe'
+    )
+    parser.add_argument('checkpoint', help='of a distillation with this recipe')
+    parser.add_argument('--out', required=True, metavar='FILE', help='JSON of the gaps')
+    parser.add_argument('--samples', type=int, default=24, help='of the validation split, spread evenly')
+    return parser.parse_args(argv)
+
+
 def parse_demo(argv: Words = None) -> argparse.Namespace:
     """tools/demo.py; what is not given is not in the answer."""
     parser = argparse.ArgumentParser(
