@@ -25,8 +25,9 @@ setup:
 		'example PYTHON=python3.11 make setup' >&2; exit 1; }
 	@'$(PYTHON)' -m tools.setup
 
+# One worker for each core, up to four, for each takes a gigabyte or two; a file of tests stays with one worker.
 test: setup
-	@$(VENV_PYTHON) -m pytest
+	@$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 demo: setup
 	@$(VENV_PYTHON) tools/demo.py

@@ -1,14 +1,45 @@
-"""Data that several tests share."""
+"""Data that several tests share, and how workers of pytest-xdist share a machine."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_kitti_infos
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
-from projects.mmdet3d_plugin.worlds.kitti_writer import create_kitti_world
+from projects.mmdet3d_plugin.worlds.create import create_coco_world
+from projects.mmdet3d_plugin.worlds.writers.kitti_writer import create_kitti_world
 from tests.nuscenes_tables import write_nuscenes
+
+IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
+
+
+def pytest_configure() -> None:
+    """A worker has one core, as have the processes that it starts: the others belong to other workers."""
+    if IS_WORKER:
+        os.environ['OMP_NUM_THREADS'] = '1'
+        torch.set_num_threads(1)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first worker in need of it fills while the others wait; nothing may write into it.
+
+    Args:
+        factory: of temporary folders.
+        name: of the folder, unique in the suite.
+        make: fills the folder, which does not exist yet.
+    """
+    base = factory.getbasetemp()
+    root = (base.parent if IS_WORKER else base) / name
+    with (root.parent / f'{name}.lock').open('a+') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if lock.tell() == 0:
+            make(root)
+            lock.write('made\n')
+    return root
 
 
 def _shared_data() -> Path | None:
@@ -71,9 +102,19 @@ def _linked_kitti(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='session')
 def synthetic_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic world of twelve frames (nine to train on) with its info files. Nothing may write into it."""
-    root = tmp_path_factory.mktemp('synthetic_kitti') / 'data'
-    create_kitti_world(root, 12, 3, progress=False, workers=1)
-    create_kitti_infos(root, progress=False)
+
+    def make(root: Path) -> None:
+        create_kitti_world(root, 12, 3, progress=False, workers=1)
+        create_kitti_infos(root, progress=False)
+
+    return made_once(tmp_path_factory, 'synthetic_kitti', make)
+
+
+@pytest.fixture(scope='session')
+def coco_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world in COCO's layout: twelve 96x64 images to train on, six to validate. Nothing may write into it."""
+    root = tmp_path_factory.mktemp('coco_world') / 'data'
+    create_coco_world(root, 3, 3, (96, 64), progress=False, workers=1)
     return root
 
 
@@ -93,7 +134,9 @@ def tiny_nuscenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Images are 64x36 noise. Nothing may write into it.
     """
-    root = tmp_path_factory.mktemp('tiny_nuscenes')
-    write_nuscenes(root, 'v1.0-trainval', {'scene-0001': 5, 'scene-0002': 3, 'scene-0003': 4})
-    create_nuscenes_infos(root, 'v1.0-trainval', progress=False)
-    return root
+
+    def make(root: Path) -> None:
+        write_nuscenes(root, 'v1.0-trainval', {'scene-0001': 5, 'scene-0002': 3, 'scene-0003': 4})
+        create_nuscenes_infos(root, 'v1.0-trainval', progress=False)
+
+    return made_once(tmp_path_factory, 'tiny_nuscenes', make)

@@ -1,5 +1,6 @@
 """A shrunken BEVFormer teacher and student, as the published pair relate to one another."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,18 @@ def _enlarged(meta: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def build_pair(folder: Path, student: dict[str, Any] | None = None, **changes: Any) -> Distiller:
-    """The pair under a distiller; keyword arguments change the ``distiller`` part of the recipe."""
+@cache
+def teacher_weights() -> dict[str, torch.Tensor]:
+    """A state dict of the teacher."""
     torch.manual_seed(3)
     teacher = DETECTORS.build(teacher_config())
     teacher.init_weights()
-    torch.save({'state_dict': teacher.state_dict()}, folder / 'teacher.pth')
+    return teacher.state_dict()
+
+
+def build_pair(folder: Path, student: dict[str, Any] | None = None, **changes: Any) -> Distiller:
+    """The pair under a distiller; keyword arguments change the ``distiller`` part of the recipe."""
+    torch.save({'state_dict': teacher_weights()}, folder / 'teacher.pth')
     teacher_part = dict(
         config=dict(model=teacher_config(), class_names=CLASSES), checkpoint=str(folder / 'teacher.pth')
     )

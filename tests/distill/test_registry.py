@@ -33,6 +33,13 @@ def test_context_fills_what_the_config_leaves_open() -> None:
             dict(type='ChannelWiseDivergence', tua=2.0),
             "there: ChannelWiseDivergence takes no 'tua'; did you mean 'tau'",
         ),
+        (
+            dict(type='ChannelWiseDivergence', tau='2'),
+            "there: ChannelWiseDivergence: tau is '2': it must be a",
+        ),
+        (dict(type='ChannelWiseDivergence', tau=float('nan')), 'ChannelWiseDivergence: tau is nan'),
+        (dict(type='ChannelWiseDivergence', tau=True), 'ChannelWiseDivergence: tau is True'),
+        (None, 'there is None: it must be the name of a distillation loss, or a dict with a type'),
         (dict(tau=2.0), "there has no 'type'; known: .*ChannelWiseDivergence"),
     ],
 )

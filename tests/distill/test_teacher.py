@@ -57,6 +57,10 @@ def test_checkpoint_that_does_not_fit_is_an_error(teacher_file: str, change: Cal
     with pytest.raises(UserError, match=f'(?s){message}'):
         FrozenTeacher(CONFIG, teacher_file)
     FrozenTeacher(CONFIG, teacher_file, allow=['encoder.', 'extra'])
+    with pytest.raises(DistillError, match="'allow' must be a list of prefixes, got 'extra'"):
+        FrozenTeacher(CONFIG, teacher_file, allow='extra')
+    with pytest.raises(DistillError, match="the teacher's config is None: name a file"):
+        FrozenTeacher(None, teacher_file)
 
 
 def test_missing_files_are_clear(teacher_file: str) -> None:

@@ -88,10 +88,12 @@ def test_weight_scales_the_loss(recipe: Recipe) -> None:
         ),
         (
             {'region': dict(type='GTHeatmap', min_overlap='x')},
-            "the region of the term 'bev': GTHeatmap: '<' not supported",
+            "the region of the term 'bev': GTHeatmap: min_overlap is 'x': it must be a finite number",
         ),
         ({'region': 'GTHeatmaps'}, "the region of the term 'bev': unknown region 'GTHeatmaps'; did you mean"),
         ({'tau': 1.0}, "the term 'bev': FeatureL2 takes no 'tau'"),
+        ({'schedule': [(float('nan'), 1.0)]}, "the schedule of the term 'bev' must be"),
+        ({'name': 3}, '3 cannot name a term'),
         ({'name': 'a.b'}, "'a.b' cannot name a term"),
         ({'name': 'keys'}, "'keys' cannot name a term"),
         ({'type': 'FeatureL1'}, "unknown distillation loss 'FeatureL1'; did you mean 'FeatureL2'"),

@@ -1,20 +1,25 @@
 """Starting as one process, by torchrun, and by the shell scripts."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmcv import Config
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.engine import launch
+from projects.mmdet3d_plugin.engine import launch, train
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
-from tests.engine.processes import ROOT
+from tests.engine.processes import ROOT, in_processes, run_in_processes
+from tests.engine.test_train import assert_same_end
 from tests.engine.toy import toy_config
+from tests.robustness import forked
+from tools import torchrun
 
 
 def shell(*command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -34,53 +39,51 @@ def shell(*command: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_scripts_train_and_test_with_two_processes(tmp_path: Path) -> None:
-    config = tmp_path / 'toy.py'
-    cfg = toy_config(tmp_path / 'run', 2, **{'data.samples_per_gpu': 1, 'evaluation': dict(interval=2)})
-    config.write_text(cfg.pretty_text)
-    trained = shell('tools/dist_train.sh', str(config), '2', '--seed', '3')
-    assert trained.returncode == 0, trained.stderr[-4000:]
-    meta = read_checkpoint(tmp_path / 'run/epoch_2.pth')['meta']
-    assert (meta['world_size'], meta['seed'], meta['iter']) == (2, 3, 10)
-    tested = shell(
-        'tools/dist_test.sh',
-        str(config),
-        str(tmp_path / 'run/epoch_2.pth'),
-        '2',
-        '--out-dir',
-        str(tmp_path / 'out'),
-    )
-    assert tested.returncode == 0, tested.stderr[-4000:]
-    alone = evaluate_checkpoint(cfg, tmp_path / 'run/epoch_2.pth', out_dir=tmp_path, quiet=True)
-    assert (tmp_path / 'out/metrics.json').read_text() == (tmp_path / 'metrics.json').read_text()
-    assert alone['frames'] == 53
-
-
 @pytest.mark.parametrize(
-    ('ranks', 'how', 'status', 'said'),
+    ('script', 'arguments', 'tool'),
     [
-        ('1', 'word', 2, 'error: the image a.jpg is gone: copy it again'),
-        ('0,1', 'word', 2, 'error: the image a.jpg is gone: copy it again'),
-        ('1', 'kill', 137, 'error: process 1 was killed (SIGKILL)'),
+        ('dist_train.sh', 'c.py 2 --seed 3', 'train.py c.py --seed 3'),
+        ('dist_distill.sh', 'c.py 2 --resume auto', 'distillation.py c.py --resume auto'),
+        ('dist_test.sh', 'c.py a.pth 2', 'test.py c.py a.pth --eval bbox'),
+        ('dist_test.sh', 'c.py a.pth 2 --out x.pkl', 'test.py c.py a.pth --out x.pkl'),
     ],
 )
-def test_a_run_of_two_processes_ends_in_words(
-    tmp_path: Path, ranks: str, how: str, status: int, said: str
-) -> None:
-    config = tmp_path / 'toy.py'
+def test_scripts_start_their_tools(tmp_path: Path, script: str, arguments: str, tool: str) -> None:
+    """Seen by an interpreter that prints what it is given, in a copy of the scripts without a ``.venv``."""
+    (tmp_path / 'tools').mkdir()
+    for name in ('launch.sh', script):
+        shutil.copy(ROOT / 'tools' / name, tmp_path / 'tools' / name)
+    done = shell(str(tmp_path / 'tools' / script), *arguments.split(), PYTHON='echo')
+    tools = f'{tmp_path}/tools'
+    how = '--nnodes 1 --nproc-per-node 2 --standalone'
+    assert done.stdout.strip() == f'{tools}/torchrun.py {how} {tools}/{tool} --launcher pytorch'
+
+
+SAID = 'error: the image a.jpg is gone: copy it again'
+
+
+def stopping_config(tmp_path: Path) -> str:
+    """A config whose run stops in its third step, as the environment says."""
     changes = {
         'model.type': 'StoppingDetector',
         'custom_imports.imports': ['tests.engine.stopping'],
         'data.samples_per_gpu': 1,
+        'checkpoint_config': dict(interval=1, by_epoch=False),
     }
-    config.write_text(
-        toy_config(
-            tmp_path / 'run', 2, **changes, checkpoint_config=dict(interval=1, by_epoch=False)
-        ).pretty_text
-    )
-    done = shell('tools/dist_train.sh', str(config), '2', STOP_RANK=ranks, STOP_HOW=how)
-    assert done.returncode == status, done.stderr[-3000:]
-    assert done.stderr.count(said) == 1
+    (tmp_path / 'toy.py').write_text(toy_config(tmp_path / 'run', 2, **changes).pretty_text)
+    return str(tmp_path / 'toy.py')
+
+
+def evaluate_as_one_of_several(place: launch.Launch, config: str, checkpoint: str, out_dir: str) -> None:
+    evaluate_checkpoint(Config.fromfile(config), checkpoint, out_dir=out_dir, launch=place, quiet=True)
+
+
+def test_two_processes_stop_go_on_and_are_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by the script as a person would, once, because that takes longest; what follows in forks."""
+    config = stopping_config(tmp_path)
+    done = shell('tools/dist_train.sh', config, '2', '--seed', '3', STOP_RANK='1', STOP_HOW='word')
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.stderr.count(SAID) == 1
     assert 'Traceback' not in done.stderr
     assert 'Root Cause' not in done.stderr
     words = [
@@ -89,6 +92,70 @@ def test_a_run_of_two_processes_ends_in_words(
     assert len(words) <= 2, words
     if len(words) == 2:  # rank 0 says where the run goes on
         assert any('--resume auto goes on from' in line and 'iter_2.pth' in line for line in words)
+
+    monkeypatch.setenv('STOP_RANK', 'none')
+    for folder, how in (('run', ('--resume', 'auto')), ('straight', ())):
+        arguments = [config, '--device', 'cpu', '--seed', '3', '--work-dir', str(tmp_path / folder), *how]
+        ended = in_processes(train.main, 2, tmp_path, arguments)
+        assert [one.status for one in ended] == [0, 0], ended
+    checkpoint = tmp_path / 'run/epoch_2.pth'
+    assert_same_end(tmp_path / 'straight/epoch_2.pth', checkpoint)
+    meta = read_checkpoint(checkpoint)['meta']
+    assert (meta['world_size'], meta['seed'], meta['iter']) == (2, 3, 10)
+
+    places = dict(config=config, checkpoint=str(checkpoint), out_dir=str(tmp_path / 'out'))
+    run_in_processes(evaluate_as_one_of_several, 2, tmp_path, **places)
+    alone = evaluate_checkpoint(Config.fromfile(config), checkpoint, out_dir=tmp_path, quiet=True)
+    assert (tmp_path / 'out/metrics.json').read_text() == (tmp_path / 'metrics.json').read_text()
+    assert alone['frames'] == 53
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--resume', 'auto', '--seed', '4'], 'was trained with seed 3, this run has 4'),
+        (['--resume', 'nowhere.pth'], 'there is no such checkpoint'),
+        (
+            ['--resume', 'auto', '--seed', '3', '--cfg-options', 'optimizer.type=SGD'],
+            "optimizer.type 'AdamW'",
+        ),
+    ],
+)
+def test_what_cannot_be_resumed_is_said_once_by_two_processes(
+    tmp_path: Path, options: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('STOP_RANK', 'none')
+    config = stopping_config(tmp_path)
+    train.main([config, '--device', 'cpu', '--seed', '3', '--cfg-options', 'runner.max_epochs=1'])
+    ended = in_processes(train.main, 2, tmp_path, [config, '--device', 'cpu', *options])
+    assert [one.status for one in ended] == [2, 2], ended
+    assert [one.text.count(words) for one in ended] == [1, 0], ended
+
+
+def test_what_stops_all_processes_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('STOP_RANK', '0,1')
+    monkeypatch.setenv('STOP_HOW', 'word')
+    ended = in_processes(train.main, 2, tmp_path, [stopping_config(tmp_path), '--device', 'cpu'])
+    assert [one.status for one in ended] == [2, 2]
+    assert [one.text.count(SAID) for one in ended] == [1, 0]
+    assert not any('Traceback' in one.text for one in ended)
+
+
+def test_a_killed_process_is_named(tmp_path: Path) -> None:
+    script = tmp_path / 'tool.py'
+    script.write_text(
+        "import os, time\nos.kill(os.getpid(), 9) if os.environ['RANK'] == '1' else time.sleep(60)\n"
+    )
+    torchrun_two = '--standalone', '--nproc-per-node', 2
+    ended = forked.run(torchrun.run, *torchrun_two, script)
+    assert ended.status == 137, ended.text
+    assert ended.text.count('error: process 1 was killed (SIGKILL)') == 1
+    assert 'Traceback' not in ended.text
+    assert 'Root Cause' not in ended.text
+    script.write_text("import os; print('process', os.environ['RANK'])")
+    ended = forked.run(torchrun.run, *torchrun_two, script)
+    assert ended.status == 0
+    assert sorted(ended.text.splitlines()) == ['process 0', 'process 1']
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_distill.sh', 'dist_test.sh'])

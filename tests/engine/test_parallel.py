@@ -113,9 +113,7 @@ def _evaluate(place: Launch) -> Any:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes found."""
     folder = tmp_path_factory.mktemp('processes')
-    return run_in_processes(
-        'tests.engine.test_parallel:everything_distributed', 2, folder, folder=str(folder)
-    )
+    return run_in_processes(everything_distributed, 2, folder, folder=str(folder))
 
 
 @pytest.mark.parametrize('variant', ['plain', 'unused'])

@@ -73,10 +73,10 @@ def camera(tiny_nuscenes: Path) -> Config:
 def pillars(synthetic_kitti: Path) -> Config:
     """The synthetic PointPillars student on the synthetic KITTI."""
     changes = {'runner.max_epochs': 1, 'log_config.hooks': [dict(type='TextLoggerHook')], 'evaluation': None}
-    return changed(
-        load_config(CONFIG_ROOT / 'synthetic/kitti_pointpillars_student_4x.py', None, synthetic_kitti),
-        changes,
-    )
+    student = load_config(CONFIG_ROOT / 'synthetic/kitti_pointpillars_student_4x.py', None, synthetic_kitti)
+    cfg = changed(student, changes)
+    check_train_config(cfg)
+    return cfg
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,6 @@
 """Run a command of the project in a fork of this process."""
 
+import gc
 import os
 import re
 import signal
@@ -53,6 +54,7 @@ def _be_the_command(main: Callable[[Sequence[str]], Any], argv: Sequence[str], o
     """The child: never returns."""
     status: Any = 1
     try:
+        gc.freeze()  # a collection would copy the pages that the fork shares
         signal.alarm(LIMIT)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -31,6 +31,8 @@ SPARSEKD = {
     'centerpoint_pillar_v048_waymo.py': (149.4, 142.3, 5.2),
     'centerpoint_pillar_v064_waymo.py': (85.1, 88.0, 5.2),
 }
+# GFLOPs by mmcv's rule and millions of trainable parameters of mmdet's detectors for an image of 1280x800
+MMDET = {'retinanet_r50.py': (239.32, 37.74), 'faster_rcnn_r50.py': (207.07, 41.53)}
 # millions of parameters
 SPARSE = {
     'second_kitti.py': 5.3,
@@ -162,3 +164,15 @@ def test_the_command_line_counts_lidar_detectors_too(capsys: pytest.CaptureFixtu
     assert set(content['parts']) == {'voxel_encoder', 'backbone', 'neck', 'bbox_head'}
     main(['pointpillars_kitti_16x.py'])
     assert 'made-up street' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', MMDET)
+def test_flat_detectors_cost_what_mmdet_counts(name: str) -> None:
+    cfg = load_config(f'projects/configs/coco/{name}')
+    model = build_model(cfg.model)
+    adapter = adapter_for(model)
+    result = measure_complexity(model, adapter.blank_batch(cfg))
+    assert result.inputs['image_shape'] == (800, 1280)
+    assert result.total.published / 1e9 == pytest.approx(MMDET[name][0], abs=0.005)
+    assert result.total.trainable / 1e6 == pytest.approx(MMDET[name][1], abs=0.005)
+    assert 'other' not in result.parts

@@ -3,7 +3,6 @@
 import io
 import os
 import pty
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -210,16 +209,19 @@ def test_interruption_ends_the_command(place: Path, monkeypatch: pytest.MonkeyPa
     assert not late.exists()
 
 
+def run_on_a_terminal(terminal: int, log: Path) -> None:
+    """In a process of its own, whose standard output is a terminal."""
+    os.dup2(terminal, 1)
+    sys.stdout = open(1, 'w', closefd=False)  # noqa: SIM115
+    code = 'import sys; print(sys.stdout.isatty(), sys.stderr.isatty())'
+    run_logged((sys.executable, '-c', code), log, Path.cwd(), dict(os.environ))
+
+
 def test_on_a_terminal_the_command_has_a_terminal_too(tmp_path: Path) -> None:
-    code = (
-        'import os, sys\n'
-        'from pathlib import Path\n'
-        'from projects.mmdet3d_plugin.studies.stages import run_logged\n'
-        "asked = (sys.executable, '-c', 'import sys; print(sys.stdout.isatty(), sys.stderr.isatty())')\n"
-        f'run_logged(asked, Path({str(tmp_path / "log")!r}), Path.cwd(), dict(os.environ))\n'
-    )
     ours, theirs = pty.openpty()
-    subprocess.run([sys.executable, '-c', code], stdout=theirs, stderr=subprocess.DEVNULL, check=True)
+    process = get_context('fork').Process(target=run_on_a_terminal, args=(theirs, tmp_path / 'log'))
+    process.start()
+    process.join()
     os.close(theirs)
     os.close(ours)
     assert (tmp_path / 'log').read_text().splitlines()[1] == 'True True'

@@ -7,6 +7,7 @@ import pytest
 
 from projects.mmdet3d_plugin.worlds.create import create_world
 from projects.mmdet3d_plugin.worlds.scene import Scene, build_scene
+from tests.conftest import made_once
 
 SIZE = (200, 112)
 
@@ -19,6 +20,8 @@ def scene() -> Scene:
 @pytest.fixture(scope='session')
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three scenes (two for training) of four keyframes, with one LiDAR sweep between two of them."""
-    out = tmp_path_factory.mktemp('world') / 'data'
-    create_world(out, 3, 7, SIZE, frames=4, sweeps=1, progress=False, workers=1)
-    return out
+    return made_once(
+        tmp_path_factory,
+        'world',
+        lambda root: create_world(root, 3, 7, SIZE, frames=4, sweeps=1, progress=False, workers=1),
+    )

@@ -16,9 +16,9 @@ import numpy as np
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.worlds.create import WorldSpec, parse_size, scene_names, scene_seed
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
-from projects.mmdet3d_plugin.worlds.nuscenes_writer import SceneWriter
 from projects.mmdet3d_plugin.worlds.renderer import Renderer
 from projects.mmdet3d_plugin.worlds.scene import build_scene
+from projects.mmdet3d_plugin.worlds.writers.nuscenes_writer import SceneWriter
 
 
 class Stopwatch:

@@ -34,7 +34,9 @@ def parse_distillation(argv: Words = None) -> argparse.Namespace:
 def parse_test(argv: Words = None) -> argparse.Namespace:
     """tools/test.py and tools/testStu.py."""
     parser = _config_parser('Evaluate a checkpoint.', 'config of the detector, or a recipe: then its student')
-    parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
+    parser.add_argument(
+        'checkpoint', help='weights of the detector, of a distiller too, or a graph of tools/export_onnx.py'
+    )
     parser.add_argument('--eval', nargs='+', choices=('bbox',), help='what to evaluate')
     parser.add_argument(
         '--format-only',
@@ -64,9 +66,24 @@ def parse_export_student(argv: Words = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def parse_export_onnx(argv: Words = None) -> argparse.Namespace:
+    """tools/export_onnx.py."""
+    parser = argparse.ArgumentParser(
+        description='Write a trained detector as a graph in ONNX, which runs without this project.'
+    )
+    parser.add_argument('config', help='config of the detector, or a recipe: then its student')
+    parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
+    parser.add_argument('out', metavar='OUT.onnx', help='the file to write')
+    parser.add_argument('--force', action='store_true', help='overwrite the file if it exists')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='override settings, key=value'
+    )
+    return parser.parse_args(argv)
+
+
 def parse_visualize(argv: Words = None) -> argparse.Namespace:
     """tools/visualize.py."""
-    parser = _config_parser('Draw boxes on cameras and from above, and BEV features.', 'config of a detector')
+    parser = _config_parser('Draw boxes on images and from above, and BEV features.', 'config of a detector')
     parser.add_argument('checkpoint', nargs='?', help='its weights; without, only the true boxes are drawn')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder of the pictures')
     parser.add_argument('--samples', type=int, default=4, help='how many, spread evenly')
@@ -90,6 +107,17 @@ def parse_visualize_distill(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('--samples', type=int, default=2, help='how many, spread evenly')
     parser.add_argument('--index', type=int, nargs='+', help='these samples instead')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
+    return parser.parse_args(argv)
+
+
+def parse_measure_closeness(argv: Words = None) -> argparse.Namespace:
+    """tools/measure_closeness.py."""
+    parser = _config_parser(
+        'Measure where on the map the BEV feature of a student is close to that of its teacher.', 'a recipe'
+    )
+    parser.add_argument('checkpoint', help='of a distillation with this recipe')
+    parser.add_argument('--out', required=True, metavar='FILE', help='JSON of the gaps')
+    parser.add_argument('--samples', type=int, default=24, help='of the validation split, spread evenly')
     return parser.parse_args(argv)
 
 
@@ -187,11 +215,16 @@ def parse_create_synthetic(argv: Words = None) -> argparse.Namespace:
     """tools/create_synthetic.py."""
     parser = argparse.ArgumentParser(
         prog='create_synthetic.py',
-        description='Make a synthetic dataset, in the layout of nuScenes or KITTI.',
+        description='Make a synthetic dataset, in the layout of nuScenes, KITTI or COCO.',
     )
     add = parser.add_argument
     add('--out', required=True, help='folder of the dataset')
-    add('--format', choices=('nuscenes', 'kitti'), default='nuscenes', help='its layout (default: nuscenes)')
+    add(
+        '--format',
+        choices=('nuscenes', 'kitti', 'coco'),
+        default='nuscenes',
+        help='its layout (default: nuscenes); coco has the 2D boxes of what each camera sees, and no LiDAR',
+    )
     add(
         '--scenes',
         type=int,
@@ -199,13 +232,17 @@ def parse_create_synthetic(argv: Words = None) -> argparse.Namespace:
         help='number of scenes, the last fifth for validation; with kitti each is a single frame, the last quarter',
     )
     add('--seed', type=int, default=0, help='fixes every byte (default: 0)')
-    add('--size', type=parse_size, help='nuscenes: image size WIDTHxHEIGHT (default: 400x225)')
-    add('--frames', type=int, help='nuscenes: keyframes per scene, two a second (default: 10)')
+    add('--size', type=parse_size, help='nuscenes, coco: image size WIDTHxHEIGHT (default: 400x225)')
+    add(
+        '--frames',
+        type=int,
+        help='nuscenes, coco: keyframes per scene, two a second (default: 10; with coco 1, which is six images)',
+    )
     add('--sweeps', type=int, help='nuscenes: LiDAR sweeps between two keyframes (default: 0)')
     add(
         '--reach',
         type=float,
-        help='nuscenes: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
+        help='nuscenes, coco: metres from the ego vehicle within which objects are placed (default: by class, up to 42)',
     )
     add(
         '--pace', type=float, help='nuscenes: speed of moving objects, relative to the usual one (default: 1)'

@@ -4,12 +4,14 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mmcv.utils import Registry
 from torch import nn
 
+from projects.mmdet3d_plugin.common.config_numbers import is_number, is_whole
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 
@@ -38,6 +40,14 @@ _OF_BUILDERS = {
 """Arguments that mmcv's builders take out of a config before the constructor sees it."""
 
 Kind = type | Callable
+_PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    NoneType: ('None', lambda value: value is None),
+    bool: ('True or False', lambda value: isinstance(value, bool)),
+    int: ('a whole number', is_whole),
+    float: ('a finite number', is_number),
+    str: ('a text', lambda value: isinstance(value, str)),
+}
+"""What an annotation asks of a value in a config: in words, and as a test."""
 
 
 def find_kinds(name: str, family: str) -> list[tuple[Kind, str]]:
@@ -143,6 +153,61 @@ def _passed_to_base(owner: type, rest: str) -> bool:
     uses = re.findall(rf'\b{rest}\b', source.split(':', 1)[1] if ':' in source else source)
     to_base = re.search(rf'\.__init__\((?:[^()]|\([^()]*\))*\*\*{rest}\b', source)
     return to_base is not None and len(uses) <= 2  # once in the signature, once here
+
+
+def require_values(kind: Kind, values: Mapping[str, Any], place: str) -> None:
+    """Compare values with the annotations of the arguments that they are meant for.
+
+    Args:
+        kind: a class of ours, or a function.
+        values: by the name of the argument.
+        place: in the config, for the message.
+
+    Raises:
+        UserError: a value is of another type, or no finite number.
+    """
+    for name, wanted in _annotations(kind).items():
+        if name in values and not _fits(values[name], wanted):
+            raise UserError(f'{place}: {name} is {values[name]!r}: it must be {_in_words(wanted)}')
+
+
+@functools.cache
+def _annotations(kind: Kind) -> dict[str, Any]:
+    """Annotations of the arguments of a class or function."""
+    return get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value is what an annotation asks for, as far as it is one of plain values and lists and dicts of them."""
+    origin, parts = get_origin(wanted) or wanted, get_args(wanted)
+    if wanted in _PLAIN:
+        return _PLAIN[wanted][1](value)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if not inspect.isclass(origin) or not issubclass(origin, Iterable):
+        return True
+    if issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(_fits(item, parts[-1]) for item in value.values() if parts)
+    if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
+        return False
+    if origin is tuple and parts and parts[-1] is not ...:
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    return all(_fits(item, parts[0]) for item in value if parts)
+
+
+def _in_words(wanted: Any) -> str:
+    """An annotation for a person who writes a config."""
+    origin, parts = get_origin(wanted) or wanted, get_args(wanted)
+    if wanted in _PLAIN:
+        return _PLAIN[wanted][0]
+    if origin in (Union, UnionType):
+        return ' or '.join(map(_in_words, parts))
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return 'a dict'
+    if origin is tuple and parts and parts[-1] is not ...:
+        return f'{len(parts)} values: {", ".join(map(_in_words, parts))}'
+    of = f', each {_in_words(parts[0])}' if parts and parts[0] in _PLAIN else ''
+    return f'a list{of}'
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 POINTS = ('NDS', 'mAP')  # shown in points, 0 to 100, as papers do
+COCO = ('mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')  # shown in points too
 ERRORS = ('mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE')
 FILE_WIDTH = 160
 
@@ -21,7 +22,7 @@ def make_console() -> Console:
 
 
 def print_metrics(metrics: dict[str, float], title: str, console: Console | None = None) -> None:
-    """Print one evaluation: NDS and mAP in points, the five errors of true positives, and AP per class.
+    """Print one evaluation: NDS and mAP (of 2D boxes also at one overlap and by size) in points, the five errors of true positives, and AP per class.
 
     KITTI's metrics get a table for each way to average over recall.
 
@@ -31,7 +32,7 @@ def print_metrics(metrics: dict[str, float], title: str, console: Console | None
         console: where to print, stdout by default.
     """
     console = console or make_console()
-    known = [name for name in (*POINTS, *ERRORS) if name in metrics]
+    known = [name for name in (*POINTS, *COCO, *ERRORS) if name in metrics]
     if known:
         console.print(make_table({title: {name: metrics[name] for name in known}}))
     for table in kitti_tables(metrics, title):
@@ -102,4 +103,4 @@ def format_metric(name: str, value: float) -> str:
     """
     if math.isnan(value):
         return '-'
-    return f'{100 * value:.2f}' if name in POINTS or _KITTI.match(name) else f'{value:.3f}'
+    return f'{100 * value:.2f}' if name in (*POINTS, *COCO) or _KITTI.match(name) else f'{value:.3f}'

@@ -9,6 +9,7 @@ import torch
 from mmcv import Config
 from mmcv.utils import build_from_cfg
 from mmdet.datasets.builder import PIPELINES
+from mmdet.datasets.pipelines import Compose
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor
 
@@ -22,6 +23,7 @@ _ELEVATION = (-24.8, 2.0)  # degrees, lowest and highest beam
 _HEIGHT = 1.73  # of the sensor above the ground, metres
 _WALLS = (15.0, 6.0)  # distance from the car and height above the ground of the houses on both sides, metres
 _REACH = 75.0  # metres
+_MMDET_SIZE = (1280, 800)  # pixels
 
 
 def has_images(cfg: Config) -> bool:
@@ -78,6 +80,40 @@ def _main_view(cfg: Config) -> Callable[[dict], dict]:
             f'the test pipeline of {cfg.filename} must have one ImageView without a name, not {len(steps)}'
         )
     return build_from_cfg(dict(steps[0]), PIPELINES)
+
+
+def blank_image(cfg: Config) -> dict[str, Any]:
+    """One black image of 1280x800 pixels, which mmdet counts with, as the config's test pipeline would make it.
+
+    Args:
+        cfg: with ``data.test.pipeline``, in mmdet's way.
+
+    Returns:
+        ``img`` (1, 3, H, W) and ``img_metas`` of one sample.
+    """
+    image = np.zeros((*_MMDET_SIZE[::-1], 3), np.uint8)
+    steps = [step for step in _pipeline(cfg, 'test') if not step['type'].startswith('Load')]
+    if not steps:
+        raise UserError(
+            f'{cfg.filename}: data.test has no pipeline, so that what the detector sees is not known'
+        )
+    found = Compose(steps)(
+        dict(
+            img=image,
+            img_fields=['img'],
+            img_shape=image.shape,
+            ori_shape=image.shape,
+            filename='',
+            ori_filename='',
+        )
+    )
+    views = found['img'] if isinstance(found['img'], list) else [found['img']]
+    metas = found['img_metas'] if isinstance(found['img_metas'], list) else [found['img_metas']]
+    if len(views) > 1:
+        raise UserError(
+            f'the test pipeline of {cfg.filename} makes {len(views)} images of one: switch it to one'
+        )
+    return dict(img=torch.as_tensor(views[0])[None], img_metas=[metas[0].data])
 
 
 def blank_cloud(cfg: Config, path: str | None = None) -> dict[str, Any]:

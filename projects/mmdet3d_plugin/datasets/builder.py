@@ -44,6 +44,11 @@ def build_dataloader(
     """
     if train:
         sampler = TrainSampler(dataset, seed, rank, world_size)
+    elif not hasattr(dataset, 'scene_tokens'):
+        raise UserError(
+            f'{type(dataset).__name__} does not say its scene_tokens, which testing shares out; for data in COCO format '
+            'the type is CocoImages'
+        )
     else:
         sampler = SceneSampler(dataset.scene_tokens, rank, world_size)
     return DataLoader(
@@ -111,5 +116,7 @@ def _creation(dataset: dict[str, Any]) -> str:
     """The command that makes the info file of a dataset config."""
     from mmdet.datasets import DATASETS
 
-    options = getattr(DATASETS.get(dataset.get('type')), 'CREATE_OPTIONS', 'nuscenes --version VERSION')
-    return create_command(options, dataset.get('data_root') or 'DIR')
+    kind, root = DATASETS.get(dataset.get('type')), dataset.get('data_root') or 'DIR'
+    if hasattr(kind, 'MADE_BY'):
+        return kind.MADE_BY.format(root=root)
+    return create_command(getattr(kind, 'CREATE_OPTIONS', 'nuscenes --version VERSION'), root)

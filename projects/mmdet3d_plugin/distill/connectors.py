@@ -62,11 +62,13 @@ class ResizeConv(nn.Module):
     Args:
         in_channels: the student's.
         out_channels: the teacher's.
-        kernel_size: of the convolution.
+        kernel_size: of the convolution, odd.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
         super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size must be odd, so that the map keeps its size, got {kernel_size}')
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, feature: Tensor, size: Size) -> Tensor:

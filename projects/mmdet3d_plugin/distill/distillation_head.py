@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.registry import HEADS, build_part
+from projects.mmdet3d_plugin.distill.registry import HEADS, DistillError, build_part
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
@@ -86,4 +86,6 @@ class DistillationHead(nn.Module):
 
 def build_head(cfg: Mapping, teacher: FrozenTeacher) -> DistillationHead:
     """Build a recipe's distillation head, ``head=dict(init='teacher')``; a wrong argument is a clear error."""
+    if not isinstance(cfg, Mapping):
+        raise DistillError(f"'distiller.head' must be a dict such as dict(init='teacher'), got {cfg!r}")
     return build_part(HEADS, {'type': 'DistillationHead', **cfg}, "'distiller.head'", teacher=teacher)

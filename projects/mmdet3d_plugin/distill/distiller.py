@@ -1,6 +1,7 @@
 """Train a student under a teacher."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -110,14 +111,14 @@ class Distiller(nn.Module):
             return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
         device = next(self.student.parameters()).device
         seen = self.teacher.observe(batch, self.taps('teacher'), device)
+        step = Step(own, {}, seen.features, seen.predictions, self.epoch)
+        step.detect = partial(self.teacher.detect, seen)
         taught = own
-        if self.targets:
-            detections = self.teacher.detect(seen)
-            for target in self.targets:
-                taught = target(taught, detections)
+        for target in self.targets:
+            taught = target(taught, step.detections)
         with Recorder(self.student, self.taps('student')) as recorder:
             losses = self.adapter.losses(self.student, taught)
-        step = Step(own, recorder.pop(), seen.features, seen.predictions, self.epoch)
+        step.student = recorder.pop()
         if self.head is not None:
             step.queries, more = self.head(step)
             losses = merge_losses(losses, more)
@@ -167,6 +168,12 @@ class Distiller(nn.Module):
             loss = term(step)
         except ValueError as error:
             raise DistillError(f'the term {name!r}: {error}') from error
+        except KeyError as error:
+            if error.args[0] not in ('gt_bboxes_3d', 'gt_labels_3d'):
+                raise
+            raise DistillError(
+                f"the term {name!r} needs 3D boxes, but the student's batch has no {error}; areas of 2D boxes are BoxArea"
+            ) from None
         if self.debug and torch.is_grad_enabled():
             require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
         return loss

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -75,11 +76,11 @@ def build_distiller(cfg: Config) -> Distiller:
         if head is not None:
             _require_ability(teacher.adapter, 'query_head', "'distiller.head'")
             head = build_head(head, teacher)
-        targets = [build_part(TARGETS, part, "'distiller.targets'") for part in recipe.get('targets', ())]
+        targets = [build_part(TARGETS, part, "'distiller.targets'") for part in recipe['targets']]
         if targets:
             _require_ability(teacher.adapter, 'detect', "'distiller.targets'")
         initializers = [
-            build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe.get('initialize', ())
+            build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe['initialize']
         ]
         if initializers:
             _require_one_range(adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model))
@@ -90,7 +91,7 @@ def build_distiller(cfg: Config) -> Distiller:
             head=head,
             targets=targets,
             initializers=initializers,
-            debug=recipe.get('debug', False),
+            debug=recipe['debug'],
         )
 
 
@@ -113,6 +114,11 @@ def _checked(cfg: Config) -> dict[str, Any]:
         )
     if not isinstance(recipe['terms'], Mapping | list | tuple):
         raise DistillError(f"'distiller.terms' must be a list or a dict of terms, got {recipe['terms']!r}")
+    for key in ('targets', 'initialize'):
+        if not isinstance(recipe.setdefault(key, []), list | tuple):
+            raise DistillError(f"'distiller.{key}' is {recipe[key]!r}: it must be a list")
+    if not isinstance(recipe.setdefault('debug', False), bool):
+        raise DistillError(f"'distiller.debug' is {recipe['debug']!r}: it must be True or False")
     return recipe
 
 
@@ -198,7 +204,12 @@ def _name_of(cfg: Mapping) -> str:
         raise DistillError(f"the term {dict(cfg)} has no 'type': name a loss")
     kind = find_type(LOSSES, cfg['type'], 'a term')
     name = cfg.get('name') or re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.__name__).lower()
-    if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(nn.ModuleDict, name) or name == HEAD:
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r'[A-Za-z]\w*', name)
+        or hasattr(nn.ModuleDict, name)
+        or name == HEAD
+    ):
         raise DistillError(
             f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
         )
@@ -255,7 +266,10 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     connector = build_connector(
         cfg.get('connector'), _cropped(student, limits), _cropped(teacher, limits), where
     )
-    student = replace(student, clone=student.clone or cfg.get('clone', False))
+    clone = cfg.get('clone', False)
+    if not isinstance(clone, bool):
+        raise DistillError(f"'clone' of the term {name!r} is {clone!r}: it must be True or False")
+    student = replace(student, clone=student.clone or clone)
     return Term(student, teacher, loss, connector, region, weight, schedule, name, limits)
 
 
@@ -300,7 +314,7 @@ def _check_weight(cfg: Mapping, name: str) -> tuple[float, Schedule]:
     schedule = cfg.get('schedule') or ()
     try:
         points = [(float(epoch), float(factor)) for epoch, factor in schedule]
-        fits = all(0 <= factor < float('inf') for _, factor in points)
+        fits = all(math.isfinite(epoch) and 0 <= factor < float('inf') for epoch, factor in points)
         fits &= all(a[0] < b[0] for a, b in itertools.pairwise(points))
     except (TypeError, ValueError):
         fits = False

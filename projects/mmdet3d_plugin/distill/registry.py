@@ -6,6 +6,8 @@ from typing import Any
 
 from mmcv.utils import Registry
 
+from projects.mmdet3d_plugin.common.config_numbers import BY_NAME, check_number
+from projects.mmdet3d_plugin.common.config_types import require_values
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 
@@ -32,7 +34,11 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
         where: the part's place in the recipe, for messages, such as ``"the connector of term 'bev_l2'"``.
         context: values that the part may take if its signature names them and the config does not.
     """
-    arguments = {'type': cfg} if isinstance(cfg, str) else dict(cfg)
+    if not isinstance(cfg, str | Mapping) and not inspect.isclass(cfg):
+        raise DistillError(
+            f'{where} is {cfg!r}: it must be the name of a {registry.name}, or a dict with a type'
+        )
+    arguments = dict(cfg) if isinstance(cfg, Mapping) else {'type': cfg}
     if 'type' not in arguments:
         raise DistillError(f"{where} has no 'type'; {nearest('', registry.module_dict)}")
     kind = find_type(registry, arguments.pop('type'), where)
@@ -47,18 +53,24 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
         if parameter.default is parameter.empty and key not in filled:
             raise DistillError(f'{where}: {kind.__name__} needs {key!r}; give it in the config')
     try:
+        require_values(kind, filled, f'{where}: {kind.__name__}')
+        for key in filled.keys() & BY_NAME.keys():
+            check_number(f'{where}: {kind.__name__}: {key}', filled[key], BY_NAME[key])
+    except UserError as error:
+        raise DistillError(str(error)) from None
+    try:
         return kind(**filled)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
-        raise DistillError(f'{where}: {kind.__name__}: {error}') from error
+        raise DistillError(f'{where}: {kind.__name__}: {str(error).partition(chr(10))[0]}') from error
 
 
 def find_type(registry: Registry, name: Any, where: str) -> type:
     """Look a type up by its name or its snake_case short form."""
     if inspect.isclass(name):
         return name
-    exact = registry.module_dict.get(name)
+    exact = registry.module_dict.get(name) if isinstance(name, str) else None
     if exact is not None:
         return exact
     short = {key.lower(): kind for key, kind in registry.module_dict.items()}

@@ -80,6 +80,7 @@ class Step:
         queries: what the distillation head read off the teacher's features, in recipes that have one.
         generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
         cache: what several terms need alike, computed by the first of them.
+        detect: finds the teacher's boxes, for :attr:`detections`.
     """
 
     batch: dict[str, Any]
@@ -90,3 +91,15 @@ class Step:
     queries: QueryReading | None = None
     generated: dict[str, Tensor] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)
+    detect: Callable[[], Sequence[Any]] | None = None
+
+    @property
+    def detections(self) -> Sequence[Any]:
+        """The teacher's final boxes, one ``Detections`` per sample, found when they are first asked for."""
+        if 'detections' not in self.cache:
+            if self.detect is None:
+                raise DistillError(
+                    'the boxes of the teacher are asked for, but no teacher has run in this step'
+                )
+            self.cache['detections'] = self.detect()
+        return self.cache['detections']

@@ -40,6 +40,7 @@ class Tap:
         size: (H, W) of what ``convert`` returns, where it is known before the first forward pass.
         clone: keep a copy, for a tensor that the host edits in place later.
         grid: where a map seen from above lies, what ``convert`` returns.
+        level: which of several maps at one path this is, counted from 0.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Tap:
     size: tuple[int, int] | None = None
     clone: bool = False
     grid: BEVGrid | None = None
+    level: int = 0
 
 
 def expand_braces(pattern: str) -> list[str]:

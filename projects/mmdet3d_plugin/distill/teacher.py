@@ -63,6 +63,12 @@ class FrozenTeacher:
     ) -> None:
         if view not in VIEWS:
             raise DistillError(f"the teacher's view must be one of {VIEWS}, got {view!r}")
+        if not isinstance(config, str | Mapping):
+            raise DistillError(f"the teacher's config is {config!r}: name a file")
+        if isinstance(allow, str):
+            raise DistillError(
+                f"the teacher's 'allow' must be a list of prefixes, got {allow!r}: say [{allow!r}]"
+            )
         if (checkpoint is None) != random_weights:
             raise DistillError("a teacher needs either a 'checkpoint' or random_weights=True")
         if checkpoint is not None and not Path(checkpoint).is_file():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.channel_layout import Layout, input_layouts
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter
 from projects.mmdet3d_plugin.distill.inherit_head import InheritReport
-from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, DistillError
+from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 
 logger = logging.getLogger('focaldistiller')
@@ -34,7 +34,10 @@ class TeacherGuidedInit:
     @torch.no_grad()
     def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> InheritReport:
         """Change the student's weights in place and log what was done."""
-        source = teacher if self.source is None else FrozenTeacher(view='same', **self.source)
+        source = teacher
+        if self.source is not None:
+            cfg = {'type': 'FrozenTeacher', 'view': 'same', **self.source}
+            source = build_part(TEACHERS, cfg, "'source' of TeacherGuidedInit")
         report = inherit_channels(student, source.model)
         if not report.copied and not report.resized:
             raise DistillError('no weight of the teacher fits the student; TeacherGuidedInit has no use here')

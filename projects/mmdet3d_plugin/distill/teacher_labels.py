@@ -43,6 +43,8 @@ class TeacherLabels:
         Returns:
             A batch with more boxes and labels; the argument is not changed.
         """
+        if 'gt_bboxes_3d' not in batch:
+            raise DistillError("TeacherLabels adds 3D boxes, but the student's batch has no 'gt_bboxes_3d'")
         samples = zip(batch['gt_bboxes_3d'], batch['gt_labels_3d'], detections, strict=True)
         changed = [self.join(*sample) for sample in samples]
         boxes, labels = ([item[i] for item in changed] for i in range(2))

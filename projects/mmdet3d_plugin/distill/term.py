@@ -96,7 +96,8 @@ class Term(nn.Module):
             size = tuple(teacher.shape[-2:])
             if next(self.connector.parameters(), None) is not None:
                 return self.connector(student, size), teacher
-            key = (self.student.path, self.student.size, repr(self.connector), size, str(self.limits))
+            tap = self.student
+            key = (tap.path, tap.level, tap.size, repr(self.connector), size, str(self.limits))
             if key not in step.cache:  # terms that resize one feature alike share the result
                 step.cache[key] = self.connector(student, size)
             return step.cache[key], teacher

@@ -71,7 +71,7 @@ def _image_view(pipeline: Sequence[Mapping], whose: str) -> int:
     found = [i for i, step in enumerate(pipeline) if step.get('type') == 'ImageView' and not step.get('name')]
     if len(found) != 1:
         raise DistillError(
-            f"the {whose}'s pipeline has {len(found)} main ImageView steps; exactly one is needed"
+            f"the {whose}'s pipeline has {len(found)} main ImageView steps; exactly one is needed, or view='same' on the teacher"
         )
     return found[0]
 

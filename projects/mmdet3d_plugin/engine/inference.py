@@ -1,10 +1,13 @@
 """Run a detector over a data loader and bring the results of every process together in order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+from mmdet.models.detectors.base import BaseDetector
+from mmdet3d.models.detectors.base import Base3DDetector
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -46,8 +49,7 @@ def run_inference(
     detector = unwrap(model)
     detector = getattr(detector, 'student', detector)
     precision = precision or Precision()
-    # What a temporal host remembers of the last frame lives here and dies here, not on the module.
-    extra = dict(memory=detector.new_memory()) if hasattr(detector, 'new_memory') else {}
+    extra = test_arguments(detector)
     results: list[dict[str, Any]] = []
     with evaluating(detector), _finite_heads(detector):
         for batch in track(data_loader, len(data_loader), 'evaluating', launch.is_main):
@@ -60,6 +62,18 @@ def run_inference(
     )
 
 
+def test_arguments(detector: nn.Module) -> dict[str, Any]:
+    """What a detector is given in testing, beside each batch.
+
+    What a temporal host remembers of the last frame lives here and dies here, not on the module. mmdet's 2D detectors are
+    asked for boxes in pixels of the original image, which annotations are in.
+    """
+    extra = dict(memory=detector.new_memory()) if hasattr(detector, 'new_memory') else {}
+    if isinstance(detector, BaseDetector) and not isinstance(detector, Base3DDetector):
+        extra['rescale'] = True
+    return extra
+
+
 def _detect(detector: nn.Module, batch: dict[str, Any]) -> list[dict[str, Any]]:
     """Results of one batch, or one line that names the sample."""
     try:
@@ -68,7 +82,7 @@ def _detect(detector: nn.Module, batch: dict[str, Any]) -> list[dict[str, Any]]:
         meta = batch.get('img_metas')
         while isinstance(meta, (list, tuple)) and meta:  # per view, per sample, per frame
             meta = meta[-1]
-        names = ('pts_filename', 'sample_token', 'sample_idx')
+        names = ('pts_filename', 'sample_token', 'sample_idx', 'filename')
         name = next((meta[key] for key in names if key in meta), '?') if isinstance(meta, dict) else '?'
         raise UserError(
             f'{error} for sample {name}: the checkpoint or what is read of this sample holds numbers that are not '
@@ -82,24 +96,34 @@ class _NotFiniteError(ArithmeticError):
 
 @contextmanager
 def _finite_heads(model: nn.Module) -> Iterator[None]:
-    """Look, for a block, at what every detection head returns before it is turned into boxes."""
+    """Look, for a block, at what every detection head returns before it is turned into boxes.
+
+    mmdet's dense heads call their own ``forward``, past all hooks, so that it is replaced.
+    """
     heads = [module for module in model.modules() if hasattr(module, 'get_bboxes')]
-    handles = [head.register_forward_hook(_require_finite) for head in heads]
+    for head in heads:
+        head.forward = partial(_checked, head, head.forward)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for head in heads:
+            del head.forward
 
 
-def _require_finite(head: nn.Module, _: Any, outputs: Any) -> None:
+def _checked(head: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    outputs = forward(*args, **kwargs)
+    _require_finite(head, outputs)
+    return outputs
+
+
+def _require_finite(head: nn.Module, outputs: Any) -> None:
     if isinstance(outputs, torch.Tensor):
         if not torch.isfinite(outputs).all():
             raise _NotFiniteError(f'{type(head).__name__} predicts what is not finite')
         return
     values = outputs.values() if isinstance(outputs, dict) else outputs
     for value in values if isinstance(values, Iterable) else ():
-        _require_finite(head, None, value)
+        _require_finite(head, value)
 
 
 def sample_indices(data_loader: DataLoader) -> list[int]:

@@ -158,6 +158,6 @@ def _join(kind: str) -> None:
             f'--launcher pytorch needs {", ".join(missing)} in the environment: start through '
             'tools/dist_train.sh, tools/dist_distill.sh, tools/dist_test.sh or torchrun'
         )
-    # Rank 0 evaluates with the devkit while the others wait: minutes on the full validation set.
+    # Rank 0 scores while the others wait: with nuScenes' own code, minutes on the full validation set.
     dist.init_process_group('nccl' if kind == 'cuda' else 'gloo', timeout=datetime.timedelta(hours=2))
     object_group()

@@ -3,8 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmcv import Config
+from torch import nn
+from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_test
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
@@ -31,6 +35,7 @@ from projects.mmdet3d_plugin.engine.build import (
 from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
+from projects.mmdet3d_plugin.engine.onnx_detector import SUFFIX, OnnxDetector
 from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 
@@ -76,7 +81,7 @@ def evaluate_checkpoint(
 
     Args:
         cfg: as :func:`load_config` returns it.
-        checkpoint: weights; they must fit the model exactly.
+        checkpoint: weights, which must fit the model exactly, or a graph of ``tools/export_onnx.py``.
         out_dir: gets ``metrics.json`` and what the dataset writes; by default a folder below the run's. It and the folder
             of ``out`` are tried before anything is computed.
         out: gets the raw results as a pickle.
@@ -101,7 +106,10 @@ def evaluate_checkpoint(
     if launch.is_main and (evaluate or format_only):
         require_writable(folder)
     choose_threads(threads, deterministic=True)
-    content = read_checkpoint(checkpoint)
+    if Path(checkpoint).suffix == SUFFIX:
+        content = OnnxDetector(checkpoint, torch.get_num_threads())
+    else:
+        content = read_checkpoint(checkpoint)
     dataset = build_split(cfg, split, test_mode=True)
     if evaluate and not getattr(dataset, 'has_labels', True):
         get_logger().warning(
@@ -115,12 +123,7 @@ def evaluate_checkpoint(
     options = {} if evaluator is None else dict(evaluator=evaluator)
     if evaluate:
         require_evaluation(dataset, split, **options)
-    check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
-    model = build_model(cfg.model)
-    require_cameras(model, dataset)
-    report = load_weights(model, content, source=checkpoint)
-    get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
-    model = model.to(launch.device)
+    model = _detector_of(cfg, content, checkpoint, dataset).to(launch.device)
     loader = build_loader(cfg, dataset, False, launch)
     results = run_inference(model, loader, launch, Precision(amp, launch.device.type))
     if results is None:
@@ -139,6 +142,22 @@ def evaluate_checkpoint(
         print_metrics(metrics, Path(checkpoint).name)
         get_logger().info('%d samples; wrote %s', len(results), folder / 'metrics.json')
     return metrics
+
+
+def _detector_of(
+    cfg: Config, content: dict[str, Any] | OnnxDetector, checkpoint: str | Path, dataset: Dataset
+) -> nn.Module:
+    """The detector of a checkpoint's content, or of an exported graph, that fits the dataset."""
+    if isinstance(content, OnnxDetector):
+        check_classes(content.classes or None, classes_of(dataset), str(checkpoint))
+        require_cameras(content, dataset)
+        return content
+    check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
+    model = build_model(cfg.model)
+    require_cameras(model, dataset)
+    report = load_weights(model, content, source=checkpoint)
+    get_logger().info('loaded all %d tensors of %s', len(report.matched), checkpoint)
+    return model
 
 
 def check_classes(trained: list[str] | None, wanted: list[str] | None, source: str) -> None:

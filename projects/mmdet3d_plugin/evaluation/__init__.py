@@ -1,4 +1,4 @@
-"""Detection metrics: nuScenes NDS and mAP."""
+"""Detection metrics: nuScenes NDS and mAP, KITTI's and Waymo's AP."""
 
 from projects.mmdet3d_plugin import compat
 from projects.mmdet3d_plugin.registry import import_submodules

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_measure_closeness
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.files import read_json, require_writable_file, write_json
 from projects.mmdet3d_plugin.common.models import evaluating
@@ -100,13 +101,7 @@ def _features(distiller: Distiller, batch: dict[str, Any]) -> tuple[Tensor, Tens
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of tools/measure_closeness.py."""
-    parser = cli.make_parser(
-        'Measure where on the map the BEV feature of a student is close to that of its teacher.', 'a recipe'
-    )
-    parser.add_argument('checkpoint', help='of a distillation with this recipe')
-    parser.add_argument('--out', required=True, metavar='FILE', help='JSON of the gaps')
-    parser.add_argument('--samples', type=int, default=24, help='of the validation split, spread evenly')
-    cli.run(_measure_from, parser.parse_args(argv))
+    cli.run(_measure_from, parse_measure_closeness(argv))
 
 
 def _measure_from(arguments: argparse.Namespace) -> None:

@@ -113,7 +113,8 @@ def measure_complexity(model: nn.Module, batch: Batch) -> Complexity:
     """
     adapter = adapter_for(model)
     model.eval()
-    front = [model.get_submodule(path).to('meta') for path in adapter.shape_only]
+    present = dict(model.named_modules())
+    front = [present[path].to('meta') for path in adapter.shape_only if path in present]
     counter, parts = OpCounter(model), adapter.cost_parts(model)
     published, tally = (
         PublishedRule(model, counter, adapter.published_rows(model)),
@@ -132,7 +133,7 @@ def measure_complexity(model: nn.Module, batch: Batch) -> Complexity:
             stack.callback(back.remove)
             batch = {**batch, 'img': batch['img'].to('meta')}
         stack.enter_context(counter.counting())
-        adapter.infer(model, batch)
+        adapter.run_for_cost(model, batch)
     trainable, parameters = _parameters_by_part(model, parts)
     costs = {}
     for name in (*parts, 'other'):

@@ -78,7 +78,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         bev = {tap.path for tap in distiller.teacher.adapter.aliases(distiller.teacher.model).get('bev', ())}
         comparisons = [_compare(name, term, step, trained, bev) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
-    limits = pc_range_of(step.batch['img_metas'])
+    # a 2D detector's image is a camera that stands nowhere
+    limits = [] if 'gt_bboxes' in step.batch else pc_range_of(step.batch['img_metas'])
     inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
     inspection |= dict(importance=importance, pivots=pivots)
     if step.queries is not None:
@@ -148,6 +149,8 @@ def density(places: np.ndarray, weights: np.ndarray, size: Sequence[int]) -> np.
 
 def _place(feature: Tensor, step: Step) -> str:
     """Where a feature of one sample lies, told by its shape."""
+    if 'gt_bboxes' in step.batch:
+        return CAMERAS if feature.dim() == 4 else ELSEWHERE
     if feature.dim() == 4 and len(feature) == len(_meta(step).get('lidar2img', ())):
         return CAMERAS
     return BEV if feature.dim() == 4 and len(feature) == 1 else ELSEWHERE
@@ -161,6 +164,9 @@ def _meta(step: Step) -> dict[str, Any]:
 
 def _filled(meta: dict[str, Any]) -> list[tuple[float, float]]:
     """(width, height) share of each camera's padded image that is image."""
+    if 'batch_input_shape' in meta:
+        (height, width), full = meta['img_shape'][:2], meta['batch_input_shape']
+        return [(width / full[1], height / full[0])]
     full = meta.get('img_shape', ())
     seen = meta.get('valid_shape', full)
     return [(image[1] / pad[1], image[0] / pad[0]) for image, pad in zip(seen, full, strict=True)]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
+from projects.mmdet3d_plugin.datasets.coco_images import CocoImages
 from projects.mmdet3d_plugin.datasets.point_files import read_points
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions.gt_heatmap import box_heatmap
@@ -34,6 +34,7 @@ from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.test import check_classes
+from projects.mmdet3d_plugin.studies.visualize_images import draw_sample, read_image
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras
@@ -71,9 +72,16 @@ class Scene:
 def read_scene(dataset: Dataset, index: int) -> Scene:
     """Images, points and true boxes of a sample, at the resolution of the camera.
 
+    An image without 3D boxes is a scene of one camera.
+
     Raises:
         UserError: an image or a cloud is damaged.
     """
+    if isinstance(dataset, CocoImages):
+        image = read_image(dataset.image_path(index))
+        return Scene(
+            {'image': (image, np.eye(4))}, None, BoxSet(np.zeros((0, 7)), np.zeros(0, dtype=int)), 0.0
+        )
     frame = dataset.get_frame(index)
     cameras = _read_cameras(frame) if frame.get('img_filename') else {}
     points = Path(frame['pts_filename'])
@@ -83,15 +91,8 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
 
 def _read_cameras(frame: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     projections = lidar_to_image(frame['cam_intrinsic'], frame['cam2lidar'])
-    images = [_read_image(path) for path in frame['img_filename']]
+    images = [read_image(Path(path)) for path in frame['img_filename']]
     return {name: (images[i], projections[i]) for i, name in enumerate(frame['cam_names'])}
-
-
-def _read_image(path: str) -> np.ndarray:
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f'cannot read the image {path}')
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _true_boxes(frame: dict[str, Any], pc_range: Sequence[float]) -> BoxSet:
@@ -223,10 +224,19 @@ def _draw_from(arguments: argparse.Namespace) -> None:
         if arguments.index is None
         else check_indices(dataset, arguments.index)
     )
+    if isinstance(dataset, CocoImages) and arguments.kinds:
+        raise UserError(
+            '--kinds are of 3D detectors: of images with 2D boxes there is one kind, leave it out'
+        )
     classes = classes_of(dataset)
     model = load_detector(cfg, arguments.checkpoint, classes, launch) if arguments.checkpoint else None
     count = 0
     for index in track(indices, len(indices), 'drawing'):
+        if isinstance(dataset, CocoImages):
+            figure = draw_sample(dataset, index, model, launch, arguments.score_thr)
+            save_figure(figure, Path(arguments.out) / f'{index:05d}_boxes.jpg')
+            count += 1
+            continue
         scene = read_scene(dataset, index)
         if model is not None:
             boxes, scene.bev = detect(model, dataset, index, launch)
@@ -241,5 +251,10 @@ def _draw_from(arguments: argparse.Namespace) -> None:
 def _seen_in_testing(cfg: Config, split: str) -> Config:
     """A config whose test split has the frames of another one and its own pipeline."""
     first = next(innermost_datasets(cfg.data[split]))
-    next(innermost_datasets(cfg.data.test))['ann_file'] = first['ann_file']
+    next(innermost_datasets(cfg.data.test)).update(files_of(first))
     return cfg
+
+
+def files_of(dataset: dict[str, Any]) -> dict[str, Any]:
+    """What of a dataset's config says which frames it has."""
+    return {key: dataset[key] for key in ('ann_file', 'img_prefix') if key in dataset}

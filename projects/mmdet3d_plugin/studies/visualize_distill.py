@@ -27,7 +27,13 @@ from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.studies.inspection import BEV, CAMERAS, Comparison, Inspection, inspect_step
 from projects.mmdet3d_plugin.studies.lidar_inspection import Importance, Pivots
-from projects.mmdet3d_plugin.studies.visualize import Scene, check_indices, choose_samples, read_scene
+from projects.mmdet3d_plugin.studies.visualize import (
+    Scene,
+    check_indices,
+    choose_samples,
+    files_of,
+    read_scene,
+)
 from projects.mmdet3d_plugin.visualization.bev_view import View
 from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparison, draw_camera_comparison
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
@@ -187,9 +193,13 @@ def load_distiller(cfg: Config, checkpoint: str, launch: Launch) -> tuple[Distil
 def without_chance(cfg: Config, split: str) -> Config:
     """A config whose training data are the frames of a split, each as it is: neither jittered nor replaced."""
     dataset = next(innermost_datasets(cfg.data.train))
-    dataset['ann_file'] = next(innermost_datasets(cfg.data[split]))['ann_file']
-    dataset['pipeline'] = [step for step in dataset['pipeline'] if step['type'] not in AUGMENTATIONS]
-    dataset['filter_empty'] = False
+    dataset.update(files_of(next(innermost_datasets(cfg.data[split]))))
+    kept = [step for step in dataset['pipeline'] if step['type'] not in AUGMENTATIONS]
+    # mmdet's other transforms want to be told whether an image was flipped
+    dataset['pipeline'] = [
+        {**step, 'flip_ratio': 0.0} if step['type'] == 'RandomFlip' else step for step in kept
+    ]
+    dataset['filter_empty_gt' if dataset['type'] == 'CocoImages' else 'filter_empty'] = False
     cfg.data.train = dataset
     return cfg
 

@@ -1,4 +1,4 @@
-"""Make a synthetic dataset, in the layout of nuScenes or KITTI."""
+"""Make a synthetic dataset, in the layout of nuScenes, KITTI or COCO."""
 
 import argparse
 import sys
@@ -10,17 +10,18 @@ import numpy as np
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_create_synthetic
 from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
-from projects.mmdet3d_plugin.worlds.kitti_writer import IMAGE_SIZE, create_kitti_world
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
-from projects.mmdet3d_plugin.worlds.nuscenes_writer import (
+from projects.mmdet3d_plugin.worlds.renderer import Renderer
+from projects.mmdet3d_plugin.worlds.scene import FRAME_INTERVAL, build_scene
+from projects.mmdet3d_plugin.worlds.worlds import STAMP, World, WorldError, build_world
+from projects.mmdet3d_plugin.worlds.writers.coco_writer import CocoSpec, CocoWorld
+from projects.mmdet3d_plugin.worlds.writers.kitti_writer import IMAGE_SIZE, create_kitti_world
+from projects.mmdet3d_plugin.worlds.writers.nuscenes_writer import (
     Rows,
     SceneWriter,
     common_rows,
     write_tables,
 )
-from projects.mmdet3d_plugin.worlds.renderer import Renderer
-from projects.mmdet3d_plugin.worlds.scene import FRAME_INTERVAL, build_scene
-from projects.mmdet3d_plugin.worlds.worlds import STAMP, World, WorldError, build_world
 
 __all__ = ['STAMP', 'WorldError', 'create_world', 'main']
 
@@ -102,6 +103,41 @@ def create_world(
     spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach, pace=pace)
     _check(spec, workers)
     return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
+
+
+def create_coco_world(
+    out: str | Path,
+    scenes: int,
+    seed: int,
+    size: tuple[int, int],
+    frames: int = 1,
+    progress: bool = True,
+    workers: int = 2,
+    force: bool = False,
+    reach: float | None = None,
+) -> bool:
+    """Make a world of images with 2D boxes, or finish one that was interrupted; a finished one is left alone.
+
+    Args:
+        out: folder of the dataset.
+        scenes: how many; the last fifth is for validation.
+        seed: of the world.
+        size: (width, height) of the images, pixels.
+        frames: moments per scene, each seen by six cameras.
+        progress: show a progress bar.
+        workers: processes; the result does not depend on it.
+        force: replace a world that was made with other arguments, or make the same anew.
+        reach: greatest distance to the ego vehicle at which an object is placed, metres; by class if not given.
+
+    Returns:
+        Whether anything had to be done.
+
+    Raises:
+        WorldError: when it cannot be made as asked.
+    """
+    _check(WorldSpec(scenes, seed, *size, frames, reach=reach), workers)
+    world = CocoWorld.of(CocoSpec(scenes, seed, *size, frames, reach))
+    return build_world(Path(out), world, workers, progress, force)
 
 
 @dataclass(frozen=True)
@@ -234,4 +270,7 @@ def _create(args: argparse.Namespace) -> bool:
                 f'pixels of {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images'
             )
         return create_kitti_world(args.out, args.scenes, args.seed, **options)
-    return create_world(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)
+    for name in {'sweeps', 'pace'} & given.keys() if args.format == 'coco' else ():
+        raise WorldError(f'--{name} is for --format nuscenes: COCO has single images')
+    create = create_coco_world if args.format == 'coco' else create_world
+    return create(args.out, args.scenes, args.seed, **{'size': _SIZE, **given}, **options)

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
+import shapely
 import torch
-from shapely.geometry import Point, Polygon
+from shapely.geometry import Polygon
 
 from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint, draw_footprints
 from projects.mmdet3d_plugin.distill.registry import DistillError
@@ -28,17 +30,16 @@ def naive(boxes: torch.Tensor, weights: list[float], margin: float = 0.0) -> tor
     h, w = SIZE
     out = torch.zeros(h, w, dtype=torch.float64)
     cell_x, cell_y = (RANGE[3] - RANGE[0]) / w, (RANGE[4] - RANGE[1]) / h
+    columns, rows = np.meshgrid(np.arange(w), np.arange(h))
+    centres = shapely.points(RANGE[0] + (columns + 0.5) * cell_x, RANGE[1] + (rows + 0.5) * cell_y)
     for (x, y, _, length, width, _, yaw), weight in zip(boxes.tolist(), weights, strict=True):
         a, b = length / 2 + margin, width / 2 + margin
         corners = [(a, b), (-a, b), (-a, -b), (a, -b)]
         c, s = math.cos(yaw), math.sin(yaw)
         polygon = Polygon([(x + i * c - j * s, y + i * s + j * c) for i, j in corners])
         home = (math.floor((x - RANGE[0]) / cell_x), math.floor((y - RANGE[1]) / cell_y))
-        for row in range(h):
-            for column in range(w):
-                centre = Point(RANGE[0] + (column + 0.5) * cell_x, RANGE[1] + (row + 0.5) * cell_y)
-                if polygon.covers(centre) or (column, row) == home:
-                    out[row, column] = max(out[row, column].item(), weight)
+        covered = shapely.covers(polygon, centres) | ((columns == home[0]) & (rows == home[1]))
+        out[covered] = out[covered].clamp(min=weight)
     return out
 
 

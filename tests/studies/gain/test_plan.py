@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
 from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
 from projects.mmdet3d_plugin.studies.gain.plan import make_plan
 from projects.mmdet3d_plugin.studies.stages import Stage
@@ -28,6 +29,16 @@ def test_every_command_is_one_that_its_tool_accepts(tmp_path: Path, monkeypatch:
         assert known.issuperset(stage.after)  # what is needed comes first
         known.add(stage.name)
     assert len(known) == len(stages) == 2 + 7 * 2 + 4
+
+
+def test_a_world_that_needs_no_info_files_is_the_only_thing_to_wait_for(tmp_path: Path) -> None:
+    family = FAMILIES['mmdet2d']
+    options = options_for(tmp_path, family=family, choices=choose_rows(family), scale=family.scales['cpu'])
+    stages = by_name(make_plan(options).stages())
+    assert 'infos' not in stages
+    assert stages['teacher'].after == ('world',)
+    assert stages['fd3d_seed_0'].after == ('world', 'teacher')
+    assert '--format coco' in stages['world'].shown
 
 
 def test_rows_of_a_seed_differ_in_the_recipe_only(tmp_path: Path) -> None:

@@ -17,9 +17,12 @@ Batch = dict[str, Any]
 
 
 class Detections(NamedTuple):
-    """Boxes found in one sample: LiDAR boxes (n, 7+) in the LiDAR frame, scores (n,) and labels (n,)."""
+    """Boxes found in one sample, scores (n,) and labels (n,).
 
-    boxes: LiDARInstance3DBoxes
+    Boxes are LiDAR boxes (n, 7+) in the LiDAR frame, or of a 2D detector (n, 4), left, top, right, bottom in pixels.
+    """
+
+    boxes: LiDARInstance3DBoxes | Tensor
     scores: Tensor
     labels: Tensor
 
@@ -59,6 +62,10 @@ class HostAdapter:
     def infer(self, model: nn.Module, batch: Batch) -> Any:
         """Run the teacher on a prepared batch, without ground truth; return its raw predictions."""
         raise NotImplementedError(f'{type(self).__name__} cannot run a teacher yet: implement infer()')
+
+    def run_for_cost(self, model: nn.Module, batch: Batch) -> Any:
+        """Do all that one frame costs, whose operations are counted; :meth:`infer` unless a host stops before its end."""
+        return self.infer(model, batch)
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
         """Final boxes of a prepared batch, one entry per sample.
@@ -184,9 +191,15 @@ def _channels(model: nn.Module, path: str) -> int | None:
     return None
 
 
+_OTHERS = ('Base3DDetector', 'SingleStageMono3DDetector')
+"""Classes of mmdet3d that have 2D detectors among their bases, and are none."""
+
+
 def adapter_for(model: nn.Module) -> HostAdapter:
     """The adapter registered for a host's class or for one of its bases."""
     for kind in type(model).__mro__:
+        if kind.__name__ in _OTHERS:
+            break
         if kind.__name__ in ADAPTERS.module_dict:
             return ADAPTERS.module_dict[kind.__name__]()
     raise DistillError(

@@ -172,8 +172,7 @@ class BEVDepthAdapter(HostAdapter):
     ) -> QueryReading:
         """Boxes, scores, and where each layer's cross-attention looked on the map that the heads read."""
         reading = _QUERIES.read_queries(head, records, predictions)
-        (sampling,) = reading.samplings.values()
-        return replace(reading, samplings={'head.neck': sampling})
+        return replace(reading, samplings={'head.neck': reading.sampling(None)})
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The grid that features are pooled on, and the frame of the host."""

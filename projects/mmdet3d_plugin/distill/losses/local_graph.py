@@ -127,8 +127,10 @@ class LocalGraph(DistillLoss):
         compat: bool = False,
     ) -> None:
         super().__init__()
-        if min(num_query, k) < 1 or tau <= 0:
-            raise ValueError(f'num_query, k and tau must be positive, got {num_query}, {k} and {tau}')
+        if min(num_query, k, width) < 1 or tau <= 0:
+            raise ValueError(
+                f'num_query, k, width and tau must be positive, got {num_query}, {k}, {width} and {tau}'
+            )
         if reweighting not in REWEIGHTING:
             raise ValueError(f'reweighting must be one of {REWEIGHTING}, got {reweighting!r}')
         if compat and reweighting != 'none':

@@ -26,6 +26,8 @@ class GTHeatmap(Region):
         super().__init__()
         if not 0 < min_overlap < 1:
             raise ValueError(f'min_overlap must lie between 0 and 1, got {min_overlap}')
+        if legacy_cell <= 0:
+            raise ValueError(f'legacy_cell must be above 0 m, got {legacy_cell}')
         self.min_overlap = min_overlap
         self.min_radius = min_radius
         self.legacy = legacy

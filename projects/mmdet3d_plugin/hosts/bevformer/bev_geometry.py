@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.detr.cameras import project_to_cameras
 
+FAR_BESIDE = -1e4
+"""A place, in units of the image, from which no sampling offset reaches it."""
+
 
 @dataclass
 class VisiblePairs:
@@ -23,6 +26,20 @@ class VisiblePairs:
 
     value_index: Tensor
     query_index: Tensor
+    points: Tensor
+    count: Tensor
+
+
+@dataclass
+class AllPairs:
+    """Every camera with every BEV query, for a graph whose sizes must not depend on what is seen.
+
+    Attributes:
+        points: (B * num_cams, Q, D, 2), as in :class:`VisiblePairs`; far beside the image where the camera does not see
+            the query, so that nothing is read there.
+        count: (B, Q, 1), number of cameras that see the query, at least 1.
+    """
+
     points: Tensor
     count: Tensor
 
@@ -76,6 +93,14 @@ def visible_pairs(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> Visib
     )
 
 
+def all_pairs(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> AllPairs:
+    """The same as :func:`visible_pairs` without indices; arguments as in :func:`project_to_cameras`."""
+    uv, inside = project_to_cameras(points, lidar2img, img_shape)
+    visible = inside.any(-1)
+    seen = torch.where(visible[..., None, None], uv, FAR_BESIDE)
+    return AllPairs(seen.flatten(0, 1), visible.sum(1).clamp(min=1)[..., None])
+
+
 def bev_shift(can_bus: Tensor, real_size: tuple[float, float]) -> Tensor:
     """Ego translation since the previous frame, as a fraction of the BEV map.
 
@@ -93,10 +118,10 @@ def bev_shift(can_bus: Tensor, real_size: tuple[float, float]) -> Tensor:
         >>> bev_shift(can_bus, (102.4, 102.4)).abs().max()
         tensor(0.0500)
     """
-    motion = can_bus[:, :2].double()
-    length = motion.norm(dim=1)
-    angle = can_bus[:, -2].double() - torch.atan2(motion[:, 1], motion[:, 0])
-    right, forward = length * torch.sin(angle), length * torch.cos(angle)
+    # other runtimes have no sines in float64
+    can_bus = can_bus.float() if torch.onnx.is_in_onnx_export() else can_bus.double()
+    x, y, yaw = can_bus[:, 0], can_bus[:, 1], can_bus[:, -2]
+    right, forward = x * yaw.sin() - y * yaw.cos(), x * yaw.cos() + y * yaw.sin()
     return torch.stack([right / real_size[0], forward / real_size[1]], dim=1).float()
 
 

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import (
+    AllPairs,
     VisiblePairs,
+    all_pairs,
     pillar_points,
     plane_points,
     visible_pairs,
@@ -118,7 +120,11 @@ class CameraDeformableAttention(nn.Module):
         init_projection(self.value_proj)
 
     def forward(
-        self, query: Tensor, value: Tensor, spatial_shapes: Sequence[tuple[int, int]], pairs: VisiblePairs
+        self,
+        query: Tensor,
+        value: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        pairs: VisiblePairs | AllPairs,
     ) -> Tensor:
         """Sum what the cameras show at each query's pillar.
 
@@ -134,11 +140,18 @@ class CameraDeformableAttention(nn.Module):
         b, q, c = query.shape
         m, levels, p = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(value).view(value.shape[0], -1, m, c // m)
+        offsets = self.sampling_offsets(query).view(b, q, m, levels, p, 2)
+        logits = self.attention_weights(query).view(b, q, m, levels * p)
+        if isinstance(pairs, AllPairs):
+            num_cams = len(value) // b
+            offsets, logits = (x.repeat_interleave(num_cams, dim=0) for x in (offsets, logits))
+            seen = ms_deform_attn_fused(value, spatial_shapes, offsets, logits, pairs.points)
+            return seen.view(b, num_cams, q, c).sum(1)
         return ms_deform_attn_packed(
             value,
             spatial_shapes,
-            self.sampling_offsets(query).view(b, q, m, levels, p, 2),
-            self.attention_weights(query).view(b, q, m, levels * p),
+            offsets,
+            logits,
             pairs.points,
             pairs.value_index,
             pairs.query_index,
@@ -166,7 +179,11 @@ class SpatialCrossAttention(nn.Module):
         init_projection(self.output_proj)
 
     def forward(
-        self, query: Tensor, value: Tensor, spatial_shapes: Sequence[tuple[int, int]], pairs: VisiblePairs
+        self,
+        query: Tensor,
+        value: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        pairs: VisiblePairs | AllPairs,
     ) -> Tensor:
         """Average what the cameras show; arguments as in :class:`CameraDeformableAttention`.
 
@@ -252,7 +269,7 @@ class BEVFormerLayer(nn.Module):
         plane: Tensor,
         bev_shape: tuple[int, int],
         cameras: CameraFeatures,
-        pairs: VisiblePairs,
+        pairs: VisiblePairs | AllPairs,
     ) -> Tensor:
         """Refine the BEV queries (B, Q, C) once.
 
@@ -337,7 +354,8 @@ class BEVFormerEncoder(nn.Module):
             (B, H * W, C).
         """
         points = pillar_points(*bev_shape, self.num_points_in_pillar, self.pc_range, bev_query.device)
-        pairs = visible_pairs(points, cameras.lidar2img, cameras.img_shape)
+        find_pairs = all_pairs if torch.onnx.is_in_onnx_export() else visible_pairs
+        pairs = find_pairs(points, cameras.lidar2img, cameras.img_shape)
         plane = self._plane_points(bev_query, bev_shape, previous)
         maps = None if previous is None else torch.stack([previous.bev, bev_query], dim=1)
         exists = None if previous is None or previous.everywhere else previous.exists

@@ -8,6 +8,7 @@ from mmdet.models import HEADS
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import BEVGeometry
+from projects.mmdet3d_plugin.hosts.bevformer.perception_transformer import Rig
 from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import QueryProposals
 from projects.mmdet3d_plugin.hosts.detr.detr_head import CODE_WEIGHTS, DETRHead
 
@@ -92,14 +93,23 @@ class BEVFormerHead(DETRHead):
         prev_exists: Tensor | None = None,
     ) -> Tensor:
         """Image features to BEV feature (B, H * W, C); arguments as in :meth:`PerceptionTransformer.encode`."""
+        queries, position = self._bev_queries(len(img_metas))
+        return self.transformer.encode(
+            feats, img_metas, queries, position, self.bev_shape, prev_bev, prev_exists
+        )
+
+    def encode_rig(self, feats: Sequence[Tensor], rig: Rig, prev_bev: Tensor | None = None) -> Tensor:
+        """:meth:`encode` of tensors alone; (B, H * W, C)."""
+        queries, position = self._bev_queries(len(rig.can_bus))
+        return self.transformer.encode_rig(feats, rig, queries, position, self.bev_shape, prev_bev)
+
+    def _bev_queries(self, batch: int) -> tuple[Tensor, Tensor]:
+        """(H * W, C) queries and (B, H * W, C) their positions."""
         weight = self.bev_embedding.weight
         if self.bev_geometry is not None:
             weight = weight + self.bev_geometry()
-        mask = weight.new_zeros(len(img_metas), self.bev_h, self.bev_w)
-        bev_pos = self.positional_encoding(mask).flatten(2).transpose(1, 2)
-        return self.transformer.encode(
-            feats, img_metas, weight, bev_pos, self.bev_shape, prev_bev, prev_exists
-        )
+        mask = weight.new_zeros(batch, self.bev_h, self.bev_w)
+        return weight, self.positional_encoding(mask).flatten(2).transpose(1, 2)
 
     def decode(self, bev: Tensor) -> dict[str, Tensor]:
         """Read class scores and boxes off the BEV feature (B, H * W, C).

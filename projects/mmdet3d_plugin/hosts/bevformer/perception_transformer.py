@@ -1,6 +1,7 @@
 """Encoder and decoder of BEVFormer, with the embeddings that tie them to cameras, levels and ego motion."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,23 @@ LEGACY_QUIRKS = {
     'can_bus': 'the four numbers of the ego orientation are all its real part, as a quaternion assigned to them made them',
     'nearest': 'the previous BEV map is turned by nearest-neighbour look-up, not bilinearly',
 }
+
+
+@dataclass
+class Rig:
+    """Where the cameras and the car are.
+
+    Attributes:
+        lidar2img: (B, num_cams, 4, 4), LiDAR frame (metres) to pixels of the padded images.
+        img_shape: (B, num_cams, 2), (width, height) of the padded images.
+        can_bus: (B, 18), see the dataset.
+        prev_exists: (B,), bool, whether there is a frame before.
+    """
+
+    lidar2img: Tensor
+    img_shape: Tensor
+    can_bus: Tensor
+    prev_exists: Tensor
 
 
 @TRANSFORMER.register_module()
@@ -121,14 +139,29 @@ class PerceptionTransformer(nn.Module):
         Returns:
             (B, H * W, C).
         """
-        cameras = self._camera_features(feats, img_metas)
-        can_bus = torch.from_numpy(np.stack([meta['can_bus'] for meta in img_metas])).to(bev_pos.device)
-        query = bev_queries[None] + self.can_bus_mlp(self._ego_state(can_bus).to(bev_pos.dtype))[:, None]
+        device = bev_pos.device
+        lidar2img, img_shape = camera_geometry(img_metas, device)
+        can_bus = torch.from_numpy(np.stack([meta['can_bus'] for meta in img_metas])).to(device)
+        if prev_exists is None:
+            prev_exists = torch.tensor([bool(meta['prev_bev_exists']) for meta in img_metas])
+        rig = Rig(lidar2img, img_shape, can_bus, prev_exists)
+        return self.encode_rig(feats, rig, bev_queries, bev_pos, bev_shape, prev_bev)
+
+    def encode_rig(
+        self,
+        feats: Sequence[Tensor],
+        rig: Rig,
+        bev_queries: Tensor,
+        bev_pos: Tensor,
+        bev_shape: tuple[int, int],
+        prev_bev: Tensor | None,
+    ) -> Tensor:
+        """:meth:`encode` of tensors alone, as a graph needs it."""
+        cameras = self._camera_features(feats, rig)
+        query = bev_queries[None] + self.can_bus_mlp(self._ego_state(rig.can_bus).to(bev_pos.dtype))[:, None]
         previous = None
         if prev_bev is not None:
-            if prev_exists is None:
-                prev_exists = torch.tensor([bool(meta['prev_bev_exists']) for meta in img_metas])
-            previous = self._align(prev_bev, prev_exists, can_bus, bev_shape)
+            previous = self._align(prev_bev, rig.prev_exists, rig.can_bus, bev_shape)
         return self.encoder(query, bev_pos, bev_shape, cameras, previous)
 
     @kept_pages()
@@ -163,11 +196,12 @@ class PerceptionTransformer(nn.Module):
         grid = prev_bev.transpose(1, 2).unflatten(2, bev_shape)
         turned = rotate_bev(grid, can_bus[:, -1], self.rotate_center, self.rotate_mode)
         shift = bev_shift(can_bus, (x1 - x0, y1 - y0)).to(prev_bev.dtype)
-        everywhere = exists.device.type == 'cpu' and bool(exists.all())
+        known = exists.device.type == 'cpu' and not torch.onnx.is_in_onnx_export()
+        everywhere = known and bool(exists.all())
         return PreviousBEV(turned.flatten(2).transpose(1, 2), exists.to(shift.device), shift, everywhere)
 
-    def _camera_features(self, feats: Sequence[Tensor], img_metas: list[dict]) -> CameraFeatures:
-        """Add camera and level embeddings, flatten the levels, and collect the calibration."""
+    def _camera_features(self, feats: Sequence[Tensor], rig: Rig) -> CameraFeatures:
+        """Add camera and level embeddings, and flatten the levels."""
         num_cams = feats[0].shape[1]
         if num_cams != self.num_cams:
             raise ValueError(
@@ -177,10 +211,9 @@ class PerceptionTransformer(nn.Module):
             feat.flatten(3).transpose(2, 3) + self.cams_embeds[:, None] + self.level_embeds[i]
             for i, feat in enumerate(feats)
         ]
-        lidar2img, img_shape = camera_geometry(img_metas, feats[0].device)
         return CameraFeatures(
             value=torch.cat(levels, dim=2).flatten(0, 1),
             spatial_shapes=[tuple(feat.shape[-2:]) for feat in feats],
-            lidar2img=lidar2img,
-            img_shape=img_shape,
+            lidar2img=rig.lidar2img,
+            img_shape=rig.img_shape,
         )

@@ -63,7 +63,7 @@ class CameraDetector(Base3DDetector):
             Per sample ``boxes_3d`` (``LiDARInstance3DBoxes``, (n, 9)), ``scores_3d`` (n,), ``labels_3d`` (n,), on the CPU.
         """
         detections = self.pts_bbox_head.get_bboxes(outs)
-        return [_to_result(*det, meta) for det, meta in zip(detections, img_metas, strict=True)]
+        return [to_result(*det, meta) for det, meta in zip(detections, img_metas, strict=True)]
 
     def simple_test(self, img: Tensor, img_metas: list[list[dict]], **kwargs: Any) -> list[dict[str, Any]]:
         """mmdet's name for ``forward_test``."""
@@ -76,7 +76,7 @@ class CameraDetector(Base3DDetector):
         )
 
 
-def _to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:
+def to_result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict) -> dict[str, Any]:
     """Boxes (n, 9) with gravity centres to mmdet3d's result dict on the CPU."""
     box_type = meta['box_type_3d']
     wrapped = box_type(boxes.cpu(), box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5))

@@ -1,5 +1,6 @@
 """Decode the boxes of a set-prediction head, which needs no non-maximum suppression."""
 
+import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.box_codec import decode_boxes
@@ -38,7 +39,7 @@ class NMSFreeCoder:
         """
         num_classes = cls_scores.shape[-1]
         scores = cls_scores.float().sigmoid().flatten()
-        if not (scores.isfinite().all() and codes.isfinite().all()):
+        if not torch.onnx.is_in_onnx_export() and not (scores.isfinite().all() and codes.isfinite().all()):
             raise FloatingPointError(
                 'the detector gives scores or boxes that are not finite: its weights or its images are damaged, or it has '
                 'diverged; take an earlier checkpoint'

@@ -118,7 +118,7 @@ class WorldRecipe:
     Attributes:
         make: the command that makes it.
         made: a file, relative to the world, that is there afterwards.
-        convert: the command that makes its info files.
+        convert: the command that makes its info files; '' for a world that is made with them.
         infos: these files, relative to the world.
         shown: what a world is, in words.
     """
@@ -388,4 +388,55 @@ LIDAR = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR)}
+MMDET2D = Family(
+    name='mmdet2d',
+    pairs=(
+        Pair(
+            teacher=Row('teacher', 'GFL', f'{CONFIGS}/coco_gfl_teacher.py', TRAIN, 5.0),
+            student=Row('none', 'GFL half alone', f'{CONFIGS}/coco_gfl_student.py', TRAIN, 3.0),
+            rows=(
+                Row('inherit', 'inherited head only', f'{CONFIGS}/coco_distill_inherit.py', minutes=3.0),
+                Row('cwd', 'CWD on image features', f'{CONFIGS}/coco_distill_cwd.py', minutes=4.5),
+                Row(
+                    'fd3d',
+                    "FD3D's areas and generation",
+                    f'{CONFIGS}/coco_distill_fd3d.py',
+                    minutes=5.0,
+                    goal=1.0,
+                ),
+            ),
+            inherit='inherit',
+            rivals=(('fd3d', 'cwd'),),
+            least_gap=4.0,
+        ),
+    ),
+    metrics=(
+        Metric('mAP', 'box AP', 100.0, 2),
+        *(Metric(f'mAP_{part}', f'AP {part}', 100.0, 2) for part in ('50', '75')),
+    ),
+    world=WorldRecipe(
+        make='tools/create_synthetic.py --format coco --out {world} --scenes {scenes} --seed {seed} --size {size} '
+        '--frames {frames}',
+        made='synthetic_world.json',
+        convert='',
+        infos=('annotations/instances_train2017.json', 'annotations/instances_val2017.json'),
+        shown='{scenes} scenes of {frames} frames with six {size} images, seed {seed}',
+    ),
+    scales={
+        'cpu': Scale(scenes=160, frames=3, size='256x160', epochs=3, teacher_epochs=8),
+        'gpu': Scale(
+            scenes=800,
+            frames=3,
+            size='256x160',
+            epochs=12,
+            teacher_epochs=24,
+            device='cuda',
+            jobs=8,
+            overrides=('data.workers_per_gpu=1',),
+        ),
+    },
+    recipe=f'{CONFIGS}/coco_distill_{{}}.py',
+    pictures=(),
+)
+
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR, MMDET2D)}

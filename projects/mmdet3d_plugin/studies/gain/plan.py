@@ -141,17 +141,14 @@ class Plan:
             tuple(options.in_words(word) for word in command.split())
             for command in (recipe.make, recipe.convert)
         )
+        # the tool itself goes on where it stopped
+        made = (folder / recipe.made,)
+        world = Stage('world', 'Make a synthetic world', make, made, folder=folder, minutes=minutes)
+        if not convert:
+            return [world]
         infos = tuple(folder / name for name in recipe.infos)
         return [
-            # the tool itself goes on where it stopped
-            Stage(
-                'world',
-                'Make a synthetic world',
-                make,
-                (folder / recipe.made,),
-                folder=folder,
-                minutes=minutes,
-            ),
+            world,
             Stage('infos', 'Make info files', convert, infos, after=('world',), minutes=minutes / 2),
         ]
 
@@ -234,7 +231,9 @@ def _overrides(options: GainOptions, epochs: int) -> tuple[str, ...]:
 
 
 def _after_world(options: GainOptions) -> tuple[str, ...]:
-    return () if options.world is not None else ('infos',)
+    if options.world is not None:
+        return ()
+    return ('infos',) if options.family.world.convert else ('world',)
 
 
 def _world_inputs(options: GainOptions) -> tuple[str, ...]:

@@ -10,17 +10,17 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_files import read_calibra
 from projects.mmdet3d_plugin.datasets.point_files import read_points
 from projects.mmdet3d_plugin.worlds.catalog import KITTI
 from projects.mmdet3d_plugin.worlds.create import create_world, main
-from projects.mmdet3d_plugin.worlds.kitti_writer import (
-    calibration,
-    create_kitti_world,
-    label_rows,
-    lidar_boxes,
-)
 from projects.mmdet3d_plugin.worlds.lidar import DENSE, Lidar
 from projects.mmdet3d_plugin.worlds.renderer import Picture, Renderer
 from projects.mmdet3d_plugin.worlds.rig import make_kitti_rig
 from projects.mmdet3d_plugin.worlds.scene import Scene, build_scene
 from projects.mmdet3d_plugin.worlds.worlds import STAMP, WorldError
+from projects.mmdet3d_plugin.worlds.writers.kitti_writer import (
+    calibration,
+    create_kitti_world,
+    label_rows,
+    lidar_boxes,
+)
 
 
 def _digests(root: Path) -> dict[str, str]:
@@ -139,7 +139,7 @@ def test_calibration_reads_back(street: Scene, tmp_path: Path, synthetic_kitti: 
 def test_an_interrupted_world_is_completed_and_another_format_kept_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from projects.mmdet3d_plugin.worlds import kitti_writer
+    from projects.mmdet3d_plugin.worlds.writers import kitti_writer
 
     write_frame, made = kitti_writer.write_frame, []
 

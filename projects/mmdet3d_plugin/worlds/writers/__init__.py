@@ -1,0 +1,1 @@
+"""What a synthetic world is written as: the layouts of nuScenes, KITTI and COCO."""
