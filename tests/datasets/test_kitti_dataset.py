@@ -13,6 +13,7 @@ from mmdet3d.datasets import build_dataset
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
+from projects.mmdet3d_plugin.datasets.builder import build_dataset as build_wrapped
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.kitti_dataset import KittiFrames
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
@@ -88,6 +89,28 @@ def test_a_repeated_dataset_keeps_the_seed(synthetic_kitti: Path) -> None:
     assert len(repeated) == 2 * len(plain)
     one, again = plain[SeededIndex(3, 7)], repeated[SeededIndex(3 + len(plain), 7)]
     torch.testing.assert_close(one['points'].data, again['points'].data, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    'wrapper', [dict(type='CBGSDataset'), dict(type='ClassBalancedDataset', oversample_thr=0.9)]
+)
+def test_a_balanced_dataset_meets_rare_classes_more_often(
+    synthetic_kitti: Path, wrapper: dict[str, Any]
+) -> None:
+    pipeline = _config(synthetic_kitti).data.train
+    plain, balanced = build_dataset(pipeline), build_wrapped(dict(wrapper, dataset=pipeline))
+    labels = [plain.get_cat_ids(index) for index in range(len(plain))]
+    assert labels == [sorted(set(plain.get_ann_info(i)['gt_labels_3d']) - {-1}) for i in range(len(plain))]
+    count = sum(map(len, labels))
+    assert (
+        len(balanced) == count // 3 * 3 if wrapper['type'] == 'CBGSDataset' else len(balanced) >= len(plain)
+    )
+    np.random.seed(0)
+    one = balanced[SeededIndex(len(balanced) - 1, 7)]['points'].data
+    np.random.seed(1)
+    torch.testing.assert_close(
+        balanced[SeededIndex(len(balanced) - 1, 7)]['points'].data, one, rtol=0, atol=0
+    )
 
 
 def test_frames_without_objects_are_replaced_or_refused(synthetic_kitti: Path) -> None:

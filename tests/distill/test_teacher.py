@@ -39,6 +39,16 @@ def test_a_distilled_student_can_teach(tmp_path: Path, recipe: Callable[..., Con
     assert torch.equal(teacher.model.encoder.weight, distiller.student.encoder.weight)
 
 
+def test_a_checkpoint_with_averages_can_teach(teacher_file: str) -> None:
+    """mmcv's EMAHook keeps the averages under the plain names when it saves, and what was trained beside them."""
+    content = torch.load(teacher_file, weights_only=True)
+    averages = dict(content['state_dict'])
+    trained = {f'ema_{name.replace(".", "_")}': value + 1 for name, value in averages.items()}
+    torch.save(dict(state_dict={**averages, **trained}, meta={}), teacher_file)
+    teacher = FrozenTeacher(CONFIG, teacher_file)
+    assert all(torch.equal(value, averages[name]) for name, value in teacher.model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -59,7 +59,6 @@ REFUSED = [
     (CAMERA, {'model.img_backbone.type': 'ResNett'}, r"^model\.img_backbone\.type: .*did you mean 'ResNet'"),
     (CAMERA, {'model.img_backbone.type': ...}, r"^model\.img_backbone has no 'type'"),
     (CAMERA, {'model.img_backbone': 'ResNet'}, r"^model\.img_backbone is 'ResNet'"),
-    (CAMERA, {'model.img_backbone': None}, r'^model\.img_backbone is None, but BEVFormer needs it'),
     (CAMERA, {'model.pts_bbox_head.num_classes': None}, r'^model\.pts_bbox_head\.num_classes is None, but BEVFormerHead needs it'),
     (CAMERA, {'optimizer.lr': 10**400}, r'^optimizer\.lr is 1'),
     (CAMERA, {'optimizer.lr': [1e-3]}, r'^optimizer\.lr is \[0\.001\]: .*not a list'),

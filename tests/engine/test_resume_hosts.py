@@ -1,5 +1,6 @@
 """A distilled student of every host goes on from its own checkpoint to the bit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from projects.mmdet3d_plugin.common.checkpoint import (
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
+from projects.mmdet3d_plugin.engine import train
 from projects.mmdet3d_plugin.engine.resume import load_optimizer
 from tests.distill.bevformer_pair import student_config
+from tests.engine.test_distill import shrunken
+from tests.engine.test_train import assert_same_end
 from tests.factories import pint_detr3d_config
 from tests.lidar_factories import centerpoint_config, pillar_config, second_config
 
@@ -81,3 +85,21 @@ def test_what_does_not_fit_a_distiller_has_the_names_of_the_file(tmp_path: Path)
     assert [name for name, *_ in report.mismatched] == ['bbox_head.conv_reg.bias']
     assert 'bbox_head.unknown' not in report.matched
     assert load_weights(distiller, dict(state_dict=state), allow=['bbox_head.']).fits
+
+
+def test_wrapped_datasets_go_on_to_the_bit(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    """All wrappers around one another, through tools/train.py and ``--resume auto``."""
+    cfg = shrunken('bevformer_student.py', tiny_nuscenes, 5, (32, 18))
+    inner = cfg.data.train
+    balanced = dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=inner)
+    wrapped = [dict(type='RepeatDataset', times=1, dataset=balanced), dict(type='CBGSDataset', dataset=inner)]
+    cfg.data.train = dict(type='ConcatDataset', datasets=wrapped)
+    cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 8, 0
+    cfg.merge_from_dict({'runner.max_epochs': 2, 'log_config.hooks': [dict(type='TextLoggerHook')]})
+    (tmp_path / 'config.py').write_text(cfg.pretty_text)
+    command = [str(tmp_path / 'config.py'), '--device', 'cpu', '--no-validate', '--seed', '1', '--work-dir']
+    train.main([*command, str(tmp_path / 'straight')])
+    shutil.copytree(tmp_path / 'straight', tmp_path / 'parts', symlinks=True)
+    (tmp_path / 'parts/epoch_2.pth').unlink()
+    train.main([*command, str(tmp_path / 'parts'), '--resume', 'auto'])
+    assert_same_end(tmp_path / 'straight/epoch_2.pth', tmp_path / 'parts/epoch_2.pth')

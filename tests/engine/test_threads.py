@@ -8,7 +8,7 @@ import torch
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import threads
-from projects.mmdet3d_plugin.engine.threads import allowed_cores, choose_threads
+from projects.mmdet3d_plugin.engine.threads import allowed_cores, choose_threads, keep_threads
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +54,21 @@ def test_a_choice_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_threads(0)
     monkeypatch.setenv('OMP_NUM_THREADS', '8')
     assert choose_threads() == 8
+
+
+def test_a_resumed_run_takes_as_many_as_before_or_says_why_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [1]
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: now[0])
+    monkeypatch.setattr(torch, 'set_num_threads', lambda number: now.__setitem__(0, number))
+    caplog.set_level('INFO', logger='focaldistiller')
+    assert keep_threads(4) == now[0] == 4
+    assert '4 threads, as the checkpoint was trained with' in caplog.text
+    assert keep_threads(4) == keep_threads(None) == keep_threads('many') == 4
+    assert keep_threads(2, asked=4) == 4
+    assert 'trained with 2 threads, this run has 4; --threads 2 gives it as many' in caplog.text
+    assert keep_threads(16) == 4
+    assert 'trained with 16 threads, this run has 4 (of 8 cores)' in caplog.text
+    monkeypatch.setenv('OMP_NUM_THREADS', '4')
+    assert keep_threads(2) == 4

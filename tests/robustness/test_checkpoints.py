@@ -9,8 +9,9 @@ import pytest
 import torch
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.engine import export, test, train
-from tests.robustness.conftest import save
+from tests.robustness.conftest import changed, save
 from tests.robustness.forked import assert_one_line, run
 
 FIRST = 'img_backbone.conv1.weight'
@@ -110,3 +111,35 @@ def test_what_cannot_be_resumed(config: Path, camera_checkpoint: Path, tmp_path:
     torch.save(RESUME[kind](torch.load(camera_checkpoint, weights_only=True)), tmp_path / 'bad.pth')
     resume = ('--resume', tmp_path / 'bad.pth', '--work-dir', tmp_path / 'run')
     assert_one_line(run(train.main, config, '--device', 'cpu', *resume), r'bad\.pth')
+
+
+@pytest.mark.parametrize('kind', ['empty', 'text', 'cut in half', 'pickle that runs code'])
+@pytest.mark.parametrize('way', ['load_from', 'init_cfg'])
+def test_initial_weights(
+    camera: Config,
+    camera_checkpoint: Path,
+    tmp_path: Path,
+    kind: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = tmp_path / 'bad.pth'
+    bad.write_bytes(BYTES[kind](camera_checkpoint.read_bytes()))
+    changes = {'load_from': str(bad)}
+    if way == 'init_cfg':
+        changes = {'model.img_backbone.init_cfg': dict(type='Pretrained', checkpoint=str(bad))}
+    config = save(changed(camera, changes), tmp_path / 'config.py')
+    work = ('--work-dir', tmp_path / 'run')
+    assert_one_line(run(train.main, config, '--device', 'cpu', *work), r'bad\.pth')
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_initial_weights_are_loaded(camera: Config, camera_checkpoint: Path) -> None:
+    """What the refusals above do not refuse."""
+    state = torch.load(camera_checkpoint, weights_only=True)['state_dict']
+    pretrained = dict(type='Pretrained', checkpoint=str(camera_checkpoint), prefix='img_backbone.')
+    model = build_model(changed(camera, {'model.img_backbone.init_cfg': pretrained}).model)
+    assert not torch.equal(model.state_dict()[FIRST], state[FIRST])
+    init_model(model, {})
+    assert torch.equal(model.state_dict()[FIRST], state[FIRST])

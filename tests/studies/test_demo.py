@@ -9,7 +9,9 @@ import numpy as np
 from rich.console import Console
 
 from projects.mmdet3d_plugin.command_line import parsers
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.engine.config_check import check_test_config, check_train_config
 from projects.mmdet3d_plugin.studies.demo import (
     CONTENDERS,
     DemoOptions,
@@ -32,6 +34,12 @@ PARSERS = {
     'tools/analysis_tools/benchmark.py': parsers.parse_latency,
     'tools/visualize.py': parsers.parse_visualize,
     'tools/visualize_distill.py': parsers.parse_visualize_distill,
+}
+CHECKS = {
+    'tools/train.py': check_train_config,
+    'tools/distillation.py': check_train_config,
+    'tools/test.py': check_test_config,
+    'tools/testStu.py': check_test_config,
 }
 METRICS = {
     'NDS': 0.4,
@@ -59,7 +67,9 @@ def test_every_command_is_one_that_its_tool_accepts() -> None:
     for stage in demo_stages(options):
         script, *argv = stage.command
         assert (ROOT / script).is_file()
-        assert accepted(script, argv)
+        arguments = accepted(script, argv)
+        if script in CHECKS:  # what the tool looks over before it builds anything
+            CHECKS[script](load_config(str(ROOT / arguments['config']), arguments['cfg_options']))
         for word in argv:
             if word.startswith('projects/configs'):
                 assert (ROOT / word).is_file()

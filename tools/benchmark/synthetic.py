@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_size
 from projects.mmdet3d_plugin.common.files import write_json
-from projects.mmdet3d_plugin.worlds.create import WorldSpec, parse_size, scene_names, scene_seed
+from projects.mmdet3d_plugin.worlds.create import WorldSpec, scene_names, scene_seed
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
 from projects.mmdet3d_plugin.worlds.renderer import Renderer
 from projects.mmdet3d_plugin.worlds.scene import build_scene

@@ -385,6 +385,22 @@ def kitti_evaluation() -> str:
     )
 
 
+@block('nuscenes evaluation')
+def nuscenes_evaluation() -> str:
+    """What nuScenes' evaluation takes, ours and the devkit's."""
+    content = record('nuscenes_eval_cpu')
+    titles = {'first': 'ours, from the tables', 'cached': 'ours, from the cache', 'devkit': 'the devkit'}
+    rows = [
+        [title, f'{content[name]["cpu_s"]:.0f}', f'{content[name]["peak_mb"] / 1e3:.1f}']
+        for name, title in titles.items()
+    ]
+    return (
+        f'{content["samples"]:,} samples with {content["predictions"]} predictions each, from results to metrics and '
+        f'submission file:\n\n{table(["evaluator", "CPU seconds", "GB beyond the predictions"], rows)}\n\n'
+        f'The {content["compared"]} figures differ by at most {content["difference"]:.0e}. {origin("nuscenes_eval_cpu")}'
+    )
+
+
 # -- single observations -----------------------------------------------------------------------------------------
 
 

@@ -105,13 +105,19 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
 
 def _needs(kind: Kind, key: str) -> bool:
     """Whether an argument has no default and may not be None. Detectors of mmdet that only test have no ``train_cfg``."""
-    try:
-        parameter = inspect.signature(kind).parameters.get(key)
-    except (ValueError, TypeError):  # written in C
+    if key in ('train_cfg', 'test_cfg', 'pretrained', 'init_cfg'):
         return False
-    if parameter is None or key in ('train_cfg', 'test_cfg', 'pretrained', 'init_cfg'):
-        return False
-    return parameter.default is parameter.empty and 'None' not in str(parameter.annotation)
+    for owner in kind.__mro__ if inspect.isclass(kind) else (kind,):
+        try:
+            parameters = inspect.signature(owner).parameters
+        except (ValueError, TypeError):  # written in C
+            return False
+        if key in parameters:
+            default, annotation = parameters[key].default, str(parameters[key].annotation)
+            return default is inspect.Parameter.empty and 'None' not in annotation
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return False  # nothing is handed to the base class
+    return False
 
 
 @functools.cache

@@ -53,7 +53,8 @@ _SHAPES = re.compile(
 )
 _LIBRARIES = ('mmcv', 'mmdet', 'mmdet3d')
 _TRANSFORMS = ('pipelines', 'transforms')  # folders of mmdet, mmdet3d and ours
-_DAMAGED = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile, JSONDecodeError, UnicodeDecodeError)
+DAMAGED = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile, JSONDecodeError, UnicodeDecodeError)
+"""What readers raise for a file that is cut, overwritten, or holds code."""
 _IN_WORKER = re.compile(r'Caught (\w+) in (?:DataLoader worker|pin memory thread|replica|process)')
 _LAST_LINE = re.compile(r'^((?:\w+\.)*\w+)(?:: |$)', re.MULTILINE)
 
@@ -86,7 +87,7 @@ def explain(error: BaseException) -> str | None:
         return _MEMORY
     if isinstance(error, BrokenProcessPool):
         return 'a process of the pool was killed: if the memory is used up, ask for fewer workers'
-    if isinstance(error, _DAMAGED):
+    if isinstance(error, DAMAGED):
         file = _file_in_hand(error)
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
     if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from projects.mmdet3d_plugin.common.blame import blamed_on, typed_nodes
-from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.errors import DAMAGED, UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 
 
@@ -46,7 +46,7 @@ def init_model(model: nn.Module, cfg: dict[str, Any]) -> None:
         return
     try:
         model.init_weights()
-    except OSError as error:
+    except (OSError, RuntimeError, *DAMAGED) as error:
         files = [
             f'{place}.checkpoint={node.get("checkpoint")!r}'
             for place, node in typed_nodes('model', cfg)
@@ -54,8 +54,11 @@ def init_model(model: nn.Module, cfg: dict[str, Any]) -> None:
         ]
         if not files:
             raise
+        reason = (
+            str(error).partition('\n')[0] if isinstance(error, OSError) else 'damaged, or more than weights'
+        )
         raise UserError(
-            f'initial weights cannot be loaded ({error}): look at {", ".join(files)}, or put the file there'
+            f'initial weights cannot be loaded ({reason}): look at {", ".join(files)}, or put the file there'
         ) from error
 
 

@@ -283,6 +283,11 @@ class KittiFrames(KittiDataset):
             truth.append(dict(annos, occluded=np.where(outside, _HIDDEN, annos['occluded'])))
         return truth
 
+    def get_cat_ids(self, index: int) -> list[int]:
+        """Labels of the classes in a frame, each once: what balancing wrappers ask for."""
+        names = {str(name) for name in self.data_infos[index]['annos']['name']}
+        return [label for label, name in enumerate(self.CLASSES) if name in names]
+
     def _check_labels(self) -> None:
         if not self.has_labels:
             raise UserError(

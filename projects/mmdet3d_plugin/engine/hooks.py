@@ -319,6 +319,8 @@ def sign_of(metric: str, rule: str | None, known: Sequence[str] | None) -> int:
     Raises:
         UserError: it is no metric, or that cannot be told.
     """
+    if not isinstance(metric, str):
+        raise UserError(f'evaluation.save_best is {metric!r}: it must be the name of a metric')
     if known is not None and metric not in known:
         raise UserError(f'evaluation.save_best={metric} is not a metric; {nearest(metric, known)}')
     if rule is not None and rule not in ('greater', 'less'):

@@ -169,11 +169,14 @@ class TrainRunner(EpochBasedRunner):
             for hook in reversed(hooks):
                 getattr(hook, SWAP)()
 
-    def resume(self, path: str | os.PathLike) -> None:
+    def resume(self, path: str | os.PathLike) -> dict[str, Any]:
         """Continue from a checkpoint of :meth:`save_checkpoint` as if nothing had happened.
 
         Args:
             path: the checkpoint.
+
+        Returns:
+            the notes of the run that wrote it.
 
         Raises:
             UserError: it does not fit this run.
@@ -193,6 +196,7 @@ class TrainRunner(EpochBasedRunner):
         except (KeyError, RuntimeError, TypeError) as error:
             raise UserError(f'{path} cannot be resumed: its loss scale is damaged ({error})') from error
         self._resumed = path, {name: state[name] for name in added}
+        return content['meta']
 
     def _load_hook_state(self) -> None:
         """Give hooks that add to the model's state what a checkpoint has of it: they add only when the run begins."""

@@ -47,6 +47,34 @@ def choose_threads(asked: int | None = None, deterministic: bool = False) -> int
     return threads
 
 
+def keep_threads(trained_with: int | None, asked: int | None = None) -> int:
+    """Take as many threads as a checkpoint was trained with, so that a resumed run equals one that never stopped.
+
+    Args:
+        trained_with: the number in the checkpoint; None where it does not say.
+        asked: the person's choice, which is taken as it is; so is ``OMP_NUM_THREADS``.
+
+    Returns:
+        the number of threads; where it is another than before, a warning says what follows from that.
+    """
+    threads = torch.get_num_threads()
+    if not isinstance(trained_with, int) or trained_with < 1 or trained_with == threads:
+        return threads
+    cores = allowed_cores()
+    if asked is None and ENVIRONMENT not in os.environ and trained_with <= cores:
+        torch.set_num_threads(trained_with)
+        get_logger().info('%d threads, as the checkpoint was trained with', trained_with)
+        return trained_with
+    get_logger().warning(
+        'the checkpoint was trained with %d threads, this run has %d%s: the last digits of sums may differ from those '
+        'of a run that never stopped',
+        trained_with,
+        threads,
+        f' (of {cores} cores)' if trained_with > cores else f'; --threads {trained_with} gives it as many',
+    )
+    return threads
+
+
 def allowed_cores() -> int:
     """Cores that this process may use: its affinity and the quota of its container."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -41,7 +41,7 @@ from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
 from projects.mmdet3d_plugin.engine.resume import choose_checkpoint, flat_settings, warn_of_other_run
 from projects.mmdet3d_plugin.engine.runner import SWAP, TrainRunner
-from projects.mmdet3d_plugin.engine.threads import choose_threads
+from projects.mmdet3d_plugin.engine.threads import choose_threads, keep_threads
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,9 @@ def train(
         runner = _build_runner(cfg, model, options, launch, work_dir, meta)
         _register_hooks(runner, cfg, options, launch)
         if resume:
-            runner.resume(resume)
+            trained_with = runner.resume(resume).get('threads')
+            if launch.device.type == 'cpu':
+                runner.meta['threads'] = keep_threads(trained_with, options.threads)
         elif launch.is_main:
             warn_of_other_run(work_dir)
         runner.run(loader)

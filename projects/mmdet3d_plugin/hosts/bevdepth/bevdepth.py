@@ -1,7 +1,7 @@
 """BEVDepth: Acquisition of Reliable Depth for Multi-view 3D Object Detection (AAAI 2023)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class BEVDepth(Base3DDetector):
         train_cfg: of the head.
         test_cfg: of the head.
     """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {'backbone': LiftSplatBackbone}
 
     def __init__(
         self,
