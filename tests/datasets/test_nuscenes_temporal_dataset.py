@@ -124,10 +124,10 @@ def test_metas_are_complete(tiny_nuscenes: Path) -> None:
     assert set(meta) == {
         'sample_token', 'scene_token', 'prev_token', 'prev_bev_exists', 'can_bus', 'lidar2img', 'cam_intrinsic',
         'cam2lidar', 'img_shape', 'valid_shape', 'pad_shape', 'filename', 'lidar2ego', 'ego2global', 'box_type_3d',
-        'pc_range', 'view', 'cam_names',
+        'pc_range', 'view', 'cam_names', 'ida',
     }  # fmt: skip
     assert meta['lidar2img'].shape == meta['cam2lidar'].shape == (6, 4, 4)
-    assert meta['cam_intrinsic'].shape == (6, 3, 3)
+    assert meta['cam_intrinsic'].shape == meta['ida'].shape == (6, 3, 3)
     assert meta['img_shape'] == meta['pad_shape'] == [(32, 32, 3)] * 6
     assert meta['valid_shape'] == [(18, 32, 3)] * 6
     assert meta['view'] == 'student'

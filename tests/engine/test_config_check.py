@@ -58,6 +58,7 @@ REFUSED = [
     (CAMERA, {'model.type': 'BEVFormerr'}, r"^model\.type: there is no model 'BEVFormerr'; did you mean 'BEVFormer'"),
     (CAMERA, {'model.img_backbone.type': 'ResNett'}, r"^model\.img_backbone\.type: .*did you mean 'ResNet'"),
     (CAMERA, {'model.img_backbone.type': ...}, r"^model\.img_backbone has no 'type'"),
+    (CAMERA, {'model.img_backbone': None}, r'^model\.img_backbone is None, but BEVFormer needs it'),
     (CAMERA, {'model.img_backbone': 'ResNet'}, r"^model\.img_backbone is 'ResNet'"),
     (CAMERA, {'model.pts_bbox_head.num_classes': None}, r'^model\.pts_bbox_head\.num_classes is None, but BEVFormerHead needs it'),
     (CAMERA, {'optimizer.lr': 10**400}, r'^optimizer\.lr is 1'),

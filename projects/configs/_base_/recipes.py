@@ -112,10 +112,10 @@ def _pivotal_logit(**settings: object) -> dict:
     return dict(type='PivotalLogit', name='logit', on='heads', mask='gaussian', **settings)
 
 
-def heatmap_l2(weight: float) -> dict:
-    """The heatmap recipe's BEV term."""
+def heatmap_l2(weight: float, connector: str = 'deconv') -> dict:
+    """The heatmap recipe's BEV term; ``'deconv'`` needs hosts that know the sizes of their maps beforehand."""
     region = dict(type='GTHeatmap', min_overlap=0.1)
-    return dict(type='FeatureL2', on='bev', connector='deconv', region=region, weight=weight)
+    return dict(type='FeatureL2', on='bev', connector=connector, region=region, weight=weight)
 
 
 def fd3d_row(name: str, **terms: dict) -> dict:

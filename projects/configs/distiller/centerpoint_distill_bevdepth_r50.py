@@ -1,7 +1,7 @@
 # A LiDAR teacher: CenterPoint with pillars teaches BEVDepth-R50, one key frame; both have the same six tasks and cells of
 # 0.8 m. Depth is learnt from the same ten sweeps that the teacher sees, and BEV augmentation moves them with the boxes.
 from projects.configs._base_ import camera
-from projects.configs._base_.recipes import bevdepth_terms, frozen
+from projects.configs._base_.recipes import bevdepth_terms, frozen, heatmap_l2
 
 _base_ = ['../bevdepth/bevdepth_r50_256x704.py']
 
@@ -15,5 +15,5 @@ data = dict(samples_per_gpu=4, **camera.data(train_pipeline, test_pipeline, queu
 distiller = dict(
     type='Distiller',
     teacher=frozen('projects/configs/lidar/centerpoint_pillar_nuscenes.py'),
-    terms=bevdepth_terms(),
+    terms=bevdepth_terms() | dict(bev_l2=heatmap_l2(weight=1.0, connector='resize_conv')),
 )

@@ -82,7 +82,7 @@ def build_distiller(cfg: Config) -> Distiller:
         initializers = [
             build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe['initialize']
         ]
-        if initializers:
+        if initializers and adapter.weights_know_range:
             _require_one_range(adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model))
         return Distiller(
             student,
@@ -127,6 +127,8 @@ def require_agreement(
 ) -> None:
     """Same classes in the same order, boxes and cameras; otherwise heads and masks would be permuted.
 
+    Hosts of different families compare maps and decoded boxes, never the codes of boxes, so each may have its convention.
+
     Raises:
         DistillError: teacher and student differ.
     """
@@ -140,7 +142,7 @@ def require_agreement(
         reason = f'{odd} are known to one only' if odd else 'the order differs'
         raise DistillError(f'teacher and student must have the same class names in the same order: {reason}')
     mine, other = adapter.box_convention(student), teacher.adapter.box_convention(teacher.model)
-    if mine is not None and other is not None and mine != other:
+    if type(adapter) is type(teacher.adapter) and None not in (mine, other) and mine != other:
         raise DistillError(
             f"the student's boxes are {mine!r}, the teacher's {other!r}; give both one convention"
         )
@@ -298,7 +300,7 @@ def _check_frame(
 
 
 def _require_one_range(student: BEVGrid | None, teacher: BEVGrid | None) -> None:
-    """Weights that are taken over decode cells: both maps must lie alike."""
+    """Weights that are taken over give places as parts of a range: both maps must lie alike."""
     if shared_range(student, teacher, "'distiller.initialize'") is not None:
         raise DistillError(
             f"the student's BEV covers {list(student.pc_range)} m, the teacher's {list(teacher.pc_range)}: weights that "

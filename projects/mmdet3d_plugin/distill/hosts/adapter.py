@@ -43,6 +43,9 @@ class HostAdapter:
     """Paths of modules that run one after the other before any other and need no values, only shapes, when operations
     are counted: an image backbone and its neck, say. Counting is as right without, and slower."""
 
+    weights_know_range: ClassVar[bool] = False
+    """Whether the head's weights belong to one ``pc_range``, as those of a head do that gives places as parts of it."""
+
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
         """Do what comes before the frame that is distilled (earlier frames), outside the taps.
 

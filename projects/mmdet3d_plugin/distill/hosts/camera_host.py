@@ -15,6 +15,7 @@ class CameraHostAdapter(HostAdapter):
     """Hosts derived from ``CameraDetector``: ``pv`` is one (B * num_cams, C, h, w) per FPN level."""
 
     head: ClassVar[str] = 'pts_bbox_head'
+    weights_know_range: ClassVar[bool] = True
     shape_only: ClassVar[tuple[str, ...]] = ('img_backbone', 'img_neck')
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:

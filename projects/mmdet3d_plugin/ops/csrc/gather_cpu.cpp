@@ -1,5 +1,6 @@
 // CPU side of gathering weighted cells: checks, and the tasks handed to the kernels. A task owns rows, or
-// channels of every cell, and adds up in the order of the pairs, so results are equal for any number of threads.
+// channels of every cell, and adds up in the order of the pairs, so results are equal for any number of
+// threads.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -30,7 +31,8 @@ const GatherKernels<T>& kernels() {
 }
 
 void check_levels(TensorList levels, TensorList like) {
-  TORCH_CHECK(!levels.empty() && levels.size() == like.size(), "needs at least one level, and as many of each");
+  TORCH_CHECK(!levels.empty() && levels.size() == like.size(),
+              "needs at least one level, and as many of each");
   for (size_t l = 0; l < levels.size(); l++) {
     const Tensor& level = levels[l];
     TORCH_CHECK(level.dim() == 4 && level.sizes() == like[l].sizes(), "levels must be (N, C, h, w), got ",
@@ -51,7 +53,8 @@ void check_cells(TensorList levels, const Tensor& index, const Tensor& weight, c
   TORCH_CHECK(weight.sizes() == index.sizes() && weight.scalar_type() == levels[0].scalar_type() &&
                   weight.is_contiguous(),
               "weight must be like index, in the dtype of the levels");
-  TORCH_CHECK(begin.dim() == 1 && begin.size(0) > 0 && begin.scalar_type() == at::kLong && begin.is_contiguous(),
+  TORCH_CHECK(begin.dim() == 1 && begin.size(0) > 0 && begin.scalar_type() == at::kLong &&
+                  begin.is_contiguous(),
               "begin must be (R + 1,) int64");
   const int64_t *first = begin.const_data_ptr<int64_t>(), *cell = index.const_data_ptr<int64_t>();
   const int64_t rows = begin.size(0) - 1;
@@ -59,7 +62,8 @@ void check_cells(TensorList levels, const Tensor& index, const Tensor& weight, c
   for (int64_t row = 0; row < rows; row++) TORCH_CHECK(first[row] <= first[row + 1], "begin must not fall");
   for (int64_t at = 0; at < index.numel(); at++) {
     const Tensor& level = levels[at / kCorners % num_levels];
-    TORCH_CHECK(cell[at] < level.size(0) * level.size(2) * level.size(3), "index names a cell beyond its level");
+    TORCH_CHECK(cell[at] < level.size(0) * level.size(2) * level.size(3),
+                "index names a cell beyond its level");
   }
 }
 
