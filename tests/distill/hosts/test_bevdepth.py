@@ -46,7 +46,7 @@ def step(distiller: Distiller, batch: dict[str, Any]) -> dict[str, float]:
 
 
 def test_fd3d_with_a_head_trained_along(one_frame_root: Path) -> None:
-    distiller, batch = load(one_frame_root, 'distill_bevdepth_fd3d')
+    distiller, batch = load(one_frame_root, 'bevdepth_near_distill_fd3d')
     losses = step(distiller, batch)
     assert {'loss_kd_pv_generation', 'loss_kd_bev_generation', 'loss_kd_bev_focal', 'loss_depth'} <= set(
         losses
@@ -56,13 +56,13 @@ def test_fd3d_with_a_head_trained_along(one_frame_root: Path) -> None:
 
 
 def test_bev_map_and_heatmaps(one_frame_root: Path) -> None:
-    losses = step(*load(one_frame_root, 'distill_bevdepth_heads'))
+    losses = step(*load(one_frame_root, 'bevdepth_near_distill_heads'))
     assert losses['loss_kd_bev_l2'] > 0
     assert losses['loss_kd_logit'] > 0
 
 
 def test_a_teacher_of_another_family_and_range_is_cut_to_the_students(one_frame_root: Path) -> None:
-    distiller, batch = load(one_frame_root, 'distill_bevdepth_features', 'bevformer_teacher')
+    distiller, batch = load(one_frame_root, 'bevdepth_near_distill_features', 'bevformer_teacher')
     assert step(distiller, batch)['loss_kd_bev_l2'] > 0
     term = distiller.terms['bev_l2']
     assert term.limits == [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
@@ -73,7 +73,7 @@ def test_a_teacher_of_another_family_and_range_is_cut_to_the_students(one_frame_
 
 
 def test_a_map_of_another_frame_is_refused(one_frame_root: Path) -> None:
-    cfg = load_config(f'{WORLD}/distill_bevdepth_features.py', {'model.frame': 'ego'}, str(one_frame_root))
+    cfg = load_config(f'{WORLD}/bevdepth_near_distill_features.py', {'model.frame': 'ego'}, str(one_frame_root))
     cfg.distiller.teacher.pop('checkpoint')
     cfg.distiller.teacher.random_weights = True
     with pytest.raises(DistillError, match=r"bev_l2.*ego frame, the teacher's in the lidar frame"):
@@ -81,7 +81,7 @@ def test_a_map_of_another_frame_is_refused(one_frame_root: Path) -> None:
 
 
 def test_raw_predictions_and_final_boxes_of_a_teacher(one_frame_root: Path) -> None:
-    distiller, batch = load(one_frame_root, 'distill_bevdepth_heads')
+    distiller, batch = load(one_frame_root, 'bevdepth_near_distill_heads')
     adapter, teacher = adapter_for(distiller.teacher.model), distiller.teacher
     seen = teacher.observe(batch, [*distiller.taps('teacher')], torch.device('cpu'))
     assert seen.predictions['bev_embed'].shape == (1, 64 * 64, 64)
@@ -93,6 +93,6 @@ def test_raw_predictions_and_final_boxes_of_a_teacher(one_frame_root: Path) -> N
 
 
 def test_queries_of_its_own_are_not_offered(one_frame_root: Path) -> None:
-    distiller, _ = load(one_frame_root, 'distill_bevdepth_heads')
+    distiller, _ = load(one_frame_root, 'bevdepth_near_distill_heads')
     with pytest.raises(DistillError, match=r"init='scratch'"):
         distiller.teacher.adapter.query_head(distiller.teacher.model)

@@ -273,14 +273,14 @@ BEVDEPTH = replace(
             teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevdepth_near_teacher.py', TRAIN, 14.0),
             student=Row('none', 'student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0),
             rows=(
-                Row('features', 'plain imitation', f'{CONFIGS}/distill_bevdepth_features.py'),
-                Row('heads', 'BEV map and heatmaps', f'{CONFIGS}/distill_bevdepth_heads.py'),
-                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_bevdepth_fd3d.py', goal=2.0),
+                Row('features', 'plain imitation', f'{CONFIGS}/bevdepth_near_distill_features.py'),
+                Row('heads', 'BEV map and heatmaps', f'{CONFIGS}/bevdepth_near_distill_heads.py'),
+                Row('fd3d', 'FD3D', f'{CONFIGS}/bevdepth_near_distill_fd3d.py', goal=2.0),
             ),
             rivals=(('fd3d', 'features'),),
         ),
     ),
-    recipe=f'{CONFIGS}/distill_bevdepth_{{}}.py',
+    recipe=f'{CONFIGS}/bevdepth_near_distill_{{}}.py',
     closeness=False,
 )
 
