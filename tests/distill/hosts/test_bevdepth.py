@@ -73,7 +73,9 @@ def test_a_teacher_of_another_family_and_range_is_cut_to_the_students(one_frame_
 
 
 def test_a_map_of_another_frame_is_refused(one_frame_root: Path) -> None:
-    cfg = load_config(f'{WORLD}/bevdepth_near_distill_features.py', {'model.frame': 'ego'}, str(one_frame_root))
+    cfg = load_config(
+        f'{WORLD}/bevdepth_near_distill_features.py', {'model.frame': 'ego'}, str(one_frame_root)
+    )
     cfg.distiller.teacher.pop('checkpoint')
     cfg.distiller.teacher.random_weights = True
     with pytest.raises(DistillError, match=r"bev_l2.*ego frame, the teacher's in the lidar frame"):
