@@ -252,6 +252,14 @@ def test_different_box_conventions_are_an_error(recipe: Recipe, monkeypatch: pyt
     with pytest.raises(DistillError, match=r"'v1.0'.*'legacy'"):
         build_distiller(recipe())
 
+    class OtherFamily(ToyAdapter):
+        """Compares maps with the teacher's, and no codes of boxes."""
+
+    monkeypatch.setattr('projects.mmdet3d_plugin.distill.recipe.adapter_for', lambda _: OtherFamily())
+    build_distiller(recipe())
+    with pytest.raises(DistillError, match='belong to one convention'):
+        build_distiller(recipe(initialize=[dict(type='InheritHead')]))
+
 
 def test_different_cameras_and_ranges_are_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.distill.toy_host import ToyAdapter

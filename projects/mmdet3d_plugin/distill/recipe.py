@@ -15,7 +15,7 @@ from projects.mmdet3d_plugin.common.config import config_classes
 from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
-from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid, cropped_size, shared_range
+from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
@@ -82,8 +82,8 @@ def build_distiller(cfg: Config) -> Distiller:
         initializers = [
             build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe['initialize']
         ]
-        if initializers and adapter.weights_know_range:
-            _require_one_range(adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model))
+        if initializers:
+            _require_one_code(student, adapter, teacher)
         return Distiller(
             student,
             teacher,
@@ -299,11 +299,18 @@ def _check_frame(
         )
 
 
-def _require_one_range(student: BEVGrid | None, teacher: BEVGrid | None) -> None:
-    """Weights that are taken over give places as parts of a range: both maps must lie alike."""
-    if shared_range(student, teacher, "'distiller.initialize'") is not None:
+def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> None:
+    """Weights that are taken over must mean the same: one box convention and, where they know it, one range."""
+    ours, theirs = adapter.box_convention(student), teacher.adapter.box_convention(teacher.model)
+    if None not in (ours, theirs) and ours != theirs:
         raise DistillError(
-            f"the student's BEV covers {list(student.pc_range)} m, the teacher's {list(teacher.pc_range)}: weights that "
+            f"the student's boxes are {ours!r}, the teacher's {theirs!r}: weights that are inherited ('initialize') belong "
+            'to one convention'
+        )
+    mine, other = adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model)
+    if adapter.weights_know_range and shared_range(mine, other, "'distiller.initialize'") is not None:
+        raise DistillError(
+            f"the student's BEV covers {list(mine.pc_range)} m, the teacher's {list(other.pc_range)}: weights that "
             "are inherited ('initialize') belong to one pc_range"
         )
 
