@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch
 from projects.mmdet3d_plugin.distill.hosts.camera_host import CameraHostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
-from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
+from projects.mmdet3d_plugin.distill.step import Sampling
 from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import VisiblePairs
 from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import CameraDeformableAttention
@@ -91,10 +90,8 @@ class BEVFormerAdapter(CameraHostAdapter):
         """Read class scores and boxes off ``bev_embed`` (B, H * W, C)."""
         return head.decode(predictions['bev_embed'].detach())
 
-    def read_queries(
-        self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Tensor]
-    ) -> QueryReading:
-        """Boxes, scores, and where each layer's cross-attention looked."""
+    def samplings(self, head: nn.Module, records: dict[str, Any]) -> dict[str, Sampling]:
+        """One, on the BEV map."""
         _, references = records[_DECODER]
         attentions = [layer.attentions[1] for layer in head.transformer.decoder.layers]
         layers = [
@@ -106,13 +103,7 @@ class BEVFormerAdapter(CameraHostAdapter):
             weights=torch.stack([weights for _, weights in layers])[..., None, :],
             projections=torch.stack([attention.value_proj.weight.float() for attention in attentions]),
         )
-        scores, codes = predictions['all_cls_scores'].float(), predictions['all_bbox_preds'].float()
-        return QueryReading(
-            boxes=decode_boxes(codes, head.box_convention)[..., :7],
-            scores=scores.sigmoid(),
-            samplings={_ENCODER: sampling},
-            match=partial(head.match, predictions),
-        )
+        return {_ENCODER: sampling}
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The head's range and its queries."""

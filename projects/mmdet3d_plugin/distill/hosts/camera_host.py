@@ -1,13 +1,17 @@
 """What the distiller knows about detectors that read boxes off object queries on a rig of cameras."""
 
 import copy
+from functools import partial
 from typing import Any, ClassVar
 
 from mmcv import Config
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.box_codec import decode_boxes
+from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
+from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
 from projects.mmdet3d_plugin.distill.taps import Tap
 
 
@@ -61,6 +65,22 @@ class CameraHostAdapter(HostAdapter):
     ) -> dict[str, Tensor]:
         """Set-prediction losses of all layers."""
         return head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], predictions)
+
+    def read_queries(
+        self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Any]
+    ) -> QueryReading:
+        """Boxes, scores, and where each layer's cross-attention looked."""
+        scores, codes = (at_least_float32(predictions[f'all_{key}']) for key in ('cls_scores', 'bbox_preds'))
+        return QueryReading(
+            boxes=decode_boxes(codes, head.box_convention)[..., :7],
+            scores=scores.sigmoid(),
+            samplings=self.samplings(head, records),
+            match=partial(head.match, predictions),
+        )
+
+    def samplings(self, head: nn.Module, records: dict[str, Any]) -> dict[str, Sampling]:
+        """Which map each layer's cross-attention looked at, where, and how much, by the map's module."""
+        raise NotImplementedError(f'{type(self).__name__}: implement samplings()')
 
     def num_cameras(self, model: nn.Module) -> int:
         """What the transformer is made for."""

@@ -1,18 +1,16 @@
 """What the distiller knows about DETR3D."""
 
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.box_codec import decode_boxes
 from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch
 from projects.mmdet3d_plugin.distill.hosts.camera_host import CameraHostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
-from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
+from projects.mmdet3d_plugin.distill.step import Sampling
 from projects.mmdet3d_plugin.distill.taps import Tap
 
 _DECODER = 'transformer.decoder'
@@ -49,24 +47,15 @@ class DETR3DAdapter(CameraHostAdapter):
         """Read class scores and boxes off the teacher's image features."""
         return head([feat.detach() for feat in predictions['feats']], predictions['img_metas'])
 
-    def read_queries(
-        self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Any]
-    ) -> QueryReading:
-        """Boxes, scores, and where each layer's cross-attention looked: one sampling per FPN level."""
-        scores, codes = (at_least_float32(predictions[f'all_{key}']) for key in ('cls_scores', 'bbox_preds'))
+    def samplings(self, head: nn.Module, records: dict[str, Any]) -> dict[str, Sampling]:
+        """One per FPN level."""
         locations, weights = _looks(head, records)
         attentions = [layer.attentions[1] for layer in head.transformer.decoder.layers]
         projections = torch.stack([at_least_float32(part.output_proj.weight) for part in attentions])
-        samplings = {
+        return {
             f'img_neck.fpn_convs.{level}.conv': Sampling(locations, weights[..., level, None], projections)
             for level in range(weights.shape[-1])
         }
-        return QueryReading(
-            boxes=decode_boxes(codes, head.box_convention)[..., :7],
-            scores=scores.sigmoid(),
-            samplings=samplings,
-            match=partial(head.match, predictions),
-        )
 
     def cost_parts(self, model: nn.Module) -> dict[str, str]:
         """Backbone, neck, decoder, and what the head has besides."""

@@ -1,16 +1,15 @@
 """The DETR decoder with box refinement that reads boxes off the BEV feature (BEVFormer, section 3.5)."""
 
 from collections.abc import Sequence
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.detr.transformer_layers import (
-    FeedForward,
-    QuerySelfAttention,
+    DecoderLayer,
     init_deformable,
     init_projection,
-    refined,
+    refine_queries,
 )
 from projects.mmdet3d_plugin.ops.linear import Linear
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn_fused
@@ -68,31 +67,6 @@ class BEVCrossAttention(nn.Module):
         return query + self.dropout(self.output_proj(out))
 
 
-class DecoderLayer(nn.Module):
-    """Self-attention, BEV cross-attention and a feed-forward network, each followed by a norm."""
-
-    def __init__(
-        self, embed_dims: int, num_heads: int, num_points: int, feedforward_dims: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList(
-            [
-                QuerySelfAttention(embed_dims, num_heads, dropout),
-                BEVCrossAttention(embed_dims, num_heads, num_points, dropout),
-            ]
-        )
-        self.ffns = nn.ModuleList([FeedForward(embed_dims, feedforward_dims, dropout)])
-        self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
-
-    def forward(
-        self, query: Tensor, query_pos: Tensor, bev: Tensor, reference: Tensor, bev_shape: tuple[int, int]
-    ) -> Tensor:
-        """Arguments and return as in :meth:`BEVCrossAttention.forward`."""
-        query = self.norms[0](self.attentions[0](query, query_pos))
-        query = self.norms[1](self.attentions[1](query, query_pos, bev, reference, bev_shape))
-        return self.norms[2](self.ffns[0](query))
-
-
 class DetectionDecoder(nn.Module):
     """A stack of decoder layers; after each one its regression branch moves the reference points.
 
@@ -115,9 +89,9 @@ class DetectionDecoder(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        look = partial(BEVCrossAttention, embed_dims, num_heads, num_points, dropout)
         self.layers = nn.ModuleList(
-            DecoderLayer(embed_dims, num_heads, num_points, feedforward_dims, dropout)
-            for _ in range(num_layers)
+            DecoderLayer(look, embed_dims, num_heads, feedforward_dims, dropout) for _ in range(num_layers)
         )
 
     def forward(
@@ -143,10 +117,8 @@ class DetectionDecoder(nn.Module):
             (num_layers, B, Q, C) queries after each layer, and (num_layers, B, Q, 3) reference points that each
             layer started from.
         """
-        queries, references = [], []
-        for layer, reg_branch in zip(self.layers, reg_branches, strict=True):
-            references.append(reference)
-            query = layer(query, query_pos, bev, reference[..., :2], bev_shape)
-            queries.append(query)
-            reference = refined(reference, reg_branch(query))
-        return torch.stack(queries), torch.stack(references)
+
+        def run(layer: nn.Module, query: Tensor, reference: Tensor) -> Tensor:
+            return layer(query, query_pos, bev, reference[..., :2], bev_shape)
+
+        return refine_queries(self.layers, reg_branches, query, reference, run)

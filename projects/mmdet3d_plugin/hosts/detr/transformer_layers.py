@@ -1,6 +1,8 @@
-"""What transformer layers share: self-attention of queries, feed-forward network, box refinement, and initial values."""
+"""What decoders of object queries share: their layer and its parts, box refinement, and initial values."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from mmdet.models.utils.transformer import inverse_sigmoid
@@ -84,6 +86,67 @@ class QuerySelfAttention(nn.Module):
         with_pos = query + query_pos
         out, _ = self.attn(with_pos, with_pos, query, need_weights=False)
         return query + self.dropout(out)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, a host's cross-attention and a feed-forward network, each followed by a norm.
+
+    Args:
+        cross_attention: makes the cross-attention, whose first arguments are queries and positions, (B, Q, C) each.
+        embed_dims: C.
+        num_heads: M, of self-attention.
+        feedforward_dims: hidden width of the feed-forward network.
+        dropout: of self-attention and the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        cross_attention: Callable[[], nn.Module],
+        embed_dims: int,
+        num_heads: int,
+        feedforward_dims: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self_attention = QuerySelfAttention(embed_dims, num_heads, dropout)
+        self.attentions = nn.ModuleList([self_attention, cross_attention()])
+        self.ffns = nn.ModuleList([FeedForward(embed_dims, feedforward_dims, dropout)])
+        self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
+
+    def forward(self, query: Tensor, query_pos: Tensor, *seen: Any) -> Tensor:
+        """(B, Q, C) queries and positions -> (B, Q, C); ``seen`` is what cross-attention looks at, and where from."""
+        query = self.norms[0](self.attentions[0](query, query_pos))
+        query = self.norms[1](self.attentions[1](query, query_pos, *seen))
+        return self.norms[2](self.ffns[0](query))
+
+
+def refine_queries(
+    layers: Iterable[nn.Module],
+    reg_branches: Iterable[nn.Module],
+    query: Tensor,
+    reference: Tensor,
+    run: Callable[[nn.Module, Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Refine object queries layer by layer; after each one its regression branch moves the reference points.
+
+    Args:
+        layers: of the decoder.
+        reg_branches: one per layer, (B, Q, C) -> (B, Q, 10).
+        query: (B, Q, C).
+        reference: (B, Q, 3), (x, y, z) in [0, 1] of the point cloud range.
+        run: runs a layer on queries and reference points.
+
+    Returns:
+        (num_layers, B, Q, C) queries after each layer, and (num_layers, B, Q, 3) reference points that each layer
+        started from.
+    """
+    queries, references = [], []
+    for layer, reg_branch in zip(layers, reg_branches, strict=True):
+        references.append(reference)
+        query = run(layer, query, reference)
+        queries.append(query)
+        reference = refined(reference, reg_branch(query))
+    return torch.stack(queries), torch.stack(references)
 
 
 def refined(reference: Tensor, code: Tensor) -> Tensor:

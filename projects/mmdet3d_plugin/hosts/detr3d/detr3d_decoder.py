@@ -1,41 +1,12 @@
 """The DETR decoder with box refinement that looks at image features (DETR3D, section 3.2)."""
 
 from collections.abc import Sequence
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.hosts.detr.transformer_layers import FeedForward, QuerySelfAttention, refined
+from projects.mmdet3d_plugin.hosts.detr.transformer_layers import DecoderLayer, refine_queries
 from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraCrossAttention, CameraViews
-
-
-class DETR3DDecoderLayer(nn.Module):
-    """Self-attention, camera cross-attention and a feed-forward network, each followed by a norm."""
-
-    def __init__(
-        self,
-        embed_dims: int,
-        num_cams: int,
-        num_levels: int,
-        num_heads: int,
-        feedforward_dims: int,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList(
-            [
-                QuerySelfAttention(embed_dims, num_heads, dropout),
-                CameraCrossAttention(embed_dims, num_cams, num_levels, dropout),
-            ]
-        )
-        self.ffns = nn.ModuleList([FeedForward(embed_dims, feedforward_dims, dropout)])
-        self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
-
-    def forward(self, query: Tensor, query_pos: Tensor, views: CameraViews, reference: Tensor) -> Tensor:
-        """Arguments and return as in :meth:`CameraCrossAttention.forward`."""
-        query = self.norms[0](self.attentions[0](query, query_pos))
-        query = self.norms[1](self.attentions[1](query, query_pos, views, reference))
-        return self.norms[2](self.ffns[0](query))
 
 
 class DETR3DDecoder(nn.Module):
@@ -45,7 +16,7 @@ class DETR3DDecoder(nn.Module):
         embed_dims: C.
         num_cams: cameras in the rig.
         num_levels: L, feature levels per camera.
-        num_layers: number of :class:`DETR3DDecoderLayer`.
+        num_layers: number of :class:`DecoderLayer`.
         num_heads: M, of self-attention.
         feedforward_dims: hidden width of the feed-forward network.
         dropout: of all parts.
@@ -62,9 +33,9 @@ class DETR3DDecoder(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        look = partial(CameraCrossAttention, embed_dims, num_cams, num_levels, dropout)
         self.layers = nn.ModuleList(
-            DETR3DDecoderLayer(embed_dims, num_cams, num_levels, num_heads, feedforward_dims, dropout)
-            for _ in range(num_layers)
+            DecoderLayer(look, embed_dims, num_heads, feedforward_dims, dropout) for _ in range(num_layers)
         )
 
     def forward(
@@ -88,10 +59,8 @@ class DETR3DDecoder(nn.Module):
             (num_layers, B, Q, C) queries after each layer, and (num_layers, B, Q, 3) reference points that each
             layer started from.
         """
-        queries, references = [], []
-        for layer, reg_branch in zip(self.layers, reg_branches, strict=True):
-            references.append(reference)
-            query = layer(query, query_pos, views, reference)
-            queries.append(query)
-            reference = refined(reference, reg_branch(query))
-        return torch.stack(queries), torch.stack(references)
+
+        def run(layer: nn.Module, query: Tensor, reference: Tensor) -> Tensor:
+            return layer(query, query_pos, views, reference)
+
+        return refine_queries(self.layers, reg_branches, query, reference, run)
