@@ -1,14 +1,13 @@
 """What a frozen teacher said of batches, kept on disk: it says the same in every run."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.digest import digest_of
 from projects.mmdet3d_plugin.common.files import write_file
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.taps import Tap
@@ -27,13 +26,13 @@ class ObservationCache:
 
     def __init__(self, folder: str | Path, teacher: nn.Module) -> None:
         self.folder = Path(folder)
-        self._weights = _digest(teacher.state_dict())
+        self._weights = digest_of(teacher.state_dict())
 
     def path(self, batch: Mapping[str, Any], taps: Iterable[Tap]) -> Path:
         """Where what was seen of a batch would lie; ground truth does not count, nor does the order of the taps."""
         shown = {key: value for key, value in batch.items() if not key.startswith('gt_')}
         listened = sorted({tap.path for tap in taps})
-        return self.folder / f'{_digest([self._weights, listened, shown])}.pth'
+        return self.folder / f'{digest_of([self._weights, listened, shown])}.pth'
 
     def read(self, path: Path, device: torch.device) -> tuple[dict[str, Any], Any] | None:
         """Features and predictions, None when they were not kept."""
@@ -61,28 +60,3 @@ def _is_plain(value: Any) -> bool:
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, Tensor | str | int | float)
-
-
-def _digest(value: Any) -> str:
-    """A name for nested values: the same for the same content."""
-    digest = hashlib.blake2b(digest_size=16)
-    _feed(digest, value)
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        digest.update(f'{value.dtype}{value.shape}'.encode())
-        digest.update(np.ascontiguousarray(value).data)
-    elif isinstance(value, Mapping):
-        for key in sorted(value):
-            digest.update(f'{key}:'.encode())
-            _feed(digest, value[key])
-    elif isinstance(value, list | tuple):
-        digest.update(f'[{len(value)}]'.encode())
-        for item in value:
-            _feed(digest, item)
-    else:
-        digest.update(repr(value).encode())

@@ -58,3 +58,13 @@ def test_other_weights_say_something_else(tmp_path: Path) -> None:
     cached.load_state_dict(other.state_dict())
     torch.testing.assert_close(cached(image)[0], other(image)[0], rtol=2e-3, atol=2e-3)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_maps_of_the_same_weights_are_kept_apart(tmp_path: Path) -> None:
+    image = torch.randn(1, 3, 16, 32)
+    both = _build(tmp_path)
+    last = BACKBONES.build(
+        dict(type='FrozenBackbone', backbone={**RESNET, 'out_indices': (1,)}, cache_dir=str(tmp_path))
+    )
+    last.load_state_dict(both.state_dict())
+    assert [len(backbone(image)) for backbone in (both, last, both)] == [2, 1, 2]

@@ -1,6 +1,5 @@
 """A pretrained image backbone that does not learn, and need not look at the same image twice."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from mmcv.runner import BaseModule
 from mmdet.models import BACKBONES, build_backbone
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.digest import digest_of
 from projects.mmdet3d_plugin.common.files import write_file
 
 
@@ -33,7 +33,8 @@ class FrozenBackbone(BaseModule):
         self.backbone = build_backbone(backbone).requires_grad_(False)
         self.backbone.eval()
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._digest: bytes | None = None
+        self._cfg = dict(backbone)
+        self._digest: str | None = None
 
     def train(self, mode: bool = True) -> 'FrozenBackbone':
         """Stay in evaluation mode."""
@@ -61,11 +62,7 @@ class FrozenBackbone(BaseModule):
         ]
 
     def _path(self, image: Tensor) -> Path:
-        """Where the features of an image (3, H, W) lie: told by its pixels and by the weights."""
+        """Where the features of an image (3, H, W) lie: told by its pixels, the weights, and which maps are asked for."""
         if self._digest is None:
-            digest = hashlib.blake2b()
-            for value in self.backbone.state_dict().values():
-                digest.update(value.cpu().numpy().tobytes())
-            self._digest = digest.digest()
-        digest = hashlib.blake2b(image.contiguous().cpu().numpy(), key=self._digest[:32], digest_size=16)
-        return self.cache_dir / f'{digest.hexdigest()}.npz'
+            self._digest = digest_of([self._cfg, self.backbone.state_dict()])
+        return self.cache_dir / f'{digest_of([self._digest, image])}.npz'
