@@ -13,6 +13,7 @@
 #include "gather_call.h"
 #include "isa.h"
 #include "pages.h"
+#include "with_type.h"
 
 namespace focal {
 namespace {
@@ -22,12 +23,7 @@ using at::TensorList;
 
 template <class T>
 const GatherKernels<T>& kernels() {
-#if defined(__x86_64__)
-  const Isa isa = chosen_isa();
-  if (isa == Isa::avx512) return *avx512_gather_kernels<T>();
-  if (isa == Isa::avx2) return *avx2_gather_kernels<T>();
-#endif
-  return *baseline_gather_kernels<T>();
+  return FOCAL_KERNELS(gather_kernels<T>);
 }
 
 void check_levels(TensorList levels, TensorList like) {
@@ -78,12 +74,6 @@ struct Bound {
             begin.const_data_ptr<int64_t>(), index.const_data_ptr<int64_t>(), weight.const_data_ptr<T>()};
   }
 };
-
-template <class Body>
-void with_type(const Tensor& t, Body body) {
-  if (t.scalar_type() == at::kDouble) body(double{});
-  else body(float{});
-}
 
 Tensor gather(TensorList levels, const Tensor& index, const Tensor& weight, const Tensor& begin) {
   check_levels(levels, levels);

@@ -13,6 +13,7 @@
 #include "isa.h"
 #include "losses_call.h"
 #include "pages.h"
+#include "with_type.h"
 
 namespace focal {
 namespace {
@@ -21,18 +22,7 @@ using at::Tensor;
 
 template <class T>
 const LossKernels<T>& kernels() {
-#if defined(__x86_64__)
-  const Isa isa = chosen_isa();
-  if (isa == Isa::avx512) return *avx512_loss_kernels<T>();
-  if (isa == Isa::avx2) return *avx2_loss_kernels<T>();
-#endif
-  return *baseline_loss_kernels<T>();
-}
-
-template <class Body>
-void with_type(const Tensor& t, Body body) {
-  if (t.scalar_type() == at::kDouble) body(double{});
-  else body(float{});
+  return FOCAL_KERNELS(loss_kernels<T>);
 }
 
 void check_pair(const Tensor& student, const Tensor& teacher) {

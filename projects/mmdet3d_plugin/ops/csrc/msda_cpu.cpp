@@ -26,12 +26,7 @@ using at::Tensor;
 
 template <class T>
 const Kernels<T>& kernels() {
-#if defined(__x86_64__)
-  const Isa isa = chosen_isa();
-  if (isa == Isa::avx512) return *avx512_kernels<T>();
-  if (isa == Isa::avx2) return *avx2_kernels<T>();
-#endif
-  return *baseline_kernels<T>();
+  return FOCAL_KERNELS(kernels<T>);
 }
 
 // ------------------------------------------------------------------------------------------------- inputs
