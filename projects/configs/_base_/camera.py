@@ -19,20 +19,24 @@ def torchvision_view(**size: object) -> dict:
     return dict(type='ImageView', mean=mean, std=std, to_rgb=True, **size)
 
 
-def pipelines(view: dict, distort: bool = True, float32: bool = True) -> tuple[list[dict], list[dict]]:
+def pipelines(
+    view: dict, distort: bool = True, float32: bool = True, pc_range: object = RANGE, **loading: int
+) -> tuple[list[dict], list[dict]]:
     """The pipelines of training and testing around one view of the images.
 
     Args:
         view: an ImageView.
         distort: change colours in training.
         float32: decode to float32 before resizing, as the published weights saw their images; False is faster.
+        pc_range: what boxes are learnt in.
+        loading: further arguments of LoadMultiViewImages in training.
     """
     load, format_frame = dict(type='LoadMultiViewImages', to_float32=float32), dict(type='FormatFrame')
     train = [
-        load,
+        load | loading,
         *([dict(type='PhotoMetricDistortionMultiView')] if distort else []),
         dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
-        dict(type='ObjectRangeFilter', point_cloud_range=RANGE),
+        dict(type='ObjectRangeFilter', point_cloud_range=pc_range),
         dict(type='ObjectNameFilter', classes=CLASSES),
         view,
         format_frame,
@@ -59,15 +63,13 @@ def lifting_pipelines(
         pc_range: what boxes are learnt in.
     """
     view = torchvision_view(crop=crop, scale=scale)
-    train, test = pipelines(view, distort=False, float32=float32)
+    train, test = pipelines(view, distort=False, float32=float32, pc_range=pc_range)
     points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=5, use_dim=[0, 1, 2])
     place = next(i for i, step in enumerate(train) if step['type'] == 'LoadAnnotations3D') + 1
     moved = [] if bev is None else [dict(type='BEVAugmentation', **bev)]
     train = [train[0], points, *train[1:place], *moved, *train[place:]]
-    changes = dict(
-        ObjectRangeFilter=dict(point_cloud_range=pc_range), ImageView=augment and dict(augment=augment)
-    )
-    return [{**step, **(changes.get(step['type']) or {})} for step in train], test
+    changes = dict(augment=augment) if augment else {}
+    return [step | changes if step['type'] == 'ImageView' else step for step in train], test
 
 
 def data(train_pipeline: list[dict], test_pipeline: list[dict], **train: object) -> dict:

@@ -23,10 +23,6 @@ model = dict(
 train_pipeline, test_pipeline = camera.lifting_pipelines(
     (160, 64), 0.1, None, bev=None, float32=False, pc_range={{_base_.point_cloud_range}}
 )
-data = dict(
-    train=dict(pipeline=train_pipeline),
-    val=dict(pipeline=test_pipeline),
-    test=dict(pipeline=test_pipeline),
-)
+data = camera.data(train_pipeline, test_pipeline)
 runner = dict(max_epochs=2)
 evaluation = dict(interval=2)

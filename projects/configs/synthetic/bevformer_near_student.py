@@ -1,5 +1,7 @@
 # The student of bevformer_near_teacher.py: half its resolution in the images (160x90 padded to 160x96) and in BEV
 # (20x20), half its encoder, and a small backbone of its own that starts from scratch.
+from projects.configs._base_ import camera
+
 _base_ = ['./bevformer_near_teacher.py']
 
 model = dict(
@@ -23,26 +25,10 @@ model = dict(
     ),
 )
 
-image_view = dict(
-    type='ImageView',
-    size=(160, 90),
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+image_view = camera.torchvision_view(size=(160, 90))
+train_pipeline, test_pipeline = camera.pipelines(
+    image_view, distort=False, float32=False, pc_range={{_base_.point_cloud_range}}, cache_mb=2000
 )
-train_pipeline = [
-    dict(type='LoadMultiViewImages', cache_mb=2000),
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
-    dict(type='ObjectRangeFilter', point_cloud_range={{_base_.point_cloud_range}}),
-    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
-    image_view,
-    dict(type='FormatFrame'),
-]
-test_pipeline = [dict(type='LoadMultiViewImages'), image_view, dict(type='FormatFrame')]
-data = dict(
-    train=dict(pipeline=train_pipeline),
-    val=dict(pipeline=test_pipeline),
-    test=dict(pipeline=test_pipeline),
-)
+data = camera.data(train_pipeline, test_pipeline)
 runner = dict(max_epochs=2)
 evaluation = dict(interval=2)

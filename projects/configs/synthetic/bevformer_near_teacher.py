@@ -3,6 +3,8 @@
 # What differs beside the sizes makes a few minutes enough (see benchmarks/kd_gain_tuning.md): the backbone is
 # ImageNet's (requirements/pretrained.txt) and frozen, so that an image is looked at once; a dense head on BEV proposes
 # what the decoder refines; codes weigh by how much they move the network; queries know where their cells lie.
+from projects.configs._base_ import camera
+
 _base_ = ['./bevformer_teacher.py']
 
 point_cloud_range = [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
@@ -35,15 +37,9 @@ model = dict(
 image_view = dict(
     type='ImageView', size=(256, 144), mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0], to_rgb=True
 )
-train_pipeline = [
-    dict(type='LoadMultiViewImages', cache_mb=2000),
-    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True, with_attr_label=False),
-    dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
-    image_view,
-    dict(type='FormatFrame'),
-]
-test_pipeline = [dict(type='LoadMultiViewImages'), image_view, dict(type='FormatFrame')]
+train_pipeline, test_pipeline = camera.pipelines(
+    image_view, distort=False, float32=False, pc_range=point_cloud_range, cache_mb=2000
+)
 data = dict(
     train=dict(pipeline=train_pipeline, point_cloud_range=point_cloud_range, random_queue=False),
     val=dict(pipeline=test_pipeline, point_cloud_range=point_cloud_range),
