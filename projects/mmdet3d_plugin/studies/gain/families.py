@@ -5,6 +5,7 @@ Another family is another entry of ``FAMILIES``; nothing else has to change.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
 
@@ -31,6 +32,21 @@ class Row:
     tool: str = DISTIL
     minutes: float = 9.0
     goal: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Recipes whose files are called after their rows.
+
+    Attributes:
+        path: of a recipe, ``{}`` for its name.
+    """
+
+    path: str
+
+    def row(self, name: str, title: str, **settings: Any) -> Row:
+        """The row of one of them; ``settings`` as in :class:`Row`."""
+        return Row(name, title, self.path.format(name), **settings)
 
 
 @dataclass(frozen=True)
@@ -172,6 +188,13 @@ NUSCENES_WORLD = WorldRecipe(
     infos=('nuscenes_infos_temporal_train.pkl', 'nuscenes_infos_temporal_val.pkl'),
 )
 
+_camera = Recipes(f'{CONFIGS}/distill_{{}}.py')
+_near = Recipes(f'{CONFIGS}/distill_near_{{}}.py')
+_bevdepth = Recipes(f'{CONFIGS}/bevdepth_near_distill_{{}}.py')
+_detr3d = Recipes(f'{CONFIGS}/detr3d_distill_{{}}.py')
+_lidar = Recipes(f'{CONFIGS}/kitti_distill_{{}}.py')
+_mmdet2d = Recipes(f'{CONFIGS}/coco_distill_{{}}.py')
+
 CAMERA = Family(
     name='camera',
     pairs=(
@@ -179,9 +202,9 @@ CAMERA = Family(
             teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_teacher.py', TRAIN, 8.2),
             student=Row('none', 'student alone', f'{CONFIGS}/bevformer_student.py', TRAIN, 4.2),
             rows=(
-                Row('inherit', 'inherited head only', f'{CONFIGS}/distill_inherit.py', minutes=4.5),
-                Row('heatmap', 'heatmap recipe', f'{CONFIGS}/distill_heatmap.py', goal=2.15),
-                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_fd3d.py', minutes=10.0, goal=4.07),
+                _camera.row('inherit', 'inherited head only', minutes=4.5),
+                _camera.row('heatmap', 'heatmap recipe', goal=2.15),
+                _camera.row('fd3d', 'FD3D', minutes=10.0, goal=4.07),
             ),
             inherit='inherit',
             rivals=(('fd3d', 'heatmap'),),
@@ -210,7 +233,7 @@ CAMERA = Family(
             overrides=('data.samples_per_gpu=4', 'data.workers_per_gpu=1', 'lr_config.by_epoch=False'),
         ),
     },
-    recipe=f'{CONFIGS}/distill_{{}}.py',
+    recipe=_camera.path,
 )
 
 # Objects are near and slow, so that a pint-sized pair learns headings and velocities too: there is more to teach.
@@ -221,18 +244,14 @@ NEAR = Family(
             teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevformer_near_teacher.py', TRAIN, 12.0),
             student=Row('none', 'student alone', f'{CONFIGS}/bevformer_near_student.py', TRAIN, 7.5),
             rows=(
-                Row('inherit', 'inherited head only', f'{CONFIGS}/distill_near_inherit.py', minutes=7.5),
-                Row('heatmap', 'heatmap recipe', f'{CONFIGS}/distill_near_heatmap.py', goal=2.15),
-                Row(
-                    'fd3d_everywhere',
-                    'generation everywhere, as MGD',
-                    f'{CONFIGS}/distill_near_fd3d_everywhere.py',
-                ),
-                Row('fd3d', 'FD3D', f'{CONFIGS}/distill_near_fd3d.py', minutes=10.0, goal=4.07),
-                Row('fd3d_gate', 'FD3D with gate', f'{CONFIGS}/distill_near_fd3d_gate.py', minutes=10.0),
-                Row('fd3d_pv', 'FD3D, images alone', f'{CONFIGS}/distill_near_fd3d_pv.py', minutes=10.0),
-                Row('fd3d_bev', 'FD3D, BEV alone', f'{CONFIGS}/distill_near_fd3d_bev.py', minutes=10.0),
-                Row('fd3d_focal', 'FD3D, focal alone', f'{CONFIGS}/distill_near_fd3d_focal.py', minutes=10.0),
+                _near.row('inherit', 'inherited head only', minutes=7.5),
+                _near.row('heatmap', 'heatmap recipe', goal=2.15),
+                _near.row('fd3d_everywhere', 'generation everywhere, as MGD'),
+                _near.row('fd3d', 'FD3D', minutes=10.0, goal=4.07),
+                _near.row('fd3d_gate', 'FD3D with gate', minutes=10.0),
+                _near.row('fd3d_pv', 'FD3D, images alone', minutes=10.0),
+                _near.row('fd3d_bev', 'FD3D, BEV alone', minutes=10.0),
+                _near.row('fd3d_focal', 'FD3D, focal alone', minutes=10.0),
             ),
             inherit='inherit',
             goals_beyond_head=True,
@@ -260,7 +279,7 @@ NEAR = Family(
             overrides=('data.samples_per_gpu=4', 'data.workers_per_gpu=1'),
         ),
     },
-    recipe=f'{CONFIGS}/distill_near_{{}}.py',
+    recipe=_near.path,
     closeness=True,
 )
 
@@ -273,14 +292,14 @@ BEVDEPTH = replace(
             teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevdepth_near_teacher.py', TRAIN, 14.0),
             student=Row('none', 'student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0),
             rows=(
-                Row('features', 'plain imitation', f'{CONFIGS}/bevdepth_near_distill_features.py'),
-                Row('heads', 'BEV map and heatmaps', f'{CONFIGS}/bevdepth_near_distill_heads.py'),
-                Row('fd3d', 'FD3D', f'{CONFIGS}/bevdepth_near_distill_fd3d.py', goal=2.0),
+                _bevdepth.row('features', 'plain imitation'),
+                _bevdepth.row('heads', 'BEV map and heatmaps'),
+                _bevdepth.row('fd3d', 'FD3D', goal=2.0),
             ),
             rivals=(('fd3d', 'features'),),
         ),
     ),
-    recipe=f'{CONFIGS}/bevdepth_near_distill_{{}}.py',
+    recipe=_bevdepth.path,
     closeness=False,
 )
 
@@ -292,21 +311,16 @@ DETR3D = replace(
             teacher=Row('teacher', 'DETR3D teacher', f'{CONFIGS}/detr3d_teacher.py', TRAIN, 4.0),
             student=Row('none', 'DETR3D student alone', f'{CONFIGS}/detr3d_student.py', TRAIN, 2.0),
             rows=(
-                Row('inherit', 'inherited head only', f'{CONFIGS}/detr3d_distill_inherit.py', minutes=2.2),
-                Row(
-                    'cwd',
-                    'plain imitation of image features',
-                    f'{CONFIGS}/detr3d_distill_cwd.py',
-                    minutes=3.5,
-                ),
-                Row('fd3d', 'FD3D', f'{CONFIGS}/detr3d_distill_fd3d.py', minutes=5.0, goal=3.17),
+                _detr3d.row('inherit', 'inherited head only', minutes=2.2),
+                _detr3d.row('cwd', 'plain imitation of image features', minutes=3.5),
+                _detr3d.row('fd3d', 'FD3D', minutes=5.0, goal=3.17),
             ),
             inherit='inherit',
             rivals=(('fd3d', 'cwd'),),
             least_gap=6.0,
         ),
     ),
-    recipe=f'{CONFIGS}/detr3d_distill_{{}}.py',
+    recipe=_detr3d.path,
 )
 
 LIDAR = Family(
@@ -324,19 +338,8 @@ LIDAR = Family(
                 1.5,
             ),
             rows=(
-                Row(
-                    'pointdistiller',
-                    'PointDistiller',
-                    f'{CONFIGS}/kitti_distill_pointdistiller.py',
-                    minutes=2.6,
-                    goal=3.4,
-                ),
-                Row(
-                    'pointdistiller_pillars',
-                    'PointDistiller on pillars',
-                    f'{CONFIGS}/kitti_distill_pointdistiller_pillars.py',
-                    minutes=2.6,
-                ),
+                _lidar.row('pointdistiller', 'PointDistiller', minutes=2.6, goal=3.4),
+                _lidar.row('pointdistiller_pillars', 'PointDistiller on pillars', minutes=2.6),
             ),
             least_gap=8.0,
         ),
@@ -350,21 +353,10 @@ LIDAR = Family(
                 1.7,
             ),
             rows=(
-                Row('tgi', 'TGI alone', f'{CONFIGS}/kitti_distill_tgi.py', minutes=1.7),
-                Row('sparsekd', 'SparseKD logit', f'{CONFIGS}/kitti_distill_sparsekd.py', minutes=2.6),
-                Row(
-                    'sparsekd_label',
-                    'SparseKD logit + label',
-                    f'{CONFIGS}/kitti_distill_sparsekd_label.py',
-                    minutes=2.6,
-                ),
-                Row(
-                    'sparsekd_label_tgi',
-                    'SparseKD logit + label + TGI',
-                    f'{CONFIGS}/kitti_distill_sparsekd_label_tgi.py',
-                    minutes=2.6,
-                    goal=2.0,
-                ),
+                _lidar.row('tgi', 'TGI alone', minutes=1.7),
+                _lidar.row('sparsekd', 'SparseKD logit', minutes=2.6),
+                _lidar.row('sparsekd_label', 'SparseKD logit + label', minutes=2.6),
+                _lidar.row('sparsekd_label_tgi', 'SparseKD logit + label + TGI', minutes=2.6, goal=2.0),
             ),
             least_gap=8.0,
         ),
@@ -384,7 +376,7 @@ LIDAR = Family(
         'cpu': Scale(scenes=400, frames=1, size='', epochs=6, teacher_epochs=10),
         'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=48, device='cuda', jobs=8),
     },
-    recipe=f'{CONFIGS}/kitti_distill_{{}}.py',
+    recipe=_lidar.path,
     pictures=(),
 )
 
@@ -395,15 +387,9 @@ MMDET2D = Family(
             teacher=Row('teacher', 'GFL', f'{CONFIGS}/coco_gfl_teacher.py', TRAIN, 5.0),
             student=Row('none', 'GFL half alone', f'{CONFIGS}/coco_gfl_student.py', TRAIN, 3.0),
             rows=(
-                Row('inherit', 'inherited head only', f'{CONFIGS}/coco_distill_inherit.py', minutes=3.0),
-                Row('cwd', 'CWD on image features', f'{CONFIGS}/coco_distill_cwd.py', minutes=4.5),
-                Row(
-                    'fd3d',
-                    "FD3D's areas and generation",
-                    f'{CONFIGS}/coco_distill_fd3d.py',
-                    minutes=5.0,
-                    goal=1.0,
-                ),
+                _mmdet2d.row('inherit', 'inherited head only', minutes=3.0),
+                _mmdet2d.row('cwd', 'CWD on image features', minutes=4.5),
+                _mmdet2d.row('fd3d', "FD3D's areas and generation", minutes=5.0, goal=1.0),
             ),
             inherit='inherit',
             rivals=(('fd3d', 'cwd'),),
@@ -435,7 +421,7 @@ MMDET2D = Family(
             overrides=('data.workers_per_gpu=1',),
         ),
     },
-    recipe=f'{CONFIGS}/coco_distill_{{}}.py',
+    recipe=_mmdet2d.path,
     pictures=(),
 )
 
