@@ -28,7 +28,7 @@ class Term(nn.Module):
 
     Args:
         student: where the student is tapped.
-        teacher: where the teacher is tapped.
+        teacher: where the teacher is tapped; None for a loss that does not look at its features.
         loss: compares the two.
         connector: makes the student's feature comparable, ``(feature, size) -> feature``.
         region: ``(step, teacher_feature) -> (N, 1, H, W)`` weights, or None.
@@ -38,12 +38,13 @@ class Term(nn.Module):
         name: of the term, for messages.
         limits: ``[x0, y0, z0, x1, y1, z1]`` in metres that both BEV maps are cut to before they are compared; None
             compares them whole.
+        taught_by: name of the teacher, in recipes of several.
     """
 
     def __init__(
         self,
         student: Tap,
-        teacher: Tap,
+        teacher: Tap | None,
         loss: DistillLoss,
         connector: nn.Module,
         region: Region | None = None,
@@ -51,35 +52,44 @@ class Term(nn.Module):
         schedule: Schedule = (),
         name: str = '',
         limits: Range | None = None,
+        taught_by: str = '',
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.limits = student, teacher, limits
         self.loss, self.connector, self.region = loss, connector, region
         self.weight, self.schedule = weight, tuple(schedule)
-        self.name = name
+        self.name, self.taught_by = name, taught_by
         self._steps, self._said = 0, False
         self._found: Tensor | None = None
 
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
-        student, teacher = self.features(step)
+        step = step.seen_by(self.taught_by)
+        student, teacher = self._read(step)
         if self.limits is not None and self.loss.takes_connector:
             step = self._narrowed(step)
-        with torch.autocast(tensors_of(teacher)[0].device.type, enabled=False):
+        compared = (student,) if self.teacher is None else (student, teacher)
+        with torch.autocast(tensors_of(compared)[0].device.type, enabled=False):
             context: dict[str, Any] = {}
             if self.region is not None and 'region' in self.loss.context:
-                context['region'] = self.region(step, teacher)
+                context['region'] = self.region(step, compared[-1])
             if self.region is not None and 'background' in self.loss.context:
-                context['background'] = self.region.background(step, teacher)
+                context['background'] = self.region.background(step, compared[-1])
             if 'step' in self.loss.context:
                 context['step'] = step
-            loss = self.loss(student, teacher, **context)
+            loss = self.loss(*compared, **context)
             self._notice_zero(loss)
             return loss * self.weight_at(step.epoch)
 
     def features(self, step: Step) -> tuple[Any, Any]:
-        """What is compared: the student's feature, through the connector, and the teacher's, a constant."""
+        """What is compared: the student's feature, through the connector, and the teacher's, a constant, if it is read."""
+        return self._read(step.seen_by(self.taught_by))
+
+    def _read(self, step: Step) -> tuple[Any, Any]:
+        """The same in the step of the term's own teacher."""
         student = map_tensors(at_least_float32, self.student.convert(step.student[self.student.path]))
+        if self.teacher is None:
+            return student, None
         teacher = self.teacher.convert(step.teacher[self.teacher.path])
         teacher = map_tensors(lambda tensor: at_least_float32(tensor.detach()), teacher)
         if not self.loss.takes_connector:
