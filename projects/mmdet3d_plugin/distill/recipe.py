@@ -16,7 +16,7 @@ from projects.mmdet3d_plugin.common.config import config_classes
 from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
-from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_range
+from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_frame, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
@@ -300,7 +300,7 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap | None, taug
     known['path'] = theirs.path or None  # of a loss that asks what queries look at
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
-    _check_frame(cfg, name, loss, student, limits)
+    _check_frame(cfg, name, loss, (student, theirs), limits)
     region = None
     if cfg.get('region') is not None:
         if 'region' not in loss.context:
@@ -327,18 +327,27 @@ def _cropped(tap: Tap, limits: Sequence[float] | None) -> Tap:
     """A tap of the part of a BEV map that is compared."""
     if limits is None or tap.size is None:
         return tap
-    return replace(tap, size=cropped_size(tap.size, tap.grid.pc_range, limits))
+    size = tap.size[::-1] if tap.grid.axes == 'xy' else tap.size
+    return replace(tap, size=cropped_size(size, tap.grid.pc_range, limits))
 
 
 def _check_frame(
-    cfg: Mapping, name: str, loss: DistillLoss, student: Tap, limits: Sequence[float] | None
+    cfg: Mapping, name: str, loss: DistillLoss, taps: tuple[Tap, Tap], limits: Sequence[float] | None
 ) -> None:
     """Refuse what reads boxes or queries where a map does not lie as they do."""
+    student, teacher = taps
     reads = cfg.get('region') is not None or 'step' in loss.context
-    if reads and student.grid is not None and student.grid.frame != 'lidar':
+    frame = shared_frame(student.grid, teacher.grid)
+    if reads and frame not in (None, 'lidar'):
         raise DistillError(
             f'the term {name!r} reads boxes, which lie in the LiDAR frame, but its BEV maps lie in the '
-            f"{student.grid.frame} frame; train with frame='lidar', or leave the region out"
+            f"{frame} frame; train with frame='lidar', or leave the region out"
+        )
+    frames = {grid.frame for grid in (student.grid, teacher.grid) if grid is not None}
+    if len(frames) > 1 and not loss.takes_connector:
+        raise DistillError(
+            f"the term {name!r} compares outputs of heads, but the student's BEV lies in the {student.grid.frame} frame, "
+            f"the teacher's in the {teacher.grid.frame} frame; give both one frame (model.frame)"
         )
     if limits is not None and loss.needs_queries:
         raise DistillError(
@@ -356,6 +365,11 @@ def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: FrozenT
             'to one convention'
         )
     mine, other = adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model)
+    if None not in (mine, other) and mine.frame != other.frame:
+        raise DistillError(
+            f"the student's BEV lies in the {mine.frame} frame, the teacher's in the {other.frame} frame: weights that are "
+            "inherited ('initialize') belong to one frame (model.frame)"
+        )
     if adapter.weights_know_range and shared_range(mine, other, "'distiller.initialize'") is not None:
         raise DistillError(
             f"the student's BEV covers {list(mine.pc_range)} m, the teacher's {list(other.pc_range)}: weights that "
