@@ -13,7 +13,7 @@ from tests.distill.regions.lidar_boxes import lidar_boxes
 IMAGE = (32, 64)  # features of 4 x 8 cells
 # one camera at the origin that looks along y: u = 32 + 32 x / y, v = 16 - 32 z / y
 CAMERA = np.array([[32.0, 32, 0, 0], [0, 16, -32, 0], [0, 1, 0, 0], [0, 0, 0, 1]])[None]
-BOXES = [[0.0, 12.0, 0, 6, 4, 4, 0.0], [-8.0, 12.0, 0, 2, 2, 2, 0.0]]
+BOXES = [[0.0, 12.0, 0, 6, 4, 4, 0.0], [-8.0, 12.0, 0, 3, 4, 4, 0.0]]
 
 
 def step(samples: int = 1, boxes: list = BOXES) -> Step:

@@ -75,7 +75,9 @@ def test_equals_the_formula() -> None:
 def test_gradients_are_right_and_two_samples_are_two_of_one() -> None:
     loss, student = TeacherQueries(power=1.0), queries(2)
     both = loss(student, step=step(samples=2))
-    halves = [loss({key: value[:, i : i + 1] for key, value in student.items()}, step=step()) for i in range(2)]
+    halves = [
+        loss({key: value[:, i : i + 1] for key, value in student.items()}, step=step()) for i in range(2)
+    ]
     torch.testing.assert_close(both, sum(halves) / 2)
     loss = TeacherQueries(power=1.0, class_weight=0.0, layers=1)  # the weight of a surprise is a constant
     scores, codes = (value.detach() for value in queries(count=3).values())
