@@ -69,7 +69,7 @@ class OnnxHost:
 
 
 class Graph(nn.Module):
-    """A detector as a module that takes and gives tensors alone.
+    """A detector as a module without metas.
 
     Args:
         host: of the detector.

@@ -79,7 +79,7 @@ class DETR3DTransformer(nn.Module):
         query_embedding: Tensor,
         reg_branches: Sequence[nn.Module],
     ) -> tuple[Tensor, Tensor]:
-        """:meth:`forward` of tensors alone, see :func:`camera_geometry`; images of one size may share ``img_shape``."""
+        """:meth:`forward` without metas: ``lidar2img`` (B, num_cams, 4, 4), ``img_shape`` (B, num_cams, 2) or (1, 1, 2)."""
         num_cams = feats[0].shape[1]
         if num_cams != self.num_cams:
             raise ValueError(
