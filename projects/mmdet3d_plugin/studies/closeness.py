@@ -13,6 +13,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_measure_closeness
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, require_writable_file, write_json
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.common.progress import track
@@ -55,7 +56,10 @@ class Closeness:
     def read(cls, path: Path) -> 'Closeness':
         """What :meth:`write` kept."""
         content = read_json(path, 'delete it and run again')
-        return cls(**{**content, 'gap': np.array(content['gap'])})
+        try:
+            return cls(**{**content, 'gap': np.array(content['gap'], float)})
+        except (TypeError, KeyError, ValueError):
+            raise UserError(f'{path} is damaged: delete it and run again') from None
 
 
 @torch.no_grad()
