@@ -40,6 +40,8 @@ class DenseAnchors(DenseHead):
 
     def distance(self, codes: Tensor, targets: Tensor) -> Tensor:
         """See the base class; yaws by the sine of their difference where the host compares them so."""
+        if not len(codes):  # mmdet's losses of nothing are scalars
+            return codes.sum(1)
         if self.head.diff_rad_by_sin:
             codes, targets = self.head.add_sin_difference(codes, targets)
         return self.head.loss_bbox(codes, targets, reduction_override='none').sum(1)

@@ -58,6 +58,8 @@ class DenseCells(DenseHead):
 
     def distance(self, codes: Tensor, targets: Tensor) -> Tensor:
         """See the base class."""
+        if not len(codes):  # mmdet's losses of nothing are scalars
+            return codes.sum(1)
         weights = self.head.train_cfg.get('code_weights') or [1.0] * codes.shape[1]
         weights = codes.new_tensor(weights[: codes.shape[1]])
         return (self.head.loss_bbox(codes, targets, reduction_override='none') * weights).sum(1)

@@ -9,6 +9,7 @@ from projects.mmdet3d_plugin.distill.hosts.adapter import HeadOf
 from projects.mmdet3d_plugin.distill.losses.decoupled import check_form
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, mean_over_samples
 from projects.mmdet3d_plugin.distill.registry import LOSSES
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
 
 _SURE = 1e-4  # probabilities are kept this far from 0 and 1, so that their logits are finite
 
@@ -66,13 +67,12 @@ class HeadToHead(DistillLoss):
         self.others, self.score_thr = others, score_thr
         self.class_weight, self.box_weight, self.box_thr = class_weight, box_weight, box_thr
 
-    def forward(self, student: Any, teacher: Any) -> Tensor:
+    def forward(self, student: Any, teacher: Refined) -> Tensor:
         """The loss of one step.
 
         Args:
             student: raw outputs of its dense head, as its host's ``heads`` gives them.
-            teacher: :class:`~projects.mmdet3d_plugin.hosts.two_stage.proposals.Refined` boxes; boxes that no row of the
-                dense head proposed are passed over.
+            teacher: refined boxes; those that no row of the dense head proposed are passed over.
 
         Returns:
             Scalar.
@@ -84,7 +84,7 @@ class HeadToHead(DistillLoss):
             return loss
         return loss + self.box_weight * self._box_term(student, refined, len(logits))
 
-    def _class_term(self, logits: Tensor, outputs: Any, refined: Any) -> Tensor:
+    def _class_term(self, logits: Tensor, outputs: Any, refined: Refined) -> Tensor:
         """Decoupled logits of the boxes."""
         sample, label = refined.proposals.batch_index, refined.proposals.labels
         mine = logits[sample, self.head.place(outputs, refined.proposals.indices)]
@@ -94,7 +94,7 @@ class HeadToHead(DistillLoss):
         rows = self.divergence(mine[used], wanted[used], label[used], **self.settings)
         return mean_over_samples(rows, sample[used], len(logits))
 
-    def wanted(self, refined: Any, classes: int) -> Tensor:
+    def wanted(self, refined: Refined, classes: int) -> Tensor:
         """What the second stage thinks of each class of its boxes, as logits (M, classes)."""
         if refined.class_logits is not None:
             return refined.class_logits
@@ -105,7 +105,7 @@ class HeadToHead(DistillLoss):
             others, own = torch.zeros_like(score), own + torch.full_like(score, max(classes - 1, 1)).log()
         return others.repeat(1, classes).scatter(1, refined.proposals.labels[:, None], own)
 
-    def _box_term(self, outputs: Any, refined: Any, samples: int) -> Tensor:
+    def _box_term(self, outputs: Any, refined: Refined, samples: int) -> Tensor:
         """The host's box loss of the boxes that fit."""
         refined = refined[refined.iou_scores > self.box_thr]
         sample, rows = refined.proposals.batch_index, refined.proposals.indices
