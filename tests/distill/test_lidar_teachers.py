@@ -17,7 +17,7 @@ from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_terms, require_agreement
 from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError, build_part
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start

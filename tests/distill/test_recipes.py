@@ -15,7 +15,7 @@ from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller, build_terms
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.views import named_teachers, with_teacher_view
 from projects.mmdet3d_plugin.hosts.detr import detr_head
 from tests.distill.bevformer_pair import paired_batch
