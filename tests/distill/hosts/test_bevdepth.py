@@ -21,9 +21,12 @@ WORLD = 'projects/configs/synthetic'
 
 
 @cache
-def load(root: Path, recipe: str, teacher: str | None = None) -> tuple[Distiller, dict[str, Any]]:
+def load(
+    root: Path, recipe: str, teacher: str | None = None, **weights: float
+) -> tuple[Distiller, dict[str, Any]]:
     """A recipe's distiller with a teacher of random weights, and a batch with the real frame."""
-    cfg = load_config(f'{WORLD}/{recipe}.py', None, str(root))
+    weights = {f'distiller.terms.{name}.weight': value for name, value in weights.items()}
+    cfg = load_config(f'{WORLD}/{recipe}.py', weights, str(root))
     cfg.distiller.teacher.pop('checkpoint')
     cfg.distiller.teacher.random_weights = True
     if teacher is not None:
@@ -59,6 +62,16 @@ def test_bev_map_and_heatmaps(one_frame_root: Path) -> None:
     losses = step(*load(one_frame_root, 'bevdepth_near_distill_heads'))
     assert losses['loss_kd_bev_l2'] > 0
     assert losses['loss_kd_logit'] > 0
+
+
+def test_logits_and_boxes_of_a_teacher_on_the_same_grid(one_frame_root: Path) -> None:
+    """As at full size, where teacher and student share their cells: boxes are taught at object centres too."""
+    distiller, batch = load(
+        one_frame_root, 'bevdepth_near_distill_heads', 'bevdepth_near_student', regression=1.0
+    )
+    losses = step(distiller, batch)
+    assert losses['loss_kd_logit'] > 0
+    assert losses['loss_kd_regression'] > 0
 
 
 def test_a_teacher_of_another_family_and_range_is_cut_to_the_students(one_frame_root: Path) -> None:
