@@ -1,8 +1,15 @@
 """What the distiller knows about BEVDepth as the BEVDet family builds it."""
 
+from functools import partial
+
 from torch import nn
 
-from projects.mmdet3d_plugin.distill.hosts.bevdepth import BEVDepthAdapter, read_depth, read_heads
+from projects.mmdet3d_plugin.distill.hosts.bevdepth import (
+    BEVDepthAdapter,
+    read_depth,
+    read_expected_depth,
+    read_heads,
+)
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.taps import Tap
 
@@ -16,7 +23,7 @@ class BEVDetAdapter(BEVDepthAdapter):
     shape_only = ('img_backbone', 'img_neck')
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """'pv', 'depth', 'lss', 'backbone', 'bev' and 'heads', see :class:`BEVDepthAdapter`."""
+        """'pv', 'depth', 'expected_depth', 'lss', 'backbone', 'bev' and 'heads', see :class:`BEVDepthAdapter`."""
         transformer, grid = model.img_view_transformer, self.bev_grid(model)
         lift = transformer.lift_splat
         small = tuple(side // lift.stride for side in lift.image_size)
@@ -32,6 +39,14 @@ class BEVDetAdapter(BEVDepthAdapter):
         return {
             'pv': [Tap('img_neck', channels=model.img_neck.out_channels, size=small)],
             'depth': [Tap('img_view_transformer', convert=read_depth, channels=len(lift.bins), size=small)],
+            'expected_depth': [
+                Tap(
+                    'img_view_transformer',
+                    convert=partial(read_expected_depth, bins=lift.bins),
+                    channels=1,
+                    size=small,
+                )
+            ],
             'lss': [
                 Tap(
                     'img_view_transformer.lift_splat',
