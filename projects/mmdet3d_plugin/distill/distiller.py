@@ -8,19 +8,19 @@ import torch
 from mmdet.models.detectors.base import BaseDetector
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.distillation_head import DistillationHead
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, tensors_of
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, stop_gradient, tensors_of
 from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Term
+from projects.mmdet3d_plugin.distill.training_head import TrainingHead
 from projects.mmdet3d_plugin.distill.views import split_views
 
 HEAD = 'head'
-"""The distillation head is saved among the terms under this name, as ``distill.head``."""
+"""The head of a recipe is saved among the terms under this name, as ``distill.head``."""
 
 
 class Distiller(nn.Module):
@@ -30,14 +30,14 @@ class Distiller(nn.Module):
 
     Args:
         student: the detector that is trained; all that is kept after training.
-        teacher: what it imitates; not a part of this module.
+        teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`).
         terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
             starts from the teacher.
-        head: its queries say where it matters; None for a recipe without.
+        head: what it reads says where it matters, or is what the student imitates; None for a recipe without.
         targets: how the teacher's detections change the student's ground truth; terms see the original.
         initializers: how the student starts from the teacher.
         adapter: of the student; the one that is registered for its class by default.
-        debug: check in every step that every term reaches the student.
+        debug: check in every step that every term reaches the student, and that none reaches its teacher.
 
     Raises:
         DistillError: a term needs a distillation head, and there is none.
@@ -46,9 +46,9 @@ class Distiller(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        teacher: FrozenTeacher,
+        teacher: Teacher,
         terms: Mapping[str, Term],
-        head: DistillationHead | None = None,
+        head: TrainingHead | None = None,
         targets: Sequence[TeacherLabels] = (),
         initializers: Sequence[Callable[..., Any]] = (),
         adapter: HostAdapter | None = None,
@@ -63,7 +63,8 @@ class Distiller(nn.Module):
                     f'the term {name!r} uses the queries of a distillation head; add '
                     "head=dict(init='teacher') to 'distiller'"
                 )
-        self.distill = nn.ModuleDict(terms if head is None else {**terms, HEAD: head})
+        parts = teacher.parts if head is None else {HEAD: head, **teacher.parts}
+        self.distill = nn.ModuleDict({**terms, **parts})
         self.targets, self.initializers = list(targets), list(initializers)
         self.debug = debug
         self.epoch = 0.0
@@ -73,11 +74,11 @@ class Distiller(nn.Module):
     @property
     def terms(self) -> dict[str, Term]:
         """What is compared, by name, in the order of the recipe."""
-        return {name: part for name, part in self.distill.items() if name != HEAD}
+        return {name: part for name, part in self.distill.items() if isinstance(part, Term)}
 
     @property
-    def head(self) -> DistillationHead | None:
-        """Whose queries say where it matters."""
+    def head(self) -> TrainingHead | None:
+        """What is trained beside the student."""
         if HEAD not in self.distill:  # a ModuleDict has no get()
             return None
         return self.distill[HEAD]
@@ -99,7 +100,7 @@ class Distiller(nn.Module):
         return merge_losses(losses, {f'loss_kd_{name}': self._compare(name, step) for name in self.terms})
 
     def run_models(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Step]:
-        """Run teacher, student and distillation head on a batch; the terms are not computed.
+        """Run teacher, student and the recipe's head on a batch; the terms are not computed.
 
         Returns:
             The student's losses, with those of a head that is trained along, and what the terms may look at.
@@ -109,25 +110,30 @@ class Distiller(nn.Module):
         own = self.adapter.prepare(self.student, own)
         if not self.distill and not self.targets:
             return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
-        device = next(self.student.parameters()).device
-        seen = self.teacher.observe(batch, self.taps('teacher'), device)
+        device, listened = next(self.student.parameters()).device, self.taps('teacher')
+        seen = self.teacher.observe(batch, listened, device)
         step = Step(own, {}, seen.features, seen.predictions, self.epoch)
         step.detect = partial(self.teacher.detect, seen)
         taught = own
         for target in self.targets:
             taught = target(taught, step.detections)
-        with Recorder(self.student, self.taps('student')) as recorder:
+        with Recorder(self.student, self.taps('student') + self.teacher.within(listened)) as recorder:
             losses = self.adapter.losses(self.student, taught)
         step.student = recorder.pop()
         if self.head is not None:
-            step.queries, more = self.head(step)
+            reading, more = self.head(step)
+            setattr(step, self.head.reading, reading)
             losses = merge_losses(losses, more)
+        step.live = step.teacher | self.teacher.overhear(step, listened)
+        step.teacher = stop_gradient(step.live)
         return losses, step
 
     def taps(self, side: str) -> list[Tap]:
         """Where terms and head listen in the 'student' or in the 'teacher'."""
         taps = [getattr(term, side) for term in self.terms.values()]
-        return taps + (self.head.taps if side == 'teacher' and self.head is not None else [])
+        if self.head is None:
+            return taps
+        return taps + (self.head.taps if side == 'teacher' else self.head.student_taps)
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""
@@ -150,6 +156,10 @@ class Distiller(nn.Module):
     def set_epoch(self, epoch: float) -> None:
         """Tell the schedules of the terms how many epochs are finished; 1.5 is the middle of the second."""
         self.epoch = epoch
+
+    def after_update(self) -> None:
+        """Tell the teacher that the optimizer has changed the student; every training loop calls this after a step."""
+        self.teacher.follow()
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint should remember: the teacher's file and hash, the terms."""
@@ -176,6 +186,7 @@ class Distiller(nn.Module):
             ) from None
         if self.debug and torch.is_grad_enabled():
             require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
+            require_no_gradient(name, loss, tensors_of(step.live[term.teacher.path]))
         return loss
 
 
@@ -191,6 +202,23 @@ def require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> Non
     if not any(grad is not None and grad.any() for grad in grads):
         raise DistillError(
             f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
+        )
+
+
+def require_no_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
+    """Raise when a term sends gradient to the features of its teacher, such as (N, C, H, W), which may be live.
+
+    Raises:
+        DistillError: it does, so that the teacher would learn from its student.
+    """
+    live = [tensor for tensor in features if tensor.requires_grad]
+    if not live or not loss.requires_grad:
+        return
+    grads = torch.autograd.grad(loss, live, retain_graph=True, allow_unused=True)
+    if any(grad is not None and grad.any() for grad in grads):
+        raise DistillError(
+            f'the term {name!r} sends gradient to its teacher: its loss reads the teacher elsewhere than where the '
+            "distiller gives it, or the student's place lies behind the teacher's"
         )
 
 

@@ -17,12 +17,12 @@ from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
-from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
-from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for, require_ability
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
 from projects.mmdet3d_plugin.distill.registry import (
+    HEADS,
     INITIALIZERS,
     LOSSES,
     REGIONS,
@@ -33,12 +33,13 @@ from projects.mmdet3d_plugin.distill.registry import (
     find_type,
 )
 from projects.mmdet3d_plugin.distill.taps import Tap
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Schedule, Term
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
 
 logger = logging.getLogger('focaldistiller')
 RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
+_TAKEN = (HEAD, 'teacher')  # what else is saved below distill.
 _OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone')
 
 
@@ -68,17 +69,24 @@ def build_distiller(cfg: Config) -> Distiller:
     recipe = _checked(cfg)
     student = build_model(cfg.get('model'))
     with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
-        teacher = build_part(TEACHERS, {'type': 'FrozenTeacher', **recipe['teacher']}, "'distiller.teacher'")
-        adapter = adapter_for(student)
-        require_agreement(student, adapter, teacher, config_classes(cfg))
+        adapter, classes = adapter_for(student), config_classes(cfg)
+        known = dict(student=student, classes=classes)
+        teacher = {'type': 'FrozenTeacher', **recipe['teacher']}
+        teacher = build_part(TEACHERS, teacher, "'distiller.teacher'", **known)
+        require_agreement(student, adapter, teacher, classes)
         terms = build_terms(recipe['terms'], student, teacher)
         head = recipe.get('head')
         if head is not None:
-            _require_ability(teacher.adapter, 'query_head', "'distiller.head'")
-            head = build_head(head, teacher)
+            head = {'type': 'DistillationHead', **head}
+            head = build_part(HEADS, head, "'distiller.head'", teacher=teacher, **known)
         targets = [build_part(TARGETS, part, "'distiller.targets'") for part in recipe['targets']]
         if targets:
-            _require_ability(teacher.adapter, 'detect', "'distiller.targets'")
+            require_ability(teacher.adapter, 'detect', "'distiller.targets'")
+            if not teacher.answers_first:
+                raise DistillError(
+                    f"'distiller.targets' need boxes before the student runs, and a {type(teacher).__name__} answers "
+                    'only then; leave them out'
+                )
         initializers = [
             build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe['initialize']
         ]
@@ -114,6 +122,10 @@ def _checked(cfg: Config) -> dict[str, Any]:
         )
     if not isinstance(recipe['terms'], Mapping | list | tuple):
         raise DistillError(f"'distiller.terms' must be a list or a dict of terms, got {recipe['terms']!r}")
+    if not isinstance(recipe.get('head') or {}, Mapping):
+        raise DistillError(
+            f"'distiller.head' must be a dict such as dict(init='teacher'), got {recipe['head']!r}"
+        )
     for key in ('targets', 'initialize'):
         if not isinstance(recipe.setdefault(key, []), list | tuple):
             raise DistillError(f"'distiller.{key}' is {recipe[key]!r}: it must be a list")
@@ -123,7 +135,7 @@ def _checked(cfg: Config) -> dict[str, Any]:
 
 
 def require_agreement(
-    student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher, classes: Sequence[str] | None
+    student: nn.Module, adapter: HostAdapter, teacher: Teacher, classes: Sequence[str] | None
 ) -> None:
     """Same classes in the same order, boxes and cameras; otherwise heads and masks would be permuted.
 
@@ -157,7 +169,7 @@ def require_agreement(
 def build_terms(
     cfgs: Sequence[Mapping] | Mapping[str, Mapping],
     student: nn.Module,
-    teacher: FrozenTeacher,
+    teacher: Teacher,
     adapter: HostAdapter | None = None,
 ) -> dict[str, Term]:
     """Build the terms of a recipe; one that listens to several places becomes one term per place.
@@ -210,10 +222,10 @@ def _name_of(cfg: Mapping) -> str:
         not isinstance(name, str)
         or not re.fullmatch(r'[A-Za-z]\w*', name)
         or hasattr(nn.ModuleDict, name)
-        or name == HEAD
+        or name in _TAKEN
     ):
         raise DistillError(
-            f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
+            f'{name!r} cannot name a term; use letters, digits and underscores, and none of {_TAKEN}'
         )
     return name
 
@@ -299,7 +311,7 @@ def _check_frame(
         )
 
 
-def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> None:
+def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> None:
     """Weights that are taken over must mean the same: one box convention and, where they know it, one range."""
     ours, theirs = adapter.box_convention(student), teacher.adapter.box_convention(teacher.model)
     if None not in (ours, theirs) and ours != theirs:
@@ -348,12 +360,3 @@ def _connect(terms: Mapping[str, Term]) -> None:
             generators[source].consumers += (term.loss,)
         if term.loss.generates:
             generators[name] = term.loss
-
-
-def _require_ability(adapter: HostAdapter, method: str, part: str) -> None:
-    """Refuse a part whose host lacks what it needs, before a step is run."""
-    if getattr(type(adapter), method) is getattr(HostAdapter, method):
-        raise DistillError(
-            f'{part} needs {method}() of {type(adapter).__name__}, which this host does not offer: '
-            'leave that part out, or implement it in distill/hosts/'
-        )

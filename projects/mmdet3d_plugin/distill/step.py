@@ -74,10 +74,12 @@ class Step:
     Args:
         batch: the student's batch of the current frame: ``img_metas``, ``gt_bboxes_3d``, ``gt_labels_3d``, ...
         student: what the taps of the student recorded, by module path.
-        teacher: what the taps of the teacher recorded, by module path.
+        teacher: what the taps of the teacher recorded, by module path; constants.
         predictions: the teacher's raw predictions, as its host returns them.
         epoch: epochs finished so far; 1.5 is the middle of the second.
         queries: what the distillation head read off the teacher's features, in recipes that have one.
+        refined: what a second stage made of the student's boxes, in recipes that have one; live.
+        live: the teacher's features with their graph where they have one, for the guard that no term teaches its teacher.
         generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
         cache: what several terms need alike, computed by the first of them.
         detect: finds the teacher's boxes, for :attr:`detections`.
@@ -89,6 +91,8 @@ class Step:
     predictions: Any = None
     epoch: float = 0
     queries: QueryReading | None = None
+    refined: Any = None
+    live: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Tensor] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)
     detect: Callable[[], Sequence[Any]] | None = None

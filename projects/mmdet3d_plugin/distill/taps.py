@@ -177,6 +177,11 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
     return value
 
 
+def stop_gradient(value: Any) -> Any:
+    """The same tensors, such as (N, C, H, W), as constants, in a nested value of lists, dicts and dataclasses."""
+    return map_tensors(Tensor.detach, value)
+
+
 def _full_precision(tensor: Tensor) -> Tensor:
     """Terms compute in float32, unless the whole step is under autocast: a host may run parts of itself in less."""
     half = tensor.dtype in (torch.bfloat16, torch.float16)

@@ -78,10 +78,9 @@ class Term(nn.Module):
             return loss * self.weight_at(step.epoch)
 
     def features(self, step: Step) -> tuple[Any, Any]:
-        """What is compared: the student's feature, through the connector, and the teacher's, a constant."""
+        """What is compared: the student's feature, through the connector, and the teacher's, a constant as it comes."""
         student = map_tensors(at_least_float32, self.student.convert(step.student[self.student.path]))
-        teacher = self.teacher.convert(step.teacher[self.teacher.path])
-        teacher = map_tensors(lambda tensor: at_least_float32(tensor.detach()), teacher)
+        teacher = map_tensors(at_least_float32, self.teacher.convert(step.teacher[self.teacher.path]))
         if not self.loss.takes_connector:
             return student, teacher
         if not isinstance(teacher, Tensor):

@@ -90,18 +90,19 @@ def _factor(student: Mapping, teacher: Mapping) -> float:
     return teacher.get('scale', 1.0) / student.get('scale', 1.0)
 
 
-def with_teacher_view(cfg: Config, teacher_cfg: Config) -> Config:
+def with_teacher_view(cfg: Config, teacher_cfg: Config | None) -> Config:
     """A recipe whose training pipelines also make the teacher's view; build the training data from it.
 
     Args:
         cfg: the recipe with ``data.train`` and ``distiller.teacher``; it is not changed.
-        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees.
+        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees; None for a teacher without one
+            of its own, which sees what the student sees.
 
     Raises:
         DistillError: a pipeline does not say what its detector sees.
     """
     mode = cfg.distiller.teacher.get('view', 'native')
-    if mode == 'same':
+    if mode == 'same' or teacher_cfg is None:
         return cfg
     if teacher_cfg.get('data') is None:
         raise DistillError(

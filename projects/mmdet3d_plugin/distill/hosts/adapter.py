@@ -194,6 +194,24 @@ def _channels(model: nn.Module, path: str) -> int | None:
     return None
 
 
+def require_ability(adapter: HostAdapter, method: str, part: str) -> None:
+    """Refuse a part whose host lacks what it needs, before a step is run.
+
+    Args:
+        adapter: of the host.
+        method: of the adapter.
+        part: which part of a recipe needs it, for the message.
+
+    Raises:
+        DistillError: the host does not offer it.
+    """
+    if getattr(type(adapter), method) is getattr(HostAdapter, method):
+        raise DistillError(
+            f'{part} needs {method}() of {type(adapter).__name__}, which this host does not offer: '
+            'leave that part out, or implement it in distill/hosts/'
+        )
+
+
 _OTHERS = ('Base3DDetector', 'SingleStageMono3DDetector')
 """Classes of mmdet3d that have 2D detectors among their bases, and are none."""
 
