@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmdet3d.models.builder import HEADS
+from mmdet3d.models.builder import HEADS, build_head
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     decode_residuals,
     encode_residuals,
 )
-from projects.mmdet3d_plugin.hosts.two_stage.dense_candidates import candidates_of
+from projects.mmdet3d_plugin.hosts.two_stage.dense_candidates import candidates_of, number_of_classes
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals, Refined
 from projects.mmdet3d_plugin.hosts.two_stage.roi_features import ROI_FEATURES
 from projects.mmdet3d_plugin.hosts.two_stage.roi_sampler import RoISampler
@@ -223,6 +223,21 @@ class RoIHead(nn.Module):
             *(F.huber_loss(one, torch.zeros_like(one), reduction='none').mean(1) for one in gaps)
         )
         return {'box': self._mean(residual), 'corner': self._mean(gap)}
+
+
+def build_roi_head(cfg: Mapping[str, Any], dense_head: nn.Module) -> RoIHead:
+    """A second stage for the classes of a dense head; ``type`` and ``num_classes`` may be left out.
+
+    Raises:
+        UserError: it is made for another number of classes.
+    """
+    classes = number_of_classes(dense_head)
+    head = build_head({'type': 'RoIHead', 'num_classes': classes, **cfg})
+    if head.num_classes != classes:
+        raise UserError(
+            f'roi_head.num_classes is {head.num_classes}, but the first stage knows {classes} classes; leave it out'
+        )
+    return head
 
 
 def _bce(logits: Tensor, targets: Tensor) -> Tensor:
