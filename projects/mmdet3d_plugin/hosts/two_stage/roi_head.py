@@ -131,6 +131,12 @@ class RoIHead(nn.Module):
             bev_map: (B, C, H, W), row = y, column = x; or several, by the names that the features ask for.
             points: B clouds (N_i, C), x, y, z first, metres, LiDAR frame.
         """
+        return self(proposals, bev_map, points)
+
+    def forward(
+        self, proposals: Proposals, bev_map: Tensor | Mapping[str, Any], points: Sequence[Tensor]
+    ) -> Refined:
+        """What :meth:`refine` does, as a call of the module, so that hooks see it."""
         maps = bev_map if isinstance(bev_map, Mapping) else {MAP: bev_map}
         rows = [part(proposals, maps, points) for part in self.features]
         shared = self.shared(torch.cat([*rows, proposals.boxes[:, 3:6].log()], 1))
