@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mmcv import Config
@@ -18,7 +19,7 @@ from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
-from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for, require_ability
+from projects.mmdet3d_plugin.distill.hosts.adapter import HeadOf, HostAdapter, adapter_for, require_ability
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
 from projects.mmdet3d_plugin.distill.registry import (
@@ -191,6 +192,10 @@ def build_terms(
     """
     adapter = adapter or adapter_for(student)
     terms: dict[str, Term] = {}
+    heads = dict(
+        student_head=partial(adapter.dense_head, student),
+        teacher_head=partial(teacher.adapter.dense_head, teacher.model),
+    )
     if isinstance(cfgs, Mapping):
         cfgs = [{'name': name, **_as_mapping(cfg, name)} for name, cfg in cfgs.items()]
     for i, cfg in enumerate(cfgs):
@@ -200,7 +205,7 @@ def build_terms(
             full = f'{name}_{i}' if len(pairs) > 1 else name
             if full in terms:
                 raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
-            terms[full] = _build_term(cfg, full, ours, theirs)
+            terms[full] = _build_term(cfg, full, ours, theirs, heads)
     terms = {name: term for name, term in terms.items() if term.weight > 0}
     _connect(terms)
     return terms
@@ -253,7 +258,7 @@ def _pair_taps(
     return list(zip(left, right, strict=True))
 
 
-def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
+def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap, heads: Mapping[str, HeadOf]) -> Term:
     """One term, its loss, region and connector."""
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
@@ -262,6 +267,7 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap) -> Term:
     if limits is not None:
         known |= dict(pc_range=student.grid.pc_range, teacher_range=teacher.grid.pc_range)
     known['path'] = teacher.path  # of a loss that asks what queries look at
+    known |= heads
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     _check_frame(cfg, name, loss, student, limits)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
 
 Matches = Sequence[tuple[Tensor, Tensor]]
 
@@ -91,7 +92,7 @@ class Step:
     predictions: Any = None
     epoch: float = 0
     queries: QueryReading | None = None
-    refined: Any = None
+    refined: Refined | None = None
     live: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Tensor] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)

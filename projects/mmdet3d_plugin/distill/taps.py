@@ -165,10 +165,10 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
         return fn(value)
     if isinstance(value, dict):
         return {key: map_tensors(fn, item) for key, item in value.items()}
-    if isinstance(value, Call):
-        return Call(tuple(map_tensors(fn, item) for item in value.args), map_tensors(fn, value.output))
     if isinstance(value, list | tuple):
         mapped = [map_tensors(fn, item) for item in value]
+        if hasattr(value, '_fields'):  # a NamedTuple
+            return type(value)(*mapped)
         return tuple(mapped) if isinstance(value, tuple) else mapped
     if is_dataclass(value):
         return replace(

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_cloud, blank_images, has_images
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
+from projects.mmdet3d_plugin.distill.dense_heads.dense_head import DenseHead
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.step import QueryReading
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
 
 Batch = dict[str, Any]
+HeadOf = Callable[[], DenseHead]
+"""Gives a host's dense head, or raises where it has none."""
 
 
 class Detections(NamedTuple):
@@ -100,6 +103,12 @@ class HostAdapter:
                 short = f' (short names: {", ".join(known)})' if known else ''
                 raise DistillError(f'{error}{short}') from None
         return taps
+
+    def dense_head(self, model: nn.Module) -> DenseHead:
+        """How losses read ``heads``, by anchor, cell or query."""
+        raise DistillError(
+            f'{type(self).__name__} does not say how the outputs of its head lie: implement dense_head()'
+        )
 
     def query_head(self, model: nn.Module) -> nn.Module:
         """The host's decoder of object queries on its BEV feature, which FD3D's distillation head reads."""

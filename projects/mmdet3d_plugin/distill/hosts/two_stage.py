@@ -27,6 +27,10 @@ class _TwoStageAdapter(VoxelHostAdapter):
             outputs = model.two_stages(batch['points'])
         return TwoStageOutputs(self.read_heads(outputs.heads), outputs.refined)
 
+    def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
+        """Those of the first stage, and 'second_stage': what became of its boxes, :class:`Refined`."""
+        return super().aliases(model) | {'second_stage': [Tap('roi_head')]}
+
     def detect(
         self, model: nn.Module, batch: Batch, predictions: TwoStageOutputs | None = None
     ) -> list[Detections]:
