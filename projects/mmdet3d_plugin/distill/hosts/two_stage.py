@@ -17,10 +17,6 @@ class _TwoStageAdapter(VoxelHostAdapter):
     - ``second_stage``: ``Refined`` boxes of the second stage with the rows of ``heads`` that they come from.
     """
 
-    def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """Those of the first stage, and 'second_stage'."""
-        return {**super().aliases(model), 'second_stage': [Tap('roi_head')]}
-
     def infer(self, model: nn.Module, batch: Batch) -> TwoStageOutputs:
         """Raw outputs of the dense head, as ``heads`` gives them, and what the second stage makes of its boxes."""
         with given_voxels(model, batch.get(VOXELS)):
