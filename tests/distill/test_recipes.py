@@ -23,7 +23,7 @@ from tests.distill.bevformer_pair import paired_batch
 VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
 LIDAR = [path for path in RECIPES if 'centerpoint' in path.stem]
-FD3D = [path for path in RECIPES if 'small_fd3d' in path.stem]
+FD3D = [path for path in RECIPES if 'small_fd3d' in path.stem and path not in LIDAR]
 WORLD = Path('projects/configs/synthetic')
 FREE = ('background', 'training', 'name')
 DRAWS = ('kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_', 'uniform_', 'normal_')

@@ -71,12 +71,11 @@ def test_a_queue_that_stands_in_before_the_scene_ends_with_a_cloud(tiny_nuscenes
     assert len(dataset(tiny_nuscenes, queue_length=3)[SeededIndex(0, 0)]['teacher_points'].data)
 
 
-@pytest.mark.parametrize('seed', [0, 1])
-def test_the_world_is_augmented_for_points_boxes_and_images_alike(one_frame_root: Path, seed: int) -> None:
+def test_the_world_is_augmented_for_points_boxes_and_images_alike(one_frame_root: Path) -> None:
     """Real boxes hold the same points before and after, and every point keeps its pixel."""
     settings = dict(ann_file='nuscenes_infos_temporal_train.pkl')
     plain, moved = (
-        dataset(one_frame_root, bev=bev, **settings)[SeededIndex(0, seed)]
+        dataset(one_frame_root, bev=bev, **settings)[SeededIndex(0, 1)]
         for bev in (None, camera.BEV_AUGMENTATION)
     )
     counts, pixels = [], []
