@@ -77,6 +77,23 @@ def test_a_camera_that_shows_no_query_does_not_matter(model: DETR3D) -> None:
     torch.testing.assert_close(one['all_bbox_preds'], two['all_bbox_preds'])
 
 
+def test_padding_is_seen_only_as_published(model: DETR3D) -> None:
+    """With ``valid_shape`` a point that falls below the image is not seen; without, padding is image."""
+    batch, transformer = frame_batch([0]), model.pts_bbox_head.transformer
+    metas = [[{**batch['img_metas'][0][0], 'valid_shape': [(20, 96, 3)] * NUM_CAMS}]]
+    maps = [torch.zeros(1, NUM_CAMS, 32, 4, 8)] * transformer.num_levels
+    reference = torch.rand(1, 50, 3, generator=torch.Generator().manual_seed(0))
+    views = transformer._camera_views(maps, metas[0], reference)
+    everywhere = views.project(reference)[1]
+    transformer.valid_shape = True
+    views = transformer._camera_views(maps, metas[0], reference)
+    places, seen = views.project(reference)
+    transformer.valid_shape = False
+    height = batch['img_metas'][0][0]['img_shape'][0][0]
+    assert torch.equal(seen, everywhere & (places[..., 1] * height < 20))
+    assert seen.sum() < everywhere.sum()
+
+
 def test_mistakes_are_clear(model: DETR3D) -> None:
     batch = frame_batch([0])
     with pytest.raises(ValueError, match='come from 5 cameras, but num_cams=6'):

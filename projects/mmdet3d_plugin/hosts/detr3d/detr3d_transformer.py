@@ -7,7 +7,7 @@ from mmdet.models.utils.builder import TRANSFORMER
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.precision import at_least_float32
-from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry
+from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry, filled_share
 from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraCrossAttention, CameraViews
 from projects.mmdet3d_plugin.hosts.detr3d.detr3d_decoder import DETR3DDecoder
 from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps
@@ -25,16 +25,23 @@ class DETR3DTransformer(nn.Module):
         num_levels: L, feature levels per camera.
         pc_range: [x0, y0, z0, x1, y1, z1], metres, LiDAR frame.
         decoder: further arguments of :class:`DETR3DDecoder`.
+        valid_shape: a point that falls into the padding of an image is not seen. As published, padding counts as image.
     """
 
     CONFIG_PARTS: ClassVar[dict[str, type]] = {'decoder': DETR3DDecoder}
 
     def __init__(
-        self, embed_dims: int, num_cams: int, num_levels: int, pc_range: list[float], decoder: dict[str, Any]
+        self,
+        embed_dims: int,
+        num_cams: int,
+        num_levels: int,
+        pc_range: list[float],
+        decoder: dict[str, Any],
+        valid_shape: bool = False,
     ) -> None:
         super().__init__()
         self.embed_dims, self.num_cams, self.num_levels = embed_dims, num_cams, num_levels
-        self.pc_range = pc_range
+        self.pc_range, self.valid_shape = pc_range, valid_shape
         self.decoder = DETR3DDecoder(embed_dims, num_cams, num_levels, **decoder)
         self.reference_points = Linear(embed_dims, 3)
 
@@ -81,4 +88,5 @@ class DETR3DTransformer(nn.Module):
             )
         lidar2img, img_shape = camera_geometry(img_metas, like.device, like.dtype)
         maps = FeatureMaps([feat.flatten(0, 1) for feat in feats])
-        return CameraViews(maps, lidar2img, img_shape, self.pc_range)
+        filled = filled_share(img_metas, img_shape) if self.valid_shape else None
+        return CameraViews(maps, lidar2img, img_shape, self.pc_range, filled)
