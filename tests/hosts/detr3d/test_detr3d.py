@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraViews
 from projects.mmdet3d_plugin.hosts.detr3d.detr3d import DETR3D
 from tests.factories import NUM_CAMS, frame_batch, pint_detr3d
 
@@ -77,20 +78,24 @@ def test_a_camera_that_shows_no_query_does_not_matter(model: DETR3D) -> None:
     torch.testing.assert_close(one['all_bbox_preds'], two['all_bbox_preds'])
 
 
-def test_padding_is_seen_only_as_published(model: DETR3D) -> None:
+def test_padding_is_seen_only_as_published(model: DETR3D, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``valid_shape`` a point that falls below the image is not seen; without, padding is image."""
-    batch, transformer = frame_batch([0]), model.pts_bbox_head.transformer
-    metas = [[{**batch['img_metas'][0][0], 'valid_shape': [(20, 96, 3)] * NUM_CAMS}]]
-    maps = [torch.zeros(1, NUM_CAMS, 32, 4, 8)] * transformer.num_levels
-    reference = torch.rand(1, 50, 3, generator=torch.Generator().manual_seed(0))
-    views = transformer._camera_views(maps, metas[0], reference)
-    everywhere = views.project(reference)[1]
-    transformer.valid_shape = True
-    views = transformer._camera_views(maps, metas[0], reference)
-    places, seen = views.project(reference)
-    transformer.valid_shape = False
-    height = batch['img_metas'][0][0]['img_shape'][0][0]
-    assert torch.equal(seen, everywhere & (places[..., 1] * height < 20))
+    transformer, batch = model.pts_bbox_head.transformer, frame_batch([0])
+    meta = batch['img_metas'][0][0]
+    meta['valid_shape'], places = [(20, 96, 3)] * NUM_CAMS, []
+    project = CameraViews.project
+
+    def spy(views: CameraViews, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        places.append(project(views, reference))
+        return places[-1]
+
+    monkeypatch.setattr(CameraViews, 'project', spy)
+    for valid_shape in (False, True):
+        monkeypatch.setattr(transformer, 'valid_shape', valid_shape)
+        with torch.no_grad():
+            model.predict_raw(batch['img'], batch['img_metas'])
+    (where, everywhere), (_, seen) = places[0], places[len(places) // 2]
+    assert torch.equal(seen, everywhere & (where[..., 1] * meta['img_shape'][0][0] < 20))
     assert seen.sum() < everywhere.sum()
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from mmdet.models.utils.builder import TRANSFORMER
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.hosts.detr.cameras import camera_geometry, filled_share
 from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraCrossAttention, CameraViews
@@ -74,19 +75,31 @@ class DETR3DTransformer(nn.Module):
         Returns:
             What :class:`DETR3DDecoder` returns.
         """
-        query_pos, query = query_embedding.expand(len(img_metas), -1, -1).split(self.embed_dims, dim=-1)
-        reference = at_least_float32(self.reference_points(query_pos)).sigmoid()
-        views = self._camera_views(feats, img_metas, reference)
-        return self.decoder(query, query_pos, views, reference, reg_branches)
+        dtype = at_least_float32(query_embedding).dtype
+        lidar2img, img_shape = camera_geometry(img_metas, query_embedding.device, dtype)
+        filled = filled_share(img_metas, img_shape) if self.valid_shape else None
+        return self.refine(feats, lidar2img, img_shape, query_embedding, reg_branches, filled)
 
-    def _camera_views(self, feats: Sequence[Tensor], img_metas: list[dict], like: Tensor) -> CameraViews:
-        """Features and geometry of all cameras, in the dtype of the reference points (...)."""
+    def refine(
+        self,
+        feats: Sequence[Tensor],
+        lidar2img: Tensor,
+        img_shape: Tensor,
+        query_embedding: Tensor,
+        reg_branches: Sequence[nn.Module],
+        filled: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` without metas: ``lidar2img`` (B, num_cams, 4, 4), ``img_shape`` (B, num_cams, 2) or (1, 1, 2), and
+        ``filled`` as :func:`filled_share` gives it, which ``valid_shape`` needs."""
+        if self.valid_shape and filled is None:
+            raise UserError('a graph of fixed size does not know which padding an image has: set valid_shape=False')
         num_cams = feats[0].shape[1]
         if num_cams != self.num_cams:
             raise ValueError(
                 f'DETR3DTransformer: the images come from {num_cams} cameras, but num_cams={self.num_cams}.'
             )
-        lidar2img, img_shape = camera_geometry(img_metas, like.device, like.dtype)
+        query_pos, query = query_embedding.expand(lidar2img.shape[0], -1, -1).split(self.embed_dims, dim=-1)
+        reference = at_least_float32(self.reference_points(query_pos)).sigmoid()
         maps = FeatureMaps([feat.flatten(0, 1) for feat in feats])
-        filled = filled_share(img_metas, img_shape) if self.valid_shape else None
-        return CameraViews(maps, lidar2img, img_shape, self.pc_range, filled)
+        views = CameraViews(maps, lidar2img.to(reference), img_shape.to(reference), self.pc_range, filled)
+        return self.decoder(query, query_pos, views, reference, reg_branches)
