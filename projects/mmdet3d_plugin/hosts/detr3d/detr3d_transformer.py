@@ -92,7 +92,9 @@ class DETR3DTransformer(nn.Module):
         """:meth:`forward` without metas: ``lidar2img`` (B, num_cams, 4, 4), ``img_shape`` (B, num_cams, 2) or (1, 1, 2), and
         ``filled`` as :func:`filled_share` gives it, which ``valid_shape`` needs."""
         if self.valid_shape and filled is None:
-            raise UserError('a graph of fixed size does not know which padding an image has: set valid_shape=False')
+            raise UserError(
+                'a graph of fixed size does not know which padding an image has: set valid_shape=False'
+            )
         num_cams = feats[0].shape[1]
         if num_cams != self.num_cams:
             raise ValueError(
