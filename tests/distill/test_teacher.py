@@ -186,6 +186,13 @@ def test_what_was_seen_of_a_batch_is_kept_and_found_again(
     assert torch.equal(first.predictions, second.predictions)
     assert first.features.keys() == second.features.keys()
     assert all(torch.equal(first.features[path], second.features[path]) for path in first.features)
+    # A file that a crash cut off is written again.
+    (file,) = (tmp_path / 'seen').iterdir()
+    whole = file.read_bytes()
+    for left in (b'', whole[: len(whole) // 2], b'not a file of torch'):
+        file.write_bytes(left)
+        assert torch.equal(teacher.observe(batch, teacher.taps('bev'), device).predictions, first.predictions)
+        assert len(file.read_bytes()) == len(whole)
     # Another image, other taps and other weights are no such batch.
     with pytest.raises(TypeError):
         again.observe({**batch, 'img': batch['img'] + 1}, again.taps('bev'), device)

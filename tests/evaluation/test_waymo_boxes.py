@@ -48,7 +48,9 @@ def test_own_classes_have_an_overlap_of_their_own(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ('truth', 'found', 'options', 'wanted'),
     [
-        ('{', FOUND, (), 'truth.json is no JSON'),
+        ('{', FOUND, (), 'truth.json is damaged'),
+        ('[' * 100000, FOUND, (), 'truth.json is damaged'),
+        ([dict(TRUTH[0], names=3), TRUTH[1]], FOUND, (), 'frame 0: names should be a list'),
         ({}, FOUND, (), 'truth.json should hold a list of frames'),
         (TRUTH[:1], FOUND, (), 'has 1 frames'),
         ([1, 2], FOUND, (), 'truth.json, frame 0 lacks boxes, names, num_points'),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
 from projects.mmdet3d_plugin.studies.closeness import Closeness, measure_closeness
@@ -33,6 +34,10 @@ def test_a_copy_of_the_teacher_has_no_gap_and_a_student_of_zeros_has_all_of_it(t
     read = Closeness.read(tmp_path / 'gap.json')
     assert (read.inside, read.outside) == (nothing.inside, nothing.outside)
     np.testing.assert_array_equal(read.gap, nothing.gap)
+    for damaged in ('{}', '[1]', '{"gap": "x"}', '{"gap": [[1]], "mine": 2}'):
+        (tmp_path / 'gap.json').write_text(damaged)
+        with pytest.raises(UserError, match=r'gap\.json is damaged: delete it and run again'):
+            Closeness.read(tmp_path / 'gap.json')
 
 
 def test_a_gap_where_the_objects_are_counts_inside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,17 +107,8 @@ def _needs(kind: Kind, key: str) -> bool:
     """Whether an argument has no default and may not be None. Detectors of mmdet that only test have no ``train_cfg``."""
     if key in ('train_cfg', 'test_cfg', 'pretrained', 'init_cfg'):
         return False
-    for owner in kind.__mro__ if inspect.isclass(kind) else (kind,):
-        try:
-            parameters = inspect.signature(owner).parameters
-        except (ValueError, TypeError):  # written in C
-            return False
-        if key in parameters:
-            default, annotation = parameters[key].default, str(parameters[key].annotation)
-            return default is inspect.Parameter.empty and 'None' not in annotation
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            return False  # nothing is handed to the base class
-    return False
+    found = next((p[key] for p in map(_parameters, _constructors(kind)[0]) if key in p), None)
+    return found is not None and found.default is found.empty and 'None' not in str(found.annotation)
 
 
 @functools.cache
@@ -127,27 +118,45 @@ def accepted_arguments(kind: Kind) -> frozenset[str] | None:
     Returns:
         The names; None when ``**kwargs`` go somewhere else, so that any name may be right.
     """
+    functions, closed = _constructors(kind)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = (name for f in functions for name, p in _parameters(f).items() if p.kind in named)
+    return frozenset(names) if closed else None
+
+
+@functools.cache
+def _constructors(kind: Kind) -> tuple[list[Callable], bool]:
+    """Functions that take the arguments of a class or function, and whether there are no others.
+
+    They are the constructors from the class upwards, as long as each hands its ``**kwargs`` to the next one.
+    """
     if not inspect.isclass(kind):
-        parameters = inspect.signature(kind).parameters.values()
-        any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        return None if any_name else frozenset(p.name for p in parameters)
-    names: set[str] = set()
+        return [kind], _rest(kind) is None
+    found: list[Callable] = []
     for owner in kind.__mro__:
         if owner in (nn.Module, object):
             break
-        if '__init__' not in vars(owner):
-            continue
-        try:
-            parameters = list(inspect.signature(owner.__init__).parameters.values())[1:]
-        except (ValueError, TypeError):  # written in C
-            return None
-        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-        rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
-        if rest is None:
-            break
-        if not _passed_to_base(owner, rest):
-            return None
-    return frozenset(names)
+        if '__init__' in vars(owner):
+            try:
+                rest = _rest(owner.__init__)
+            except (ValueError, TypeError):  # written in C
+                return found, False
+            found.append(owner.__init__)
+            if rest is None:
+                break
+            if not _passed_to_base(owner, rest):
+                return found, False
+    return found, True
+
+
+def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    """Parameters by name, ``self`` left out."""
+    return {name: p for name, p in inspect.signature(function).parameters.items() if name != 'self'}
+
+
+def _rest(function: Callable) -> str | None:
+    """Name of ``**kwargs``, if there are any."""
+    return next((name for name, p in _parameters(function).items() if p.kind is p.VAR_KEYWORD), None)
 
 
 def _passed_to_base(owner: type, rest: str) -> bool:
@@ -180,7 +189,7 @@ def require_values(kind: Kind, values: Mapping[str, Any], place: str) -> None:
 @functools.cache
 def _annotations(kind: Kind) -> dict[str, Any]:
     """Annotations of the arguments of a class or function."""
-    return get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
+    return {name: hint for f in reversed(_constructors(kind)[0]) for name, hint in get_type_hints(f).items()}
 
 
 def _fits(value: Any, wanted: Any) -> bool:

@@ -1,5 +1,6 @@
 """What a frozen teacher said of batches, kept on disk: it says the same in every run."""
 
+import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ class ObservationCache:
         return self.folder / f'{digest_of([self._weights, listened, shown])}.pth'
 
     def read(self, path: Path, device: torch.device) -> tuple[dict[str, Any], Any] | None:
-        """Features and predictions, None when they were not kept."""
-        if not path.is_file():
+        """Features and predictions; None when they were not kept, or a crash of the machine damaged the file."""
+        try:
+            features, predictions = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, ValueError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError):
             return None
-        return tuple(torch.load(path, map_location=device, weights_only=True))
+        return (features, predictions) if isinstance(features, dict) else None
 
     def write(self, path: Path, features: dict[str, Any], predictions: Any) -> None:
         """Keep what was seen of a batch.

@@ -7,6 +7,8 @@ from projects.mmdet3d_plugin.common.checkpoint import RUN_RECORD, saved_by_run
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, write_json
 
+_BEST = {'best_metric': str, 'best_score': float, 'best_epoch': int}
+
 
 class RunRecord:
     """The file ``checkpoints.json`` of a run's folder.
@@ -28,7 +30,8 @@ class RunRecord:
         self.saved = saved_by_run(self.path.parent) or []
         try:
             content = read_json(self.path)
-            self.evaluated, self.best = list(content['evaluated']), dict(content['best'])
+            self.evaluated = [int(epoch) for epoch in content['evaluated']]
+            self.best = {name: kind(content['best'][name]) for name, kind in _BEST.items() if content['best']}
         except (UserError, KeyError, TypeError, ValueError):
             self.evaluated, self.best = [], {}
         return self

@@ -1,6 +1,5 @@
 """Waymo's metric for anybody's boxes: two JSON files in, a table out. Waymo's own data and tools are not needed."""
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_waymo_eval
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.files import read_json, write_json
 from projects.mmdet3d_plugin.common.tables import make_console
 from projects.mmdet3d_plugin.evaluation.waymo_metric import OVERLAPS, Frame, evaluate_waymo
 
@@ -82,10 +81,7 @@ def _overlap(text: str) -> tuple[str, float]:
 
 def _read(path: Path, columns: dict[str, tuple[int, ...]]) -> list[Frame]:
     """Frames of a JSON file with all columns, as long as each other and finite."""
-    try:
-        frames = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise UserError(f'{path} is no JSON: {error}') from None
+    frames = read_json(path)
     if not isinstance(frames, list):
         raise UserError(f'{path} should hold a list of frames')
     return [_frame(f'{path}, frame {number}', frame, columns) for number, frame in enumerate(frames)]
@@ -95,6 +91,8 @@ def _frame(place: str, frame: Any, columns: dict[str, tuple[int, ...]]) -> Frame
     lacking = [key for key in columns if not isinstance(frame, dict) or key not in frame]
     if lacking:
         raise UserError(f'{place} lacks {", ".join(lacking)}')
+    if not isinstance(frame['names'], list):
+        raise UserError(f'{place}: names should be a list')
     count = len(frame['names'])
     for key in (*columns, *({'difficulty'} & frame.keys())):
         width = columns.get(key, ())

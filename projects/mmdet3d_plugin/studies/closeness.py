@@ -13,6 +13,7 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_measure_closeness
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, require_writable_file, write_json
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.common.progress import track
@@ -55,7 +56,10 @@ class Closeness:
     def read(cls, path: Path) -> 'Closeness':
         """What :meth:`write` kept."""
         content = read_json(path, 'delete it and run again')
-        return cls(**{**content, 'gap': np.array(content['gap'])})
+        try:
+            return cls(**{**content, 'gap': np.array(content['gap'], float)})
+        except (TypeError, KeyError, ValueError):
+            raise UserError(f'{path} is damaged: delete it and run again') from None
 
 
 @torch.no_grad()
@@ -110,7 +114,7 @@ def _measure_from(arguments: argparse.Namespace) -> None:
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
     cfg = without_chance(load_config(arguments.config, arguments.cfg_options, arguments.data_root), 'val')
     distiller, _ = load_distiller(cfg, arguments.checkpoint, launch)
-    dataset = build_split(with_teacher_view(cfg, distiller.teacher.cfg), 'train', test_mode=False)
+    dataset = build_split(with_teacher_view(cfg, distiller.teacher_configs), 'train', test_mode=False)
     indices = choose_samples(dataset, arguments.samples)
     batches = (one_sample(dataset, index, launch) for index in track(indices, len(indices), 'comparing'))
     found = measure_closeness(distiller, batches)

@@ -51,6 +51,17 @@ def test_an_image_is_looked_at_once_in_whatever_company(
         torch.testing.assert_close(b[[2, 1, 0]], c, rtol=2e-3, atol=2e-3)  # half precision
 
 
+@pytest.mark.parametrize('left', [0, 100])
+def test_maps_that_a_crash_cut_off_are_made_again(tmp_path: Path, left: int) -> None:
+    image, cached = torch.randn(1, 3, 16, 32), _build(tmp_path)
+    first = cached(image)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:left])
+    for _ in range(2):
+        for again, expected in zip(cached(image), first, strict=True):
+            assert torch.equal(again, expected)
+
+
 def test_other_weights_say_something_else(tmp_path: Path) -> None:
     image, other = torch.randn(1, 3, 16, 32), _build(seed=1)
     cached = _build(tmp_path)

@@ -1,5 +1,6 @@
 """A pretrained image backbone that does not learn, and need not look at the same image twice."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +51,26 @@ class FrozenBackbone(BaseModule):
         if self.cache_dir is None:
             return list(self.backbone(img))
         paths = [self._path(image) for image in img]
-        missing = [i for i, path in enumerate(paths) if not path.exists()]
+        kept = [_read_maps(path) for path in paths]
+        missing = [i for i, maps in enumerate(kept) if maps is None]
         if missing:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             for i, *levels in zip(missing, *self.backbone(img[missing]), strict=True):
-                arrays = [level.half().cpu().numpy() for level in levels]
-                write_file(paths[i], lambda file, arrays=arrays: np.savez(file, *arrays), sync=False)
-        read = [np.load(path) for path in paths]
-        return [
-            torch.from_numpy(np.stack([arrays[name] for arrays in read])).to(img) for name in read[0].files
-        ]
+                kept[i] = [level.half().cpu().numpy() for level in levels]
+                write_file(paths[i], lambda file, maps=kept[i]: np.savez(file, *maps), sync=False)
+        return [torch.from_numpy(np.stack(level)).to(img) for level in zip(*kept, strict=True)]
 
     def _path(self, image: Tensor) -> Path:
         """Where the features of an image (3, H, W) lie: told by its pixels, the weights, and which maps are asked for."""
         if self._digest is None:
             self._digest = digest_of([self._cfg, self.backbone.state_dict()])
         return self.cache_dir / f'{digest_of([self._digest, image])}.npz'
+
+
+def _read_maps(path: Path) -> list[np.ndarray] | None:
+    """Kept feature maps of an image; None when there are none, or a crash of the machine damaged the file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[name] for name in file.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
