@@ -10,17 +10,22 @@ import pytest
 import torch
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.sparse.instance_bank import InstanceBank
-from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseOptions, create_sparse_split
+from projects.mmdet3d_plugin.datasets.sparse.sparse_split import (
+    SparseOptions,
+    SparseSplit,
+    create_sparse_split,
+)
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.inference import run_inference, sample_indices
 from projects.mmdet3d_plugin.engine.launch import Launch
 from projects.mmdet3d_plugin.engine.self_training import mine
 from projects.mmdet3d_plugin.engine.self_training.derive import derive
-from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config
+from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config, labelled_config
 from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
 
 ALL = dict(least_score=0.0, score=0.0, consistency=0.01, least_points=0, sigmas=1e6)
@@ -160,3 +165,20 @@ def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) ->
     cfg.model.train_cfg = dict()
     with pytest.raises(UserError, match="say 'remove'"):
         iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize('name', ['second', 'pointpillars', 'point_rcnn'])
+def test_configs_of_full_size_follow(root: Path, tmp_path: Path, name: str) -> None:
+    """The first training has the labels of the split, the next the derived set; what cannot be ignored is removed."""
+    cfg = load_config(f'{name}_kitti_sparse.py', None, str(root))
+    plan = SelfTraining.from_config(cfg)
+    first = labelled_config(cfg, SparseSplit.read(root / f'kitti_{TAG}.json'))
+    inner = next(innermost_datasets(first.data.train))
+    assert inner['ann_file'] == f'kitti_infos_train_{TAG}.pkl'
+    (paste,) = (step for step in inner['pipeline'] if step['type'] == 'ObjectSample')
+    assert paste['db_sampler']['info_path'] == f'{root}/kitti_dbinfos_train_{TAG}.pkl'
+    made = iteration_config(first, plan, tmp_path, tmp_path / 'before.pth')
+    check_train_config(made)
+    kinds = [step['type'] for step in made.data.train.pipeline]
+    assert kinds.index('RemovePoints') < kinds.index('AvoidingObjectSample')
+    assert mine.see_more(made.model, 0.01).test_cfg != made.model.test_cfg

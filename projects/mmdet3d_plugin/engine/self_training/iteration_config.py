@@ -9,10 +9,28 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.sparse.derived_set import DATABASE, INFOS
+from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseSplit
 from projects.mmdet3d_plugin.engine.self_training.settings import PLACE, SelfTraining
 
 _IGNORED_SHARE = 0.3  # of an anchor's ground in an ambiguous box, from which on it is left out
 _IGNORE = 'gt_bboxes_ignore'
+
+
+def labelled_config(cfg: Config, split: SparseSplit) -> Config:
+    """The config of the first training: that of a person, with the labels and the database of a sparse split.
+
+    Args:
+        cfg: trains on anything in the layout of the split.
+        split: what keeps labels.
+    """
+    cfg = copy.deepcopy(cfg)
+    dataset = next(innermost_datasets(cfg.data.train))
+    dataset['ann_file'] = split.labelled_file
+    for step in dataset['pipeline']:
+        if step['type'] == 'ObjectSample':
+            root = str(step['db_sampler']['data_root']).rstrip('/')
+            step['db_sampler']['info_path'] = f'{root}/{split.database_file}'
+    return cfg
 
 
 def iteration_config(cfg: Config, plan: SelfTraining, derived: Path, before: Path) -> Config:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, SELF_TRAIN, TRAIN
 
 CONFIGS = 'projects/configs/synthetic'
 
@@ -193,6 +193,7 @@ _near = Recipes(f'{CONFIGS}/distill_near_{{}}.py')
 _bevdepth = Recipes(f'{CONFIGS}/bevdepth_near_distill_{{}}.py')
 _detr3d = Recipes(f'{CONFIGS}/detr3d_distill_{{}}.py')
 _lidar = Recipes(f'{CONFIGS}/kitti_distill_{{}}.py')
+_sparse = Recipes(f'{CONFIGS}/kitti_sparse_{{}}.py')
 _mmdet2d = Recipes(f'{CONFIGS}/coco_distill_{{}}.py')
 
 CAMERA = Family(
@@ -380,6 +381,39 @@ LIDAR = Family(
     pictures=(),
 )
 
+SPARSE = Family(
+    name='sparse',
+    pairs=(
+        Pair(
+            teacher=_sparse.row('full', 'all labels', tool=TRAIN, minutes=3.0),
+            student=Row('labels', 'few labels alone', f'{CONFIGS}/kitti_sparse.py', TRAIN, 3.0),
+            rows=(
+                _sparse.row('removal', 'removal only', tool=SELF_TRAIN, minutes=4.5),
+                _sparse.row('original', "SS3D's fixed thresholds", tool=SELF_TRAIN, minutes=9.0),
+                _sparse.row('bank1', 'first bank', tool=SELF_TRAIN, minutes=4.5),
+                _sparse.row('bank2', 'second bank', tool=SELF_TRAIN, minutes=9.0, goal=5.0),
+            ),
+            rivals=(('bank2', 'original'),),
+            leads={('bank2', 'removal'): 3.0},
+            least_gap=10.0,
+        ),
+    ),
+    metrics=LIDAR.metrics,
+    world=WorldRecipe(
+        make=LIDAR.world.make,
+        made=LIDAR.world.made,
+        convert='tools/create_data.py kitti --root-path {world} --sparse 1 --every 3 --seed 0 --area 0 -17.92 35.84 17.92',
+        infos=(*LIDAR.world.infos, 'kitti_sparse1_every3_s0.json'),
+        shown='{scenes} frames, seed {seed}, one label in every third frame',
+    ),
+    scales={
+        'cpu': Scale(scenes=400, frames=1, size='', epochs=6, teacher_epochs=6),
+        'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=24, device='cuda', jobs=8),
+    },
+    recipe=_sparse.path,
+    pictures=(),
+)
+
 MMDET2D = Family(
     name='mmdet2d',
     pairs=(
@@ -425,4 +459,4 @@ MMDET2D = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR, MMDET2D)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR, SPARSE, MMDET2D)}

@@ -7,9 +7,9 @@ from pathlib import Path
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.studies.gain.choice import Choice
-from projects.mmdet3d_plugin.studies.gain.families import Family, Row, Scale
+from projects.mmdet3d_plugin.studies.gain.families import Family, Pair, Row, Scale
 from projects.mmdet3d_plugin.studies.stages import Stage
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, SELF_TRAIN, TrainingRun, as_text
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _plan_pair(choice: Choice, options: GainOptions) -> PlannedPair:
     """The teacher's training and all students', seed by seed."""
     teacher = _plan_teacher(choice.pair.teacher, options)
     students = {
-        (row.name, seed): _plan_student(row, seed, teacher, options)
+        (row.name, seed): _plan_student(row, seed, choice.pair, teacher, options)
         for seed in options.scale.seeds
         for row in choice.rows
     }
@@ -196,7 +196,7 @@ def _plan_teacher(row: Row, options: GainOptions) -> TrainingRun:
     )
 
 
-def _plan_student(row: Row, seed: int, teacher: TrainingRun, options: GainOptions) -> TrainingRun:
+def _plan_student(row: Row, seed: int, pair: Pair, teacher: TrainingRun, options: GainOptions) -> TrainingRun:
     overrides, after, inputs = (
         _overrides(options, options.scale.epochs),
         _after_world(options),
@@ -209,6 +209,11 @@ def _plan_student(row: Row, seed: int, teacher: TrainingRun, options: GainOption
             after += (teacher.name,)
         else:
             inputs += (hash_file(teacher.trained),)
+    if row.tool == SELF_TRAIN:  # goes on from the student of its seed
+        alone = _plan_student(pair.student, seed, pair, teacher, options)
+        overrides += (f'self_training.pretrained={alone.checkpoint}',)
+        inputs += (as_text(alone.settings),)
+        after += (alone.name,)
     return TrainingRun(
         f'{row.name}_seed_{seed}',
         f'{row.title}, seed {seed}',

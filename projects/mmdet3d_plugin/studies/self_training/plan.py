@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file, write_text
 from projects.mmdet3d_plugin.datasets.sparse.derived_set import RECORD
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseSplit
-from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config
+from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config, labelled_config
 from projects.mmdet3d_plugin.engine.self_training.settings import PLACE, SelfTraining
 from projects.mmdet3d_plugin.studies.stages import Stage
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
@@ -81,6 +81,7 @@ class SelfTrainPlan:
         record = options.world / self.settings.split
         self.split = SparseSplit.read(record)
         self.inputs = (hash_file(record), hash_file(options.world / self.split.frames_file))
+        self.cfg = labelled_config(self.cfg, self.split)
         self.config = self._write('self_training', self.cfg)
         self.iterations = self._plan_iterations()
 
