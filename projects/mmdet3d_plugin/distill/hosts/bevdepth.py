@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
+from projects.mmdet3d_plugin.distill.dense_heads.dense_cells import DenseCells
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
@@ -119,6 +120,10 @@ class BEVDepthAdapter(HostAdapter):
             # a centre head turns its logits into probabilities in place when it computes its loss
             'heads': [Tap('head', convert=read_heads, clone=True, grid=grid)],
         }
+
+    def dense_head(self, model: nn.Module) -> DenseCells:
+        """Cells."""
+        return DenseCells(model.head, whole=False)
 
     def query_head(self, model: nn.Module) -> nn.Module:
         """There is none: FD3D's distillation head has to be trained along."""

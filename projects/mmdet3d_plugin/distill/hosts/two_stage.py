@@ -7,6 +7,7 @@ from projects.mmdet3d_plugin.distill.hosts.centerpoint import CenterPointAdapter
 from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS, VoxelHostAdapter, given_voxels
 from projects.mmdet3d_plugin.distill.hosts.voxelnet import VoxelNetAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
+from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.hosts.two_stage.two_stage import TwoStageOutputs
 
 
@@ -18,6 +19,10 @@ class _TwoStageAdapter(VoxelHostAdapter):
         with given_voxels(model, batch.get(VOXELS)):
             outputs = model.two_stages(batch['points'])
         return TwoStageOutputs(self.read_heads(outputs.heads), outputs.refined)
+
+    def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
+        """Those of the first stage, and 'second_stage': what became of its boxes, :class:`Refined`."""
+        return super().aliases(model) | {'second_stage': [Tap('roi_head')]}
 
     def detect(
         self, model: nn.Module, batch: Batch, predictions: TwoStageOutputs | None = None

@@ -124,6 +124,12 @@ class RoIHead(nn.Module):
     def refine(
         self, proposals: Proposals, bev_map: Tensor | Mapping[str, Any], points: Sequence[Tensor]
     ) -> Refined:
+        """Score and correct boxes; see :meth:`forward`, whose hooks hear of it."""
+        return self(proposals, bev_map, points)
+
+    def forward(
+        self, proposals: Proposals, bev_map: Tensor | Mapping[str, Any], points: Sequence[Tensor]
+    ) -> Refined:
         """Score and correct boxes.
 
         Args:

@@ -24,6 +24,7 @@ class Row:
         minutes: about how long that takes at ``--scale cpu`` with the epochs of a student; only ratios matter.
         goal: what it should gain over the student alone, or where the pair says so beyond the inherited head, in points
             of the first metric.
+        goes_on: the setting that takes the checkpoint of the student alone, of the same seed, where a row goes on from it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Row:
     tool: str = DISTIL
     minutes: float = 9.0
     goal: float | None = None
+    goes_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Pair:
         rivals: (better, worse) rows: the first should gain more, with ranges over seeds apart.
         leads: (better, worse) -> by how many points on the mean, where that has a goal too.
         least_gap: what the teacher should lead the student by, else the pair tells nothing.
+        others: further teachers, trained once per world where a row that was asked for is taught by them.
     """
 
     teacher: Row
@@ -72,6 +75,12 @@ class Pair:
     rivals: tuple[tuple[str, str], ...] = ()
     leads: Mapping[tuple[str, str], float] = field(default_factory=dict)
     least_gap: float | None = None
+    others: tuple[Row, ...] = ()
+
+    @property
+    def teachers(self) -> tuple[Row, ...]:
+        """All of them, the main one first."""
+        return (self.teacher, *self.others)
 
     @property
     def known(self) -> tuple[Row, ...]:
@@ -190,6 +199,7 @@ NUSCENES_WORLD = WorldRecipe(
 
 _camera = Recipes(f'{CONFIGS}/distill_{{}}.py')
 _near = Recipes(f'{CONFIGS}/distill_near_{{}}.py')
+_cross = Recipes(f'{CONFIGS}/cross_near_distill_{{}}.py')
 _bevdepth = Recipes(f'{CONFIGS}/bevdepth_near_distill_{{}}.py')
 _detr3d = Recipes(f'{CONFIGS}/detr3d_distill_{{}}.py')
 _lidar = Recipes(f'{CONFIGS}/kitti_distill_{{}}.py')
@@ -304,6 +314,46 @@ BEVDEPTH = replace(
     closeness=False,
 )
 
+# Two students that learn from LiDAR, on the world of NEAR: from its points, from a camera teacher, and from both.
+CROSS = replace(
+    NEAR,
+    name='cross',
+    pairs=(
+        Pair(
+            teacher=Row('lidar', 'LiDAR teacher', f'{CONFIGS}/centerpoint_near_teacher.py', TRAIN, 8.0),
+            others=(Row('camera', 'camera teacher', f'{CONFIGS}/bevformer_near_teacher.py', TRAIN, 12.0),),
+            student=Row('none', 'student alone', f'{CONFIGS}/bevformer_near_student.py', TRAIN, 7.5),
+            rows=(
+                Row('fd3d', 'camera teacher, FD3D', _near.path.format('fd3d'), minutes=10.0),
+                _cross.row('dense', 'soft foreground'),
+                _cross.row('queries', 'boxes for queries'),
+                _cross.row('regions', 'regions'),
+                _cross.row('keypoints', 'points of boxes'),
+                _cross.row('labels', 'boxes as labels'),
+                _cross.row('fd3d_lidar', 'FD3D from LiDAR'),
+                _cross.row('both', 'camera and LiDAR', minutes=12.0),
+            ),
+            rivals=(('regions', 'fd3d'), ('queries', 'fd3d'), ('both', 'fd3d'), ('both', 'regions')),
+            leads={('regions', 'fd3d'): 1.0, ('queries', 'fd3d'): 1.0},
+            least_gap=8.0,
+        ),
+        Pair(
+            teacher=Row(
+                'lidar_bevdepth', 'LiDAR teacher', f'{CONFIGS}/centerpoint_near_teacher.py', TRAIN, 8.0
+            ),
+            student=Row(
+                'bevdepth_none', 'BEVDepth student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0
+            ),
+            rows=(
+                _cross.row('bevdepth_regions', 'BEVDepth, regions', goal=2.0),
+                _cross.row('bevdepth_keypoints', 'BEVDepth, points of boxes'),
+            ),
+        ),
+    ),
+    recipe=_cross.path,
+    closeness=False,
+)
+
 DETR3D = replace(
     CAMERA,
     name='detr3d',
@@ -381,6 +431,7 @@ LIDAR = Family(
     pictures=(),
 )
 
+_MINED: dict[str, Any] = dict(tool=SELF_TRAIN, goes_on='self_training.pretrained')
 SPARSE = Family(
     name='sparse',
     pairs=(
@@ -388,10 +439,11 @@ SPARSE = Family(
             teacher=_sparse.row('full', 'all labels', tool=TRAIN, minutes=3.0),
             student=Row('labels', 'few labels alone', f'{CONFIGS}/kitti_sparse.py', TRAIN, 3.0),
             rows=(
-                _sparse.row('removal', 'removal only', tool=SELF_TRAIN, minutes=4.5),
-                _sparse.row('original', "SS3D's fixed thresholds", tool=SELF_TRAIN, minutes=9.0),
-                _sparse.row('bank1', 'first bank', tool=SELF_TRAIN, minutes=4.5),
-                _sparse.row('bank2', 'second bank', tool=SELF_TRAIN, minutes=9.0, goal=5.0),
+                _sparse.row('removal', 'removal only', **_MINED, minutes=4.5),
+                _sparse.row('original', "SS3D's fixed thresholds", **_MINED, minutes=9.0),
+                _sparse.row('bank1', 'first bank', **_MINED, minutes=4.5),
+                _sparse.row('bank2', 'second bank', **_MINED, minutes=9.0, goal=5.0),
+                _sparse.row('online', 'mining within the step', goes_on='load_from', minutes=4.5),
             ),
             rivals=(('bank2', 'original'),),
             leads={('bank2', 'removal'): 3.0},
@@ -459,4 +511,4 @@ MMDET2D = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, LIDAR, SPARSE, MMDET2D)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, SPARSE, MMDET2D)}
