@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from projects.mmdet3d_plugin.command_line.parsers import parse_self_train
+from projects.mmdet3d_plugin.command_line.parsers import parse_derive, parse_mine, parse_self_train
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseOptions, create_sparse_split
+from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
 from projects.mmdet3d_plugin.studies.self_training.plan import SelfTrainPlan
 from projects.mmdet3d_plugin.studies.self_training.self_train import options_of, result_table
 from projects.mmdet3d_plugin.studies.stages import StageRunner
@@ -44,6 +45,12 @@ def test_stages_follow_each_other(world: Path, tmp_path: Path) -> None:
     assert stages['train_02'].after == ('derive_02',)
     assert str(tmp_path / 'runs/train_01/epoch_3.pth') in stages['mine_02'].command
     assert stages['mine_02'].command[-2:] == ('--parent', str(tmp_path / 'banks/01/bank.npz'))
+    for name in ('mine_01', 'mine_02', 'derive_01', 'derive_02'):
+        script, config = stages[name].command[:2]
+        assert (ROOT / script).is_file()
+        assert SelfTraining.from_config(load_config(config)).iterations == 2
+    assert parse_mine(stages['mine_02'].command[1:]).iteration == 2
+    assert parse_derive(stages['derive_02'].command[1:]).out == tmp_path / 'derived/02'
     pretrain, second = (load_config(tmp_path / f'configs/{name}.py') for name in ('pretrain', 'train_02'))
     assert (pretrain.runner.max_epochs, second.runner.max_epochs) == (2, 3)
     assert pretrain.data.train.type == 'RepeatDataset'

@@ -162,7 +162,7 @@ class SelfTrainPlan:
         before = self.iterations[iteration.number - 1]
         command = (
             'tools/mine.py',
-            before.run.config,
+            str(self.config),
             str(before.run.checkpoint),
             '--out',
             str(iteration.bank),
