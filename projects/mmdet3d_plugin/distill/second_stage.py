@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmdet3d.models.builder import build_head
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
@@ -14,6 +13,7 @@ from projects.mmdet3d_plugin.distill.taps import Tap, stop_gradient
 from projects.mmdet3d_plugin.distill.training_head import TrainingHead
 from projects.mmdet3d_plugin.hosts.two_stage.first_stage_maps import source_of
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
+from projects.mmdet3d_plugin.hosts.two_stage.roi_head import build_roi_head
 
 
 @HEADS.register_module()
@@ -50,8 +50,7 @@ class SecondStage(TrainingHead):
                 f"'distiller.head': a SecondStage looks at the maps of a voxel detector, not of a {type(student).__name__}"
             )
         dense = adapter.part(student, 'bbox_head')
-        classes = dense.num_classes if isinstance(dense.num_classes, int) else sum(dense.num_classes)
-        self.roi_head = build_head({'type': 'RoIHead', 'num_classes': classes, **roi_head})
+        self.roi_head = build_roi_head(roi_head, dense)
         # A list hides the student's head from nn.Module, whose parameters must not become ours.
         self._dense, self.teach_backbone, self.weight = [dense], teach_backbone, weight
         (self._heads,) = adapter.taps(student, 'heads')

@@ -12,7 +12,10 @@ from projects.mmdet3d_plugin.hosts.two_stage.two_stage import TwoStageOutputs
 
 
 class _TwoStageAdapter(VoxelHostAdapter):
-    """Final boxes are the second stage's; features and raw outputs are those of the first."""
+    """Final boxes are the second stage's; features and raw outputs are those of the first.
+
+    - ``second_stage``: ``Refined`` boxes of the second stage with the rows of ``heads`` that they come from.
+    """
 
     def infer(self, model: nn.Module, batch: Batch) -> TwoStageOutputs:
         """Raw outputs of the dense head, as ``heads`` gives them, and what the second stage makes of its boxes."""
