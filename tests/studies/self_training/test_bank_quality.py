@@ -104,7 +104,7 @@ def test_an_empty_bank_has_no_shares_and_the_page_says_so(tmp_path_factory: pyte
     quality = assess(nothing, truth())
     assert quality.classes['all'].poison == quality.classes['all'].hidden == 5
     assert np.isnan(quality.classes['all'].precision).all()
-    assert quality_rows([quality])[2][2:7] == ['2', '5', '0', '-', '-']
+    assert quality_rows([quality])[2][:6] == ['1, all', '2', '5', '0', '-', '-']
     assert quality_table([quality]).row_count == 3
     out = tmp_path_factory.mktemp('page')
     page = write_page([quality], [nothing], truth()[:1], View.of([0, -8, -3, 40, 8, 1], 0.0), out, 1)

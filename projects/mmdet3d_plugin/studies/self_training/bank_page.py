@@ -32,7 +32,7 @@ from projects.mmdet3d_plugin.visualization.report import Report
 from projects.mmdet3d_plugin.visualization.style import save_figure
 
 COLUMNS = (
-    'bank', 'class', 'labels', 'hidden', 'mined', *(f'precision @{o}' for o in OVERLAPS),
+    'bank, class', 'labels', 'hidden', 'mined', *(f'precision @{o}' for o in OVERLAPS),
     *(f'recall @{o}' for o in OVERLAPS), 'centre, m', 'size, %', 'heading, °', 'other class', 'poison',
 )  # fmt: skip
 
@@ -100,7 +100,7 @@ def true_frames(cfg: Config, bank: InstanceBank) -> list[TrueFrame]:
 def quality_rows(qualities: Sequence[BankQuality]) -> list[list[str]]:
     """Cells of a table, see ``COLUMNS``."""
     return [
-        [str(quality.iteration), name, *_cells(row)]
+        [f'{quality.iteration}, {name}', *_cells(row)]
         for quality in qualities
         for name, row in quality.classes.items()
     ]
@@ -129,10 +129,10 @@ def quality_table(qualities: Sequence[BankQuality]) -> Table:
         title='Banks against hidden labels', caption=lost, title_justify='left', caption_justify='left'
     )
     for column in COLUMNS:
-        table.add_column(column, justify='left' if column == 'class' else 'right')
+        table.add_column(column, justify='left' if column == COLUMNS[0] else 'right')
     rows = quality_rows(qualities)
     for row in rows:
-        table.add_row(*row, end_section=row[1] == 'all')
+        table.add_row(*row, end_section=row[0].endswith(', all'))
     return table
 
 
@@ -189,8 +189,7 @@ def _threshold_rows(banks: Sequence[InstanceBank]) -> tuple[list[str], list[list
     """What the thresholds of each bank were, and from how many labels they come."""
     rows = [
         [
-            str(bank.header['iteration']),
-            name,
+            f'{bank.header["iteration"]}, {name}',
             f'{limits["score"]:.3f}',
             f'{limits["consistency"]:.2f}',
             str(limits['labels_found']),
@@ -199,7 +198,7 @@ def _threshold_rows(banks: Sequence[InstanceBank]) -> tuple[list[str], list[list
         for bank in banks
         for name, limits in bank.header['thresholds'].items()
     ]
-    return ['bank', 'class', 'score', 'consistency', 'labels found', 'centres of their scores'], rows
+    return ['bank, class', 'score', 'consistency', 'labels found', 'centres of their scores'], rows
 
 
 def _draw(
