@@ -102,8 +102,8 @@ def two_means(values: np.ndarray) -> tuple[float, float]:
         The lower and the upper centre; twice the same where all values are equal.
 
     Example:
-        >>> two_means(np.array([0.9, 0.1, 0.2, 1.0]))
-        (0.15, 0.95)
+        >>> two_means(np.array([0.75, 0.25, 0.5, 1.0]))
+        (0.375, 0.875)
     """
     values = np.sort(np.asarray(values, np.float64))
     count = np.arange(1, len(values))

@@ -1,6 +1,8 @@
 """``tools/analysis_tools/bank_quality.py``: a table of how good banks are, and a page with pictures."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from projects.mmdet3d_plugin.datasets.transforms.remove_points import RemovePoin
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.self_training.mine import MinedFrames
 from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
+from projects.mmdet3d_plugin.studies.provenance import machine
 from projects.mmdet3d_plugin.studies.self_training.bank_quality import (
     OVERLAPS,
     BankQuality,
@@ -55,7 +58,9 @@ def _judge(arguments: argparse.Namespace) -> None:
     qualities = [assess(bank, frames) for bank in banks]
     make_console().print(quality_table(qualities))
     if arguments.json:
-        write_json(arguments.json, [quality.as_json() for quality in qualities], indent=1)
+        figures = [quality.as_json() for quality in qualities]
+        record = dict(command=shlex.join(('python', *sys.argv)), machine=machine(), banks=figures)
+        write_json(arguments.json, record, indent=1)
     if arguments.out:
         page = write_page(qualities, banks, frames, view_of(cfg), arguments.out, arguments.samples)
         print(f'page: {page.resolve()}')
