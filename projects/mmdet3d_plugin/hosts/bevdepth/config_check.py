@@ -5,10 +5,11 @@ from typing import Any
 from projects.mmdet3d_plugin.common.config_check import (
     CONFIG_CHECKS,
     data_ranges,
-    number_of_classes,
     require_equal,
 )
 from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 
 _HEAD = 'model.head'
 _LIFT = 'model.backbone.lift_splat'
@@ -28,10 +29,7 @@ def check_bevdepth(cfg: dict[str, Any]) -> None:
     require_equal(
         'range', at(f'{_LIFT}.pc_range'), at('model.train_cfg.point_cloud_range'), *data_ranges(cfg)
     )
-    where, tasks = at(f'{_HEAD}.tasks')
-    if tasks is not None:
-        named = (f'the classes of {where}', sum(task['num_class'] for task in tasks))
-        require_equal('number of classes', named, number_of_classes(cfg))
+    check_tasks(cfg, *at(f'{_HEAD}.tasks'))
     channels, frames = at('model.backbone.out_channels')[1], at('model.num_frames')[1] or 1
     if channels is not None:
         joined = (f'model.backbone.out_channels times model.num_frames={frames}', channels * frames)
@@ -43,3 +41,9 @@ def check_bevdepth(cfg: dict[str, Any]) -> None:
         if factor is not None and voxel is not None:
             metres = (f'{part}.out_size_factor times voxel_size', round(factor * voxel[0], 6))
             require_equal('cell', at(f'{_LIFT}.cell'), metres)
+    head, train, test = (
+        lambda key, part=part: at(f'{part}.{key}') for part in (_HEAD, 'model.train_cfg', 'model.test_cfg')
+    )
+    check_cells(at(f'{_LIFT}.pc_range'), train('voxel_size'), ('', None), head, train, test)
+    if cfg.get('optimizer') and not value_at(cfg, 'model.train_cfg'):
+        raise UserError('model.train_cfg is missing, and this config has an optimizer')
