@@ -124,6 +124,40 @@ def mvx_config(width: int = 8) -> dict[str, Any]:
     )
 
 
+def roi_head_config(**maps: int) -> dict[str, Any]:
+    """A second stage that sees BEV maps, name -> channels, and the raw points."""
+    return dict(
+        type='RoIHead',
+        features=[
+            dict(type='BEVGridFeatures', maps=maps, pc_range=RANGE, channels=4, grid=3),
+            dict(type='PointSetFeatures', channels=[8, 8], most=16),
+        ],
+        train_proposals=dict(before=40, iou=0.5, kept=12),
+        test_proposals=dict(before=40, iou=0.5, kept=12),
+        sampler=dict(shifted=2),
+        hidden=16,
+        box_iou=0.3,
+        score_thr=0.0,
+        max_num=10,
+    )
+
+
+def two_stage_config(width: int = 8) -> dict[str, Any]:
+    """PointPillars with a second stage."""
+    roi_head = roi_head_config(scatter=width, bev=2 * width)
+    return dict(pillar_config(width), type='TwoStageVoxelNet', roi_head=roi_head)
+
+
+def two_stage_centerpoint_config(width: int = 8) -> dict[str, Any]:
+    """CenterPoint on pillars, without velocity, with a second stage."""
+    cfg = centerpoint_config(width)
+    cfg['pts_bbox_head']['common_heads'].pop('vel')
+    cfg['pts_bbox_head']['bbox_coder']['code_size'] = 7
+    cfg['train_cfg']['pts']['code_weights'] = [1.0] * 8
+    roi_head = roi_head_config(stage_0=width, bev=2 * width)
+    return dict(cfg, type='TwoStageCenterPoint', roi_head=roi_head)
+
+
 def _bev_parts(channels: int, width: int, strides: tuple[int, int] = (2, 2)) -> dict[str, Any]:
     """Backbone of two stages and neck; the BEV feature has the first stage's size."""
     backbone = dict(

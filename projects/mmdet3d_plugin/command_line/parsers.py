@@ -359,5 +359,23 @@ def _add_common(parser: argparse.ArgumentParser, root: str, tag: str) -> None:
     """Options of every dataset."""
     parser.add_argument('--root-path', type=Path, required=True, help=root)
     parser.add_argument('--out-dir', type=Path, help='where the files go; default is --root-path')
+    parser.add_argument(
+        '--sparse',
+        type=int,
+        metavar='N',
+        help='let N objects per frame of the training split keep their labels, and write info files in which there are '
+        'no others, beside the full ones, which are made where they are missing',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='with --sparse: of the choice (default: 0)')
+    parser.add_argument(
+        '--every', type=int, default=1, metavar='K', help='with --sparse: only every K-th frame keeps labels'
+    )
+    parser.add_argument(
+        '--area',
+        type=float,
+        nargs=4,
+        metavar=('X0', 'Y0', 'X1', 'Y1'),
+        help='with --sparse: choose among objects within, metres in the LiDAR frame (default: everywhere)',
+    )
     # Upstream's documented command has it; file names begin with nothing else here.
     parser.add_argument('--extra-tag', choices=[tag], help='prefix of the file names, as upstream')

@@ -42,12 +42,12 @@ class VoxelHostAdapter(LidarAdapter):
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
         """Detection losses of points (list of (N_i, C)), boxes and labels."""
         batch = dict(batch)
-        with _given(model, batch.pop(VOXELS, None)):
+        with given_voxels(model, batch.pop(VOXELS, None)):
             return model.forward_train(**batch)
 
     def infer(self, model: nn.Module, batch: Batch) -> Any:
         """Raw predictions, as ``heads`` gives them."""
-        with _given(model, batch.get(VOXELS)):
+        with given_voxels(model, batch.get(VOXELS)):
             features = self.features(model, batch)
         return self.read_heads(self.part(model, 'bbox_head')(features))
 
@@ -115,7 +115,7 @@ class VoxelHostAdapter(LidarAdapter):
 
 
 @contextmanager
-def _given(model: nn.Module, voxels: Voxels | None) -> Iterator[None]:
+def given_voxels(model: nn.Module, voxels: Voxels | None) -> Iterator[None]:
     """Let a detector use these voxels instead of its own, inside a ``with`` block."""
     if voxels is None:
         yield

@@ -1,0 +1,97 @@
+"""Which raw points lie in which boxes, in plain torch: mmcv has one operator for CPU and another, that does less, for CUDA."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import gravity_centers, into_frame
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
+
+_PAIRS = 2**22  # point-box pairs looked at together, to bound memory
+
+
+class PointPairs(NamedTuple):
+    """Pairs of a box and a point within it: rows (P,) of the boxes, ascending, and points (P, C) of the clouds."""
+
+    box: Tensor
+    points: Tensor
+
+
+def in_boxes(boxes: Tensor, points: Tensor) -> Tensor:
+    """Whether points lie within boxes: between bottom and top, both included, and strictly inside the four sides.
+
+    Args:
+        boxes: (R, 7) bottom centres, metres and radians.
+        points: (N, 3+) x, y, z.
+
+    Returns:
+        (R, N) bool; ``sum(1)`` equals mmdet3d's ``points_in_boxes_cpu``.
+    """
+    x, y = (points[:, i] - boxes[:, i : i + 1] for i in (0, 1))
+    z = points[:, 2] - gravity_centers(boxes)[:, 2:]
+    cos, sin = (-boxes[:, 6:]).cos(), (-boxes[:, 6:]).sin()
+    half = boxes[:, 3:6] / 2
+    ahead, left = x * cos - y * sin, x * sin + y * cos
+    return (ahead.abs() < half[:, :1]) & (left.abs() < half[:, 1:2]) & (z.abs() <= half[:, 2:])
+
+
+@torch.no_grad()
+def points_in_proposals(
+    proposals: Proposals, points: list[Tensor], scale: float, margin: float, most: int
+) -> PointPairs:
+    """The raw points within boxes that are somewhat enlarged.
+
+    Args:
+        proposals: N boxes of B clouds.
+        points: B clouds (N_i, C), x, y, z first.
+        scale: factor of all sides.
+        margin: metres added to all sides, after scaling.
+        most: points kept of one box; of more, evenly spaced ones in the order of the cloud.
+
+    Returns:
+        Pairs, constants; a point may be in several boxes.
+    """
+    boxes = enlarged(proposals.boxes, scale, margin)
+    rows, found = [], []
+    for sample, cloud in enumerate(points):
+        mine = (proposals.batch_index == sample).nonzero().squeeze(1)
+        step = max(1, _PAIRS // max(1, len(cloud)))
+        for part in mine.split(step):
+            box, point = in_boxes(boxes[part], cloud).nonzero(as_tuple=True)
+            kept = _spaced(box, len(part), most)
+            rows.append(part[box[kept]])
+            found.append(cloud[point[kept]])
+    if not rows:
+        return PointPairs(proposals.labels[:0], points[0][:0])
+    return PointPairs(torch.cat(rows), torch.cat(found))
+
+
+def enlarged(boxes: Tensor, scale: float, margin: float) -> Tensor:
+    """Boxes (R, 7) with longer sides around the same gravity centres."""
+    size = boxes[:, 3:6] * scale + margin
+    bottom = boxes[:, 2:3] + (boxes[:, 5:6] - size[:, 2:]) / 2
+    return torch.cat([boxes[:, :2], bottom, size, boxes[:, 6:]], 1)
+
+
+def _spaced(box: Tensor, boxes: int, most: int) -> Tensor:
+    """Ascending rows (P,) -> (P,) bool that is True ``most`` times per row at the most, evenly spaced."""
+    counts = torch.bincount(box, minlength=boxes)
+    rank = torch.arange(len(box), device=box.device) - (counts.cumsum(0) - counts)[box]
+    count = counts[box]
+    slot, last = (torch.div(r * most, count, rounding_mode='floor') for r in (rank, rank - 1))
+    return (count <= most) | (slot != last)
+
+
+def frame_coordinates(boxes: Tensor, pairs: PointPairs) -> Tensor:
+    """Points of pairs in the frames of their boxes.
+
+    Args:
+        boxes: (R, 7) whose rows ``pairs.box`` counts.
+        pairs: P of them.
+
+    Returns:
+        (P, 3): metres ahead of, left of and above the gravity centre.
+    """
+    own = boxes[pairs.box]
+    return into_frame(pairs.points[:, :3] - gravity_centers(own), own[:, 6])

@@ -1,0 +1,51 @@
+"""CenterPoint with a second stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmdet3d.models.builder import DETECTORS
+from torch import Tensor
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import CenterPoint
+from projects.mmdet3d_plugin.hosts.two_stage.two_stage import TwoStage
+
+_SHAPE = 7  # numbers of a box without velocity
+
+
+@DETECTORS.register_module()
+class TwoStageCenterPoint(TwoStage, CenterPoint):
+    """CenterPoint whose boxes are scored and refined by a second stage.
+
+    Args:
+        roi_head: config of the second stage, a :class:`~projects.mmdet3d_plugin.hosts.two_stage.roi_head.RoIHead`.
+        others: as ``CenterPoint`` takes them.
+
+    Raises:
+        UserError: the first stage predicts velocities, which the second would lose.
+    """
+
+    def __init__(self, roi_head: Mapping[str, Any], **others: Any) -> None:
+        super().__init__(**others)
+        if self.pts_bbox_head.bbox_coder.code_size != _SHAPE:
+            raise UserError(
+                'model.pts_bbox_head.bbox_coder.code_size: a second stage refines boxes of 7 numbers and would lose '
+                'their velocities; leave "vel" out of common_heads, or take CenterPoint with one stage'
+            )
+        self.add_second_stage(roi_head, sum(self.pts_bbox_head.num_classes))
+
+    def dense_losses(
+        self,
+        outputs: Any,
+        img_metas: Sequence[Mapping[str, Any]],
+        gt_bboxes_3d: Sequence[Any],
+        gt_labels_3d: Sequence[Tensor],
+    ) -> dict[str, Any]:
+        """See the base class; ``outputs`` are lists over tasks."""
+        return self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outputs)
+
+    def simple_test(
+        self, points: Sequence[Tensor], img_metas: Sequence[Any], *_: Any, **__: Any
+    ) -> list[dict[str, Any]]:
+        """B clouds (N_i, C) -> per cloud ``pts_bbox`` with ``boxes_3d``, ``scores_3d`` and ``labels_3d``."""
+        return [{'pts_bbox': one} for one in self.final_results(points, img_metas)]

@@ -1,0 +1,40 @@
+"""PointPillars or SECOND with a second stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmdet3d.models.builder import DETECTORS
+from torch import Tensor
+
+from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import VoxelNet
+from projects.mmdet3d_plugin.hosts.two_stage.two_stage import TwoStage
+
+
+@DETECTORS.register_module()
+class TwoStageVoxelNet(TwoStage, VoxelNet):
+    """PointPillars or SECOND whose boxes are scored and refined by a second stage.
+
+    Args:
+        roi_head: config of the second stage, a :class:`~projects.mmdet3d_plugin.hosts.two_stage.roi_head.RoIHead`.
+        others: as ``VoxelNet`` takes them.
+    """
+
+    def __init__(self, roi_head: Mapping[str, Any], **others: Any) -> None:
+        super().__init__(**others)
+        self.add_second_stage(roi_head, self.bbox_head.num_classes)
+
+    def dense_losses(
+        self,
+        outputs: Any,
+        img_metas: Sequence[Mapping[str, Any]],
+        gt_bboxes_3d: Sequence[Any],
+        gt_labels_3d: Sequence[Tensor],
+    ) -> dict[str, Any]:
+        """See the base class; ``outputs`` are lists over levels of (B, anchors * n, H, W)."""
+        return self.bbox_head.loss(*outputs, gt_bboxes_3d, gt_labels_3d, img_metas)
+
+    def simple_test(
+        self, points: Sequence[Tensor], img_metas: Sequence[Any], *_: Any, **__: Any
+    ) -> list[dict[str, Any]]:
+        """B clouds (N_i, C) -> per cloud ``boxes_3d``, ``scores_3d`` and ``labels_3d``."""
+        return self.final_results(points, img_metas)

@@ -1,0 +1,112 @@
+"""Detectors with a second stage, kept whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from mmcv import ConfigDict
+from torch import nn
+
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from tests.lidar_factories import (
+    emptied,
+    fresh,
+    lidar_batch,
+    one_view,
+    total,
+    two_stage_centerpoint_config,
+    two_stage_config,
+)
+
+HOSTS = {'anchors': two_stage_config, 'cells': two_stage_centerpoint_config}
+
+
+def detector(make: Callable[[], dict[str, Any]], **changes: Any) -> nn.Module:
+    torch.manual_seed(0)
+    model = build_model(ConfigDict(fresh({**make(), **changes})))
+    model.init_weights()
+    return model
+
+
+def results_of(model: nn.Module, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    found = model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
+    return [one.get('pts_bbox', one) for one in found]
+
+
+@pytest.mark.parametrize('kind', HOSTS)
+def test_both_stages_learn_and_the_second_speaks(kind: str) -> None:
+    model = detector(HOSTS[kind])
+    losses = model.forward_train(**lidar_batch([0, 1]))
+    assert {'loss_rcnn_iou', 'loss_rcnn_box', 'loss_rcnn_corner'} < set(losses)
+    total(losses).backward()
+    assert not [name for name, weight in model.named_parameters() if weight.grad is None]
+    second = sum(loss for name, loss in model.forward_train(**lidar_batch([0, 1])).items() if 'rcnn' in name)
+    model.zero_grad()
+    second.backward()
+    reached = {
+        name.split('.')[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()
+    }
+    assert 'roi_head' in reached
+    assert any('backbone' in name for name in reached)
+    assert not any('bbox_head' in name for name in reached)  # proposals are taken as given
+
+    model.eval()
+    ours = results_of(model, lidar_batch([0, 1]))
+    adapter = adapter_for(model)
+    with torch.no_grad():
+        outputs = adapter.infer(model, lidar_batch([0, 1]))
+        detections = adapter.detect(model, lidar_batch([0, 1]), outputs)
+    for one, other in zip(ours, detections, strict=True):
+        assert 0 < len(one['scores_3d']) <= 10
+        assert torch.equal(one['boxes_3d'].tensor, other.boxes.tensor)
+        assert torch.equal(one['scores_3d'], other.scores)
+    alone = [results_of(model, lidar_batch([seed]))[0]['scores_3d'] for seed in (0, 1)]
+    torch.testing.assert_close([one['scores_3d'] for one in ours], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', HOSTS)
+def test_clouds_without_points(kind: str) -> None:
+    model = detector(HOSTS[kind])
+    for which, outside in (([0], False), ([1], True), ([0, 1], True)):
+        batch = emptied(lidar_batch([0, 1]), which, outside)
+        loss = total(model.train().forward_train(**batch))
+        loss.backward()
+        assert loss.isfinite()
+        found = [len(one['scores_3d']) for one in results_of(model.eval(), batch)]
+        assert [count == 0 for count in found] == [i in which for i in range(2)]
+
+
+def test_the_first_stage_is_a_plain_detector() -> None:
+    """Weights of a detector without a second stage load by name, and its taps are the same."""
+    plain = {key: value for key, value in two_stage_config().items() if key != 'roi_head'}
+    plain = detector(lambda: dict(plain, type='VoxelNet'))
+    whole = detector(two_stage_config)
+    missing = whole.load_state_dict(plain.state_dict(), strict=False)
+    assert not missing.unexpected_keys
+    assert all(name.startswith('roi_head.') for name in missing.missing_keys)
+    aliases = [adapter_for(model).aliases(model) for model in (plain, whole)]
+    assert [tap.path for taps in aliases[0].values() for tap in taps] == [
+        tap.path for taps in aliases[1].values() for tap in taps
+    ]
+
+
+def test_what_a_config_gets_wrong() -> None:
+    cfg = two_stage_config()
+    cfg['roi_head']['features'][0]['maps'] = dict(stage_7=8)
+    with pytest.raises(UserError, match=r"reads 'stage_7', but TwoStageVoxelNet has no 'backbone.blocks.7'"):
+        detector(lambda: cfg).forward_train(**lidar_batch([0]))
+    cfg['roi_head']['features'][0]['maps'] = dict(neck=8)
+    with pytest.raises(UserError, match="a second stage cannot read 'neck'"):
+        detector(lambda: cfg).forward_train(**lidar_batch([0]))
+    fast = two_stage_centerpoint_config()
+    fast['pts_bbox_head']['bbox_coder']['code_size'] = 9
+    with pytest.raises(UserError, match='boxes of 7 numbers and would lose their velocities'):
+        detector(lambda: fast)
+    views = one_view([0])
+    with pytest.raises(UserError, match='TwoStageVoxelNet looks at one view of each cloud'):
+        detector(two_stage_config)(
+            return_loss=False, points=views['points'] * 2, img_metas=views['img_metas'] * 2
+        )
