@@ -307,11 +307,11 @@ def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: FrozenT
             f"the student's boxes are {ours!r}, the teacher's {theirs!r}: weights that are inherited ('initialize') belong "
             'to one convention'
         )
-    mine, other = adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model)
-    if adapter.weights_know_range and shared_range(mine, other, "'distiller.initialize'") is not None:
+    mine, other = adapter.head_range(student), teacher.adapter.head_range(teacher.model)
+    if None not in (mine, other) and mine != other:
         raise DistillError(
-            f"the student's BEV covers {list(mine.pc_range)} m, the teacher's {list(other.pc_range)}: weights that "
-            "are inherited ('initialize') belong to one pc_range"
+            f"the student's head gives places as parts of {mine} m, the teacher's of {other} m: weights that are inherited "
+            "('initialize') belong to one pc_range"
         )
 
 
