@@ -29,7 +29,7 @@ FAMILIES = {
     ),
 }  # fmt: skip
 """What a part of a config names -> names of the registries that hold it; models may come from any other registry."""
-_NOT_MODELS = ('runner builder', 'module wrapper', 'host adapter', 'config check', 'graph in ONNX')
+_NOT_MODELS = ('runner builder', 'module wrapper', 'host adapter', 'config check', 'export adapter')
 _OF_BUILDERS = {
     'norm layer': {'requires_grad'},
     'conv layer': {'fallback_on_stride'},

@@ -36,6 +36,10 @@ class DistillLoss(nn.Module):
     """Whether it compares maps (N, C, H, W), which a connector can bring together. False for a loss that aligns by
     itself what hosts give besides maps: voxels with their cells, points, dicts of head outputs."""
 
+    reads_teacher: bool = True
+    """Whether ``forward`` takes a feature of the teacher. False for a loss that looks at the student alone, or at what
+    the teacher found (``step.detections``): ``forward(student, *, step)``; its ``on`` names a place of the student."""
+
     needs_queries: bool = False
     """Whether ``forward`` uses ``step.queries``, so that the recipe must have a distillation head."""
 
@@ -101,3 +105,19 @@ def share_of_area(weight: Tensor) -> Tensor:
     """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples."""
     area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
     return weight / (area * max(len(weight), 1))
+
+
+def mean_over_samples(values: Tensor, sample: Tensor, samples: int) -> Tensor:
+    """The mean of values (M,) within each sample, then over ``samples``; of samples without values 0.
+
+    Args:
+        values: (M,).
+        sample: (M,) which sample each belongs to.
+        samples: how many there are.
+
+    Example:
+        >>> mean_over_samples(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1]), 2)
+        tensor(3.5000)
+    """
+    counts = torch.bincount(sample, minlength=samples)
+    return (values / counts[sample]).sum() / max(samples, 1)
