@@ -87,7 +87,7 @@ def assert_same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> Non
         assert ((apart < 1e-3) & alike & beside).any(1).all(), (apart.diagonal().max(), len(apart))
 
 
-@pytest.mark.parametrize('name', ['bevformer_student', 'detr3d_student', 'bevdepth_near_student'])
+@pytest.mark.parametrize('name', ['bevformer_near_student', 'detr3d_student', 'bevdepth_near_student'])
 def test_cameras_of_the_real_frame(name: str, one_frame_root: Path, tmp_path: Path) -> None:
     cfg = load_config(CONFIGS / f'{name}.py', None, str(one_frame_root))
     cfg.data.test.ann_file = cfg.data.train.ann_file  # of which the only frame is
