@@ -148,6 +148,27 @@ def two_stage_config(width: int = 8) -> dict[str, Any]:
     return dict(pillar_config(width), type='TwoStageVoxelNet', roi_head=roi_head)
 
 
+def voxel_rcnn_config(width: int = 8) -> dict[str, Any]:
+    """SECOND with Voxel R-CNN's head on two stages of its encoder."""
+    stages = [
+        dict(map='voxels_0', channels=4, stride=1, radius=0.5),
+        dict(map='voxels_1', channels=8, stride=2, radius=1.0),
+    ]
+    roi_head = roi_head_config()
+    roi_head['features'] = [
+        dict(
+            type='VoxelGridFeatures',
+            stages=stages,
+            pc_range=RANGE,
+            voxel_size=[0.2, 0.2, 0.5],
+            grid=2,
+            neighbours=4,
+            channels=4,
+        )
+    ]
+    return dict(second_config(width), type='TwoStageVoxelNet', roi_head=roi_head)
+
+
 def two_stage_centerpoint_config(width: int = 8) -> dict[str, Any]:
     """CenterPoint on pillars, without velocity, with a second stage."""
     cfg = centerpoint_config(width)

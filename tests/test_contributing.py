@@ -13,7 +13,7 @@ from projects.mmdet3d_plugin.datasets.builder import build_dataloader
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_terms
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, LOSSES, REGIONS
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 
 DRAWERS = (LOSSES, REGIONS, ADAPTERS, DETECTORS, DATASETS)
 

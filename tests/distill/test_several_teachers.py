@@ -79,7 +79,7 @@ def test_nobody_runs_a_teacher_who_is_not_asked(both: Distiller) -> None:
 
 def test_checkpoints_name_all_teachers_and_hold_none(both: Distiller) -> None:
     assert list(both.meta()['teacher']) == ['big', 'small']
-    assert set(both.meta()['teacher']['big']) == {'checkpoint', 'sha256', 'view'}
+    assert set(both.meta()['teacher']['big']) == {'type', 'checkpoint', 'sha256', 'view'}
     assert not [key for key in both.state_dict() if 'big' in key or 'small' in key]
 
 
@@ -170,3 +170,20 @@ def test_every_teacher_gets_its_own_view() -> None:
 def test_one_teacher_stays_without_a_name() -> None:
     assert list(named_teachers(one(4, 8))) == ['']
     assert list(named_teachers(dict(type='SomeTeacher'))) == ['']
+
+
+def test_a_student_may_learn_from_a_frozen_one_its_average_and_itself() -> None:
+    """One line of a config each; what the average owns is saved under its name."""
+    teacher = dict(big=one(6, 16), mean=dict(type='EMATeacher', momentum=0.5), own=dict(type='SelfTeacher'))
+    hint = dict(student='backbone.0', teacher='bev')
+    terms = [
+        BEV_TERM | dict(connector='resize_conv'),
+        dict(type='FeatureL2', name='mean', on='bev', teacher='mean'),
+        dict(type='FeatureL2', name='hint', on=hint, teacher='own', connector='resize_conv'),
+    ]
+    distiller = build_distiller(pair(terms, teacher=teacher, debug=True)).train()
+    losses = distiller(**toy_batch())
+    assert {'loss_kd_bev', 'loss_kd_mean', 'loss_kd_hint'} < set(losses)
+    assert any(name.startswith('distill.teacher_mean.model.') for name in distiller.state_dict())
+    distiller.after_update()
+    assert distiller.distill['teacher_mean'].updates == 2

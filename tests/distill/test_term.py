@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.distill.losses.feature_l2 import FeatureL2
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import LOSSES, DistillError
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.taps import Tap, stop_gradient
 from projects.mmdet3d_plugin.distill.term import ZERO_STEPS, Term
 from tests.distill.conftest import BEV_TERM, PV_TERM
 from tests.distill.toy_host import toy_batch
@@ -155,7 +155,7 @@ def test_a_loss_may_ask_for_the_whole_step(recipe: Recipe) -> None:
 
 
 def test_a_loss_may_read_more_than_maps() -> None:
-    """Dataclasses and lists of dicts arrive as they are, floats in fp32, the teacher's without graph."""
+    """Dataclasses and lists of dicts arrive as they are, floats in fp32."""
     seen: list[Any] = []
 
     class Reads(DistillLoss):
@@ -168,7 +168,7 @@ def test_a_loss_may_read_more_than_maps() -> None:
     leaf = torch.ones(2, dtype=torch.float16, requires_grad=True)
     heads = [{'heatmap': leaf * 1, 'index': torch.arange(3)}]
     term = Term(Tap('a'), Tap('a'), Reads(), Identity())
-    assert term(Step({}, {'a': heads}, {'a': heads})).requires_grad
+    assert term(Step({}, {'a': heads}, {'a': stop_gradient(heads)})).requires_grad
     student, teacher = seen
     assert (student[0]['heatmap'].dtype, student[0]['index'].dtype) == (torch.float32, torch.int64)
     assert not teacher[0]['heatmap'].requires_grad

@@ -253,6 +253,17 @@ def parse_transformer(argv: Words = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def parse_voxel_query(argv: Words = None) -> argparse.Namespace:
+    """voxel_query.py."""
+    parser = make_parser(
+        "Time Voxel R-CNN's voxel query at KITTI's full size: ours, plain torch, and the naive form, in one process.",
+        rounds=3,
+        cuda=False,
+    )
+    parser.add_argument('--cloud', help='file of points, float32, four numbers each')
+    return parser.parse_args(argv)
+
+
 def _words(text: str) -> tuple[str, ...]:
     """Words between commas."""
     return tuple(word for word in text.split(',') if word)

@@ -56,10 +56,75 @@ def bevdepth_near_teacher() -> dict:
     return frozen(config, 'work_dirs/bevdepth_near/teacher/latest.pth', 'native')
 
 
+def centerpoint(kind: str = 'pillar') -> dict:
+    """CenterPoint on nuScenes, which sees ten sweeps beside a camera student's images.
+
+    Args:
+        kind: 'pillar' or 'voxel'.
+    """
+    return frozen(f'projects/configs/lidar/centerpoint_{kind}_nuscenes.py', view='native')
+
+
+def near_lidar() -> dict:
+    """The pint-sized CenterPoint for near objects; what it sees of each batch serves all recipes of a seed."""
+    teacher = frozen(
+        'projects/configs/synthetic/centerpoint_near_teacher.py', 'work_dirs/near/lidar/latest.pth', 'native'
+    )
+    return teacher | dict(cache_dir='work_dirs/near/seen')
+
+
+def lidar_row(name: str, **terms: dict) -> dict:
+    """What a LiDAR teacher teaches a camera student, by the method.
+
+    Args:
+        name: 'dense' = imitation on soft foreground (BEVDistill's dense half), 'queries' = boxes for queries (its sparse
+            half), 'regions' = DistillBEV, 'keypoints' = UniDistill's and TiG-BEV's points of boxes, 'fd3d' = generation
+            where the teacher's boxes or ground truth are, as far as they agree; 'labels' = boxes as labels.
+        terms: further settings of terms, by their names.
+    """
+    bev = dict(on='bev', connector='resize_conv')
+    relations = dict(type='BoxKeypoints', on='bev', compare='cosines')
+    area = dict(type='BEVFootprint', source='gt_boxes', gate=2.0)
+    queries = dict(type='TeacherQueries', on='boxes', weight=1.0)
+    rows = dict(
+        dense=dict(bev_l2=heatmap_l2(weight=1.0, connector='resize_conv')),
+        queries=dict(queries=queries),
+        regions=dict(regions=dict(type='RegionBalanced', weight=1.0, attention_weight=0.05, **bev)),
+        keypoints=dict(
+            keypoints=dict(type='BoxKeypoints', compare='features', weight=1.0, **bev),
+            relations=relations | dict(weight=1.0),
+        ),
+        fd3d=dict(
+            bev_generation=dict(type='MaskedGeneration', region=area, weight=4.0, **bev),
+            relations=relations | dict(source='gt_boxes', gate=2.0, weight=1.0),
+            queries=queries,
+        ),
+        labels={},
+    )
+    row = rows[name]
+    recipe = dict(terms=row | {term: row.get(term, {}) | more for term, more in terms.items()})
+    labels = dict(type='TeacherLabels', score_thr=0.4)
+    return recipe | dict(targets=[labels] if name == 'labels' else [])
+
+
+def two_teachers(camera: dict, lidar: dict, row: dict) -> dict:
+    """A camera teacher's recipe, whose parts take the first teacher's word, and beside it a row of a LiDAR teacher.
+
+    Args:
+        camera: the teacher of the recipe that is inherited.
+        lidar: the other one.
+        row: its terms, see :func:`lidar_row`.
+    """
+    terms = {f'lidar_{name}': dict(teacher='lidar', **term) for name, term in row['terms'].items()}
+    return dict(teacher=dict(_delete_=True, camera=camera, lidar=lidar), terms=terms)
+
+
 def bevdepth_terms() -> dict:
-    """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, its heatmaps and its boxes."""
+    """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, how the points of an object relate
+    to one another on it (UniDistill's relation term), its heatmaps and its boxes."""
     return dict(
         bev_l2=heatmap_l2(weight=1.0),
+        relation=dict(type='BoxKeypoints', on='bev', compare='cosines', weight=1.0),
         logit=dict(type='PivotalLogit', on='heads', mask='gaussian', weight=1.0),
         regression=dict(type='CenterRegression', on='heads', weight=0.2),
     )
@@ -149,3 +214,38 @@ def _regions_off() -> dict:
 
 def _regions(**settings: object) -> dict:
     return {term: dict(region=settings) for term in ('pv_generation', 'bev_generation')}
+
+
+def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
+    """Voxel self-distillation: a second stage, and sub-heads, that are trained beside a one-stage detector and teach it.
+
+    Rows: 'all'; the runs of the original log as it meant them: 'temperature' (classes by softmax, T = 2), 'roi' (one head
+    without classes), 'subheads' (and sub-heads on the map before the backbone), 'decoupled' (target and other classes
+    apart); and what tells them from their parts: 'cotrain' (the second stage alone, no distillation), 'stopped'
+    (distillation alone, from a second stage that sends nothing back), 'deep' (sub-heads alone).
+
+    Args:
+        row: which.
+        epochs: of the training, over which the weight of sub-heads rises from 0.
+        roi_head: config of the second stage.
+    """
+    heads = dict(type='HeadToHead', on=dict(student='heads', teacher='second_stage'), box_weight=0.0)
+    sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
+    sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
+    taught = dict(sub, logits=dict(temperature=2.0))
+    best = dict(heads, temperature=2.0, box_weight=1.0)
+    terms = dict(
+        all=dict(heads=best, sub_head=taught),
+        temperature=dict(heads=dict(heads, form='softmax', temperature=2.0)),
+        roi=dict(heads=heads),
+        subheads=dict(heads=heads, sub_head=sub),
+        decoupled=dict(heads=dict(heads, alpha=1.0, beta=0.5, score_thr=0.1), sub_head=taught),
+        cotrain=dict(),
+        stopped=dict(heads=best),
+        deep=dict(sub_head=taught),
+    )[row]
+    if row == 'temperature':
+        roi_head = dict(roi_head, class_branch=True)
+    head = dict(type='SecondStage', roi_head=roi_head, teach_backbone=row != 'stopped')
+    recipe = dict(type='Distiller', teacher=dict(type='SelfTeacher'), terms=terms)
+    return recipe if row == 'deep' else dict(recipe, head=head)

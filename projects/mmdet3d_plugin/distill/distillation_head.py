@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.registry import HEADS, DistillError, build_part
+from projects.mmdet3d_plugin.distill.hosts.adapter import require_ability
+from projects.mmdet3d_plugin.distill.registry import HEADS
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
+from projects.mmdet3d_plugin.distill.training_head import TrainingHead
 
 INITS = ('teacher', 'scratch')
 
 
 @HEADS.register_module()
-class DistillationHead(nn.Module):
+class DistillationHead(TrainingHead):
     """A DETR decoder with box refinement whose values are the teacher's BEV feature (FD3D, "distillation head").
 
     Its queries are "aligned": the very positions at which they sample the teacher are compared with the student's
@@ -32,9 +34,11 @@ class DistillationHead(nn.Module):
             ``dict(num_query=900, num_layers=6)``.
     """
 
+    reading: ClassVar[str] = 'queries'
+
     def __init__(
         self,
-        teacher: FrozenTeacher,
+        teacher: Teacher,
         init: str = 'teacher',
         weight: float = 1.0,
         decoder: Mapping[str, Any] | None = None,
@@ -42,6 +46,8 @@ class DistillationHead(nn.Module):
         super().__init__()
         if init not in INITS:
             raise ValueError(f"the distillation head's init must be one of {INITS}, got {init!r}")
+        require_ability(teacher.adapter, 'query_head', "'distiller.head'")
+        teacher.require_foresight("'distiller.head'")
         self.init, self.weight = init, weight
         self.adapter = teacher.adapter
         # A list hides the teacher's head from nn.Module, whose parameters must never become ours.
@@ -82,10 +88,3 @@ class DistillationHead(nn.Module):
     @torch.no_grad()
     def _read(self, head: nn.Module, records: dict[str, Any], outputs: Any) -> QueryReading:
         return self.adapter.read_queries(head, records, outputs)
-
-
-def build_head(cfg: Mapping, teacher: FrozenTeacher) -> DistillationHead:
-    """Build a recipe's distillation head, ``head=dict(init='teacher')``; a wrong argument is a clear error."""
-    if not isinstance(cfg, Mapping):
-        raise DistillError(f"'distiller.head' must be a dict such as dict(init='teacher'), got {cfg!r}")
-    return build_part(HEADS, {'type': 'DistillationHead', **cfg}, "'distiller.head'", teacher=teacher)

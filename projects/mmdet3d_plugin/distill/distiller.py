@@ -9,19 +9,19 @@ from mmcv import Config
 from mmdet.models.detectors.base import BaseDetector
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.distill.distillation_head import DistillationHead
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
-from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, tensors_of
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, stop_gradient, tensors_of
 from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Term
+from projects.mmdet3d_plugin.distill.training_head import TrainingHead
 from projects.mmdet3d_plugin.distill.views import seen_by, split_views
 
 HEAD = 'head'
-"""The distillation head is saved among the terms under this name, as ``distill.head``."""
+"""The head of a recipe is saved among the terms under this name, as ``distill.head``."""
 
 
 class Distiller(nn.Module):
@@ -31,15 +31,16 @@ class Distiller(nn.Module):
 
     Args:
         student: the detector that is trained; all that is kept after training.
-        teacher: what it imitates; not a part of this module. Several by name where terms say whose word they take.
+        teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`). Several by name
+            where terms say whose word they take.
         terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
             starts from the teacher.
-        head: its queries say where it matters; None for a recipe without.
+        head: what it reads says where it matters, or is what the student imitates; None for a recipe without.
         targets: how the teacher's detections change the student's ground truth; terms see the original. Under several
             teachers (the teacher's name, how).
         initializers: how the student starts from the teacher; under several as ``targets``.
         adapter: of the student; the one that is registered for its class by default.
-        debug: check in every step that every term reaches the student.
+        debug: check in every step that every term reaches the student, and that none reaches its teacher.
         head_teacher: whose features the head reads, under several teachers.
 
     Raises:
@@ -49,9 +50,9 @@ class Distiller(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        teacher: FrozenTeacher | Mapping[str, FrozenTeacher],
+        teacher: Teacher | Mapping[str, Teacher],
         terms: Mapping[str, Term],
-        head: DistillationHead | None = None,
+        head: TrainingHead | None = None,
         targets: Sequence[TeacherLabels | tuple[str, TeacherLabels]] = (),
         initializers: Sequence[Callable[..., Any] | tuple[str, Callable[..., Any]]] = (),
         adapter: HostAdapter | None = None,
@@ -73,7 +74,10 @@ class Distiller(nn.Module):
                     f'the term {name!r} compares features of the teacher {term.taught_by!r} where the queries of '
                     f'{head_teacher!r} look; give both one teacher'
                 )
-        self.distill = nn.ModuleDict(terms if head is None else {**terms, HEAD: head})
+        parts = {} if head is None else {HEAD: head}
+        for item in self.teachers.items():
+            parts |= _named_parts(*item)
+        self.distill = nn.ModuleDict({**terms, **parts})
         self.targets, self.initializers = _by_teacher(targets), _by_teacher(initializers)
         self.head_teacher, self.debug = head_teacher, debug
         self.epoch = 0.0
@@ -81,7 +85,7 @@ class Distiller(nn.Module):
         self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
 
     @property
-    def teacher(self) -> FrozenTeacher:
+    def teacher(self) -> Teacher:
         """The only teacher, or the first of several."""
         return next(iter(self.teachers.values()))
 
@@ -93,11 +97,11 @@ class Distiller(nn.Module):
     @property
     def terms(self) -> dict[str, Term]:
         """What is compared, by name, in the order of the recipe."""
-        return {name: part for name, part in self.distill.items() if name != HEAD}
+        return {name: part for name, part in self.distill.items() if isinstance(part, Term)}
 
     @property
-    def head(self) -> DistillationHead | None:
-        """Whose queries say where it matters."""
+    def head(self) -> TrainingHead | None:
+        """What is trained beside the student."""
         if HEAD not in self.distill:  # a ModuleDict has no get()
             return None
         return self.distill[HEAD]
@@ -119,7 +123,7 @@ class Distiller(nn.Module):
         return merge_losses(losses, {f'loss_kd_{name}': self._compare(name, step) for name in self.terms})
 
     def run_models(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Step]:
-        """Run teacher, student and distillation head on a batch; the terms are not computed.
+        """Run teacher, student and the recipe's head on a batch; the terms are not computed.
 
         Returns:
             The student's losses, with those of a head that is trained along, and what the terms may look at.
@@ -138,10 +142,13 @@ class Distiller(nn.Module):
         for step in steps.values():
             step.student, step.generated = whole.student, whole.generated
         if self.head is not None:
-            whole.queries, more = self.head(steps[self.head_teacher])
+            reading, more = self.head(steps[self.head_teacher])
             losses = merge_losses(losses, more)
-        for step in steps.values():
-            step.queries = whole.queries
+            for step in (whole, *steps.values()):
+                setattr(step, self.head.reading, reading)
+        for name, step in steps.items():
+            step.live = step.teacher | self.teachers[name].overhear(step, self.taps('teacher', name))
+            step.teacher = stop_gradient(step.live)
         return losses, whole
 
     def _listens_to(self, teacher: str) -> bool:
@@ -161,7 +168,11 @@ class Distiller(nn.Module):
         """Where terms and head listen in the 'student' or in the 'teacher'; of several in the one of that name."""
         terms = [term for term in self.terms.values() if teacher in (None, term.taught_by)]
         taps = [tap for tap in (getattr(term, side) for term in terms) if tap is not None]
-        reads = side == 'teacher' and self.head is not None and teacher in (None, self.head_teacher)
+        if side == 'student':
+            for name, other in self.teachers.items():
+                taps += other.within(self.taps('teacher', name))
+            return taps + ([] if self.head is None else self.head.student_taps)
+        reads = self.head is not None and teacher in (None, self.head_teacher)
         return taps + (self.head.taps if reads else [])
 
     def forward_test(self, **batch: Any) -> Any:
@@ -185,6 +196,11 @@ class Distiller(nn.Module):
     def set_epoch(self, epoch: float) -> None:
         """Tell the schedules of the terms how many epochs are finished; 1.5 is the middle of the second."""
         self.epoch = epoch
+
+    def after_update(self) -> None:
+        """Tell the teachers that the optimizer has changed the student; every training loop calls this after a step."""
+        for teacher in self.teachers.values():
+            teacher.follow()
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint should remember: the teacher's file and hash, of several by name, and the terms."""
@@ -212,6 +228,10 @@ class Distiller(nn.Module):
             ) from None
         if self.debug and torch.is_grad_enabled():
             require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
+            if term.teacher is not None:
+                require_no_gradient(
+                    name, loss, tensors_of(step.seen_by(term.taught_by).live[term.teacher.path])
+                )
         return loss
 
 
@@ -228,6 +248,28 @@ def require_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> Non
         raise DistillError(
             f'the term {name!r} has the value {loss.item():.4g} but no gradient on the student'
         )
+
+
+def require_no_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> None:
+    """Raise when a term sends gradient to the features of its teacher, such as (N, C, H, W), which may be live.
+
+    Raises:
+        DistillError: it does, so that the teacher would learn from its student.
+    """
+    live = [tensor for tensor in features if tensor.requires_grad]
+    if not live or not loss.requires_grad:
+        return
+    grads = torch.autograd.grad(loss, live, retain_graph=True, allow_unused=True)
+    if any(grad is not None and grad.any() for grad in grads):
+        raise DistillError(
+            f'the term {name!r} sends gradient to its teacher: its loss reads the teacher elsewhere than where the '
+            "distiller gives it, or the student's place lies behind the teacher's"
+        )
+
+
+def _named_parts(name: str, teacher: Teacher) -> dict[str, nn.Module]:
+    """What a teacher owns, by the name under which it is saved: ``teacher``, or ``teacher_<name>`` of several."""
+    return {f'{key}_{name}' if name else key: part for key, part in teacher.parts.items()}
 
 
 def _by_teacher(parts: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, DistillError
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 
 logger = logging.getLogger('focaldistiller')
 
@@ -51,8 +51,9 @@ class InheritHead:
         self.exclude = tuple(exclude)
 
     @torch.no_grad()
-    def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> InheritReport:
+    def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> InheritReport:
         """Change the student's head in place and log what was done."""
+        teacher.require_trained('InheritHead')
         if not adapter.head or adapter.head != teacher.adapter.head:
             raise DistillError(
                 'InheritHead needs a student and a teacher whose hosts have the same kind of head'

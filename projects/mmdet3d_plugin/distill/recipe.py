@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mmcv import Config
@@ -18,12 +19,12 @@ from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_frame, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
-from projects.mmdet3d_plugin.distill.distillation_head import build_head
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
-from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
+from projects.mmdet3d_plugin.distill.hosts.adapter import HeadOf, HostAdapter, adapter_for, require_ability
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
 from projects.mmdet3d_plugin.distill.registry import (
+    HEADS,
     INITIALIZERS,
     LOSSES,
     REGIONS,
@@ -34,14 +35,15 @@ from projects.mmdet3d_plugin.distill.registry import (
     find_type,
 )
 from projects.mmdet3d_plugin.distill.taps import Tap
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Schedule, Term
 from projects.mmdet3d_plugin.distill.views import named_teachers, with_teacher_view
 
 logger = logging.getLogger('focaldistiller')
 RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
+_TAKEN = (HEAD, 'teacher')  # what else is saved below distill.
 _OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone', 'teacher')
-Teachers = Mapping[str, FrozenTeacher]
+Teachers = Mapping[str, Teacher]
 
 
 def build_training(cfg: Config) -> tuple[Distiller, Config]:
@@ -72,19 +74,21 @@ def build_distiller(cfg: Config) -> Distiller:
     recipe = _checked(cfg)
     student = build_model(cfg.get('model'))
     with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
-        teachers = _build_teachers(recipe['teacher'])
-        adapter = adapter_for(student)
+        adapter, classes = adapter_for(student), config_classes(cfg)
+        known = dict(student=student, classes=classes)
+        teachers = _build_teachers(recipe['teacher'], known)
         for teacher in teachers.values():
-            require_agreement(student, adapter, teacher, config_classes(cfg))
+            require_agreement(student, adapter, teacher, classes)
         terms = build_terms(recipe['terms'], student, teachers)
         head, head_teacher = recipe.get('head'), ''
         if head is not None:
             head_teacher, head = _whose(head, teachers, "'distiller.head'")
-            _require_ability(teachers[head_teacher].adapter, 'query_head', "'distiller.head'")
-            head = build_head(head, teachers[head_teacher])
+            known |= dict(teacher=teachers[head_teacher])
+            head = build_part(HEADS, {'type': 'DistillationHead', **head}, "'distiller.head'", **known)
         targets = _build_parts(TARGETS, recipe['targets'], teachers, "'distiller.targets'")
         for name, _ in targets:
-            _require_ability(teachers[name].adapter, 'detect', "'distiller.targets'")
+            require_ability(teachers[name].adapter, 'detect', "'distiller.targets'")
+            teachers[name].require_foresight("'distiller.targets'")
         initializers = _build_parts(INITIALIZERS, recipe['initialize'], teachers, "'distiller.initialize'")
         for name, _ in initializers:
             _require_one_code(student, adapter, teachers[name])
@@ -100,13 +104,14 @@ def build_distiller(cfg: Config) -> Distiller:
         )
 
 
-def _build_teachers(cfg: Mapping) -> dict[str, FrozenTeacher]:
-    """The teachers of a recipe by name, '' for an only one."""
+def _build_teachers(cfg: Mapping, known: Mapping[str, Any]) -> dict[str, Teacher]:
+    """The teachers of a recipe by name, '' for an only one; each may ask for what is known of the student."""
     return {
         name: build_part(
             TEACHERS,
             {'type': 'FrozenTeacher', **one},
             f"'distiller.teacher.{name}'" if name else "'distiller.teacher'",
+            **known,
         )
         for name, one in named_teachers(cfg).items()
     }
@@ -153,6 +158,10 @@ def _checked(cfg: Config) -> dict[str, Any]:
         )
     if not isinstance(recipe['terms'], Mapping | list | tuple):
         raise DistillError(f"'distiller.terms' must be a list or a dict of terms, got {recipe['terms']!r}")
+    if not isinstance(recipe.get('head') or {}, Mapping):
+        raise DistillError(
+            f"'distiller.head' must be a dict such as dict(init='teacher'), got {recipe['head']!r}"
+        )
     for key in ('targets', 'initialize'):
         if not isinstance(recipe.setdefault(key, []), list | tuple):
             raise DistillError(f"'distiller.{key}' is {recipe[key]!r}: it must be a list")
@@ -162,7 +171,7 @@ def _checked(cfg: Config) -> dict[str, Any]:
 
 
 def require_agreement(
-    student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher, classes: Sequence[str] | None
+    student: nn.Module, adapter: HostAdapter, teacher: Teacher, classes: Sequence[str] | None
 ) -> None:
     """Same classes in the same order, boxes and cameras; otherwise heads and masks would be permuted.
 
@@ -196,7 +205,7 @@ def require_agreement(
 def build_terms(
     cfgs: Sequence[Mapping] | Mapping[str, Mapping],
     student: nn.Module,
-    teacher: FrozenTeacher | Teachers,
+    teacher: Teacher | Teachers,
     adapter: HostAdapter | None = None,
 ) -> dict[str, Term]:
     """Build the terms of a recipe; one that listens to several places becomes one term per place.
@@ -224,12 +233,17 @@ def build_terms(
     for i, cfg in enumerate(cfgs):
         name = _name_of(_as_mapping(cfg, i))
         taught_by, _ = _whose(cfg, teachers, f'the term {name!r}')
-        pairs = _pair_taps(cfg, name, lambda on: adapter.taps(student, on), teachers[taught_by].taps)
+        whose = teachers[taught_by]
+        heads = dict(
+            student_head=partial(adapter.dense_head, student),
+            teacher_head=partial(whose.adapter.dense_head, whose.model),
+        )
+        pairs = _pair_taps(cfg, name, lambda on: adapter.taps(student, on), whose.taps)
         for i, (ours, theirs) in enumerate(pairs):
             full = f'{name}_{i}' if len(pairs) > 1 else name
             if full in terms:
                 raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
-            terms[full] = _build_term(cfg, full, ours, theirs, taught_by)
+            terms[full] = _build_term(cfg, full, ours, theirs, taught_by, heads)
     terms = {name: term for name, term in terms.items() if term.weight > 0}
     _connect(terms)
     return terms
@@ -251,10 +265,10 @@ def _name_of(cfg: Mapping) -> str:
         not isinstance(name, str)
         or not re.fullmatch(r'[A-Za-z]\w*', name)
         or hasattr(nn.ModuleDict, name)
-        or name == HEAD
+        or name in _TAKEN
     ):
         raise DistillError(
-            f'{name!r} cannot name a term; use letters, digits and underscores, and not {HEAD!r}'
+            f'{name!r} cannot name a term; use letters, digits and underscores, and none of {_TAKEN}'
         )
     return name
 
@@ -288,7 +302,9 @@ def _pair_taps(
     return list(zip(left, right, strict=True))
 
 
-def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap | None, taught_by: str) -> Term:
+def _build_term(
+    cfg: Mapping, name: str, student: Tap, teacher: Tap | None, taught_by: str, heads: Mapping[str, HeadOf]
+) -> Term:
     """One term, its loss, region and connector."""
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
@@ -298,6 +314,7 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap | None, taug
     if limits is not None:
         known |= dict(pc_range=student.grid.pc_range, teacher_range=theirs.grid.pc_range)
     known['path'] = theirs.path or None  # of a loss that asks what queries look at
+    known |= heads
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
     _check_frame(cfg, name, loss, (student, theirs), limits)
@@ -356,7 +373,7 @@ def _check_frame(
         )
 
 
-def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> None:
+def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> None:
     """Weights that are taken over must mean the same: one box convention and, where they know it, one range."""
     ours, theirs = adapter.box_convention(student), teacher.adapter.box_convention(teacher.model)
     if None not in (ours, theirs) and ours != theirs:
@@ -410,12 +427,3 @@ def _connect(terms: Mapping[str, Term]) -> None:
             generators[source].consumers += (term.loss,)
         if term.loss.generates:
             generators[name] = term.loss
-
-
-def _require_ability(adapter: HostAdapter, method: str, part: str) -> None:
-    """Refuse a part whose host lacks what it needs, before a step is run."""
-    if getattr(type(adapter), method) is getattr(HostAdapter, method):
-        raise DistillError(
-            f'{part} needs {method}() of {type(adapter).__name__}, which this host does not offer: '
-            'leave that part out, or implement it in distill/hosts/'
-        )

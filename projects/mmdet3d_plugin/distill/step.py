@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
 
 Matches = Sequence[tuple[Tensor, Tensor]]
 
@@ -78,10 +79,12 @@ class Step:
     Args:
         batch: the student's batch of the current frame: ``img_metas``, ``gt_bboxes_3d``, ``gt_labels_3d``, ...
         student: what the taps of the student recorded, by module path.
-        teacher: what the taps of the teacher recorded, by module path.
+        teacher: what the taps of the teacher recorded, by module path; constants.
         predictions: the teacher's raw predictions, as its host returns them.
         epoch: epochs finished so far; 1.5 is the middle of the second.
         queries: what the distillation head read off the teacher's features, in recipes that have one.
+        refined: what a second stage made of the student's boxes, in recipes that have one; live.
+        live: the teacher's features with their graph where they have one, for the guard that no term teaches its teacher.
         generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
         cache: what several terms need alike, computed by the first of them.
         detect: finds the teacher's boxes, for :attr:`detections`.
@@ -95,6 +98,8 @@ class Step:
     predictions: Any = None
     epoch: float = 0
     queries: QueryReading | None = None
+    refined: Refined | None = None
+    live: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Tensor] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)
     detect: Callable[[], Sequence[Any]] | None = None

@@ -165,16 +165,21 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
         return fn(value)
     if isinstance(value, dict):
         return {key: map_tensors(fn, item) for key, item in value.items()}
-    if isinstance(value, Call):
-        return Call(tuple(map_tensors(fn, item) for item in value.args), map_tensors(fn, value.output))
     if isinstance(value, list | tuple):
         mapped = [map_tensors(fn, item) for item in value]
+        if hasattr(value, '_fields'):  # a NamedTuple
+            return type(value)(*mapped)
         return tuple(mapped) if isinstance(value, tuple) else mapped
     if is_dataclass(value):
         return replace(
             value, **{part.name: map_tensors(fn, getattr(value, part.name)) for part in fields(value)}
         )
     return value
+
+
+def stop_gradient(value: Any) -> Any:
+    """The same tensors, such as (N, C, H, W), as constants, in a nested value of lists, dicts and dataclasses."""
+    return map_tensors(Tensor.detach, value)
 
 
 def _full_precision(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from projects.mmdet3d_plugin.distill.channel_layout import Layout, input_layouts
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter
 from projects.mmdet3d_plugin.distill.inherit_head import InheritReport
 from projects.mmdet3d_plugin.distill.registry import INITIALIZERS, TEACHERS, DistillError, build_part
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 
 logger = logging.getLogger('focaldistiller')
 
@@ -32,10 +32,12 @@ class TeacherGuidedInit:
         self.source = source
 
     @torch.no_grad()
-    def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: FrozenTeacher) -> InheritReport:
+    def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> InheritReport:
         """Change the student's weights in place and log what was done."""
         source = teacher
-        if self.source is not None:
+        if self.source is None:
+            teacher.require_trained('TeacherGuidedInit')
+        else:
             cfg = {'type': 'FrozenTeacher', 'view': 'same', **self.source}
             source = build_part(TEACHERS, cfg, "'source' of TeacherGuidedInit")
         report = inherit_channels(student, source.model)

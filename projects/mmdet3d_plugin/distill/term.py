@@ -99,8 +99,7 @@ class Term(nn.Module):
         student = map_tensors(at_least_float32, self.student.convert(step.student[self.student.path]))
         if self.teacher is None:
             return student, None
-        teacher = self.teacher.convert(step.teacher[self.teacher.path])
-        teacher = map_tensors(lambda tensor: at_least_float32(tensor.detach()), teacher)
+        teacher = map_tensors(at_least_float32, self.teacher.convert(step.teacher[self.teacher.path]))
         if not self.loss.takes_connector:
             return student, teacher
         if not isinstance(teacher, Tensor):

@@ -171,12 +171,13 @@ def _factor(student: Mapping, teacher: Mapping) -> float:
     return teacher.get('scale', 1.0) / student.get('scale', 1.0)
 
 
-def with_teacher_view(cfg: Config, teacher_cfg: Config | Mapping[str, Config | None]) -> Config:
+def with_teacher_view(cfg: Config, teacher_cfg: Config | Mapping[str, Config | None] | None) -> Config:
     """A recipe whose training pipelines also make the teacher's view; build the training data from it.
 
     Args:
         cfg: the recipe with ``data.train`` and ``distiller.teacher``; it is not changed.
-        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees; of several by name.
+        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees; of several by name. None for a
+            teacher without one of its own, which sees what the student sees.
 
     Raises:
         DistillError: a pipeline does not say what its detector sees.
@@ -184,14 +185,14 @@ def with_teacher_view(cfg: Config, teacher_cfg: Config | Mapping[str, Config | N
     configs = teacher_cfg if isinstance(teacher_cfg, Mapping) else {'': teacher_cfg}
     teachers = named_teachers(cfg.distiller.teacher)
     for name, mode in ((name, one.get('view', 'native')) for name, one in teachers.items()):
-        if mode != 'same':
+        if mode != 'same' and configs[name] is not None:
             cfg = _with_view(cfg, configs[name], mode, name)
     return cfg
 
 
-def _with_view(cfg: Config, teacher_cfg: Config | None, mode: str, name: str) -> Config:
+def _with_view(cfg: Config, teacher_cfg: Config, mode: str, name: str) -> Config:
     """A recipe whose training pipelines also make the view of one teacher."""
-    if teacher_cfg is None or teacher_cfg.get('data') is None:
+    if teacher_cfg.get('data') is None:
         raise DistillError(
             "the teacher's config has no 'data', so its view is unknown; add it, or set view='same'"
         )

@@ -32,13 +32,14 @@ def speed_up(
     """
     if dtype not in (None, 'bf16'):
         raise UserError(f"compute.dtype={dtype!r}: say 'bf16', or leave it out; fp16 needs --amp fp16")
-    roots = list(roots)
+    roots = list(dict.fromkeys(roots))  # a network that teaches itself comes twice
     if dtype and not _has_bf16(roots):
         get_logger().info('this processor has no bf16: %s compute in float32', ', '.join(modules))
         dtype = None
     for name in modules:
         paths = [pair for root in roots for pair in root.named_modules()]
-        found = [module for path, module in paths if f'.{path}'.endswith(f'.{name}')]
+        # each once, also where one root lies within another
+        found = dict.fromkeys(module for path, module in paths if f'.{path}'.endswith(f'.{name}'))
         if not found:
             known = sorted({path for root in roots for path, _ in root.named_children()})
             raise UserError(f'compute.modules names {name!r}, which no model has: it has {", ".join(known)}')

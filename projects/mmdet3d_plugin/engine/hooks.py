@@ -12,6 +12,7 @@ from mmcv.runner import HOOKS, Hook, LoggerHook, TextLoggerHook
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
+from projects.mmdet3d_plugin.common.checkpoint import unwrap
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_link
 from projects.mmdet3d_plugin.common.progress import Progress
@@ -67,6 +68,8 @@ class OptimizeHook(Hook):
             scaler.unscale_(runner.optimizer)
         self._clip(runner)
         self._step(runner, scaler)
+        # a distiller's teacher may follow its student
+        getattr(unwrap(runner.model), 'after_update', lambda: None)()
         runner.optimizer.zero_grad(set_to_none=True)
 
     def _closes_group(self, runner: TrainRunner) -> bool:

@@ -14,7 +14,7 @@ from torch.library import register_autograd, register_fake
 
 from projects.mmdet3d_plugin.ops.build import BuildError, build, cached_library, find_compiler
 
-OPERATORS = ('ms_deform_attn', 'gather_maps', 'channel_wise_kl', 'masked_l2', 'lift_splat')
+OPERATORS = ('ms_deform_attn', 'gather_maps', 'channel_wise_kl', 'masked_l2', 'lift_splat', 'voxel_query')
 _served: frozenset[tuple[str, str]] = frozenset()
 _loaded = False
 
@@ -69,6 +69,17 @@ def load() -> None:
     _served, _loaded = frozenset(served), True
 
 
+def register_shape(name: str, fake: Callable[..., Any]) -> None:
+    """Tell torch the shapes of an operator that has no gradient; nothing is done where there is no library.
+
+    Args:
+        name: of the operator.
+        fake: outputs of the right shapes, from inputs without values.
+    """
+    if _loaded:
+        register_fake(f'focaldistiller::{name}', fake)
+
+
 def register(
     name: str,
     fake: Callable[..., Any],
@@ -85,9 +96,9 @@ def register(
         setup_context: keeps what the gradient needs, see ``torch.library.register_autograd``.
         backward: gradients of the operator's inputs.
     """
+    register_shape(name, fake)
+    register_shape(f'{name}_backward', fake_backward)
     if _loaded:
-        register_fake(f'focaldistiller::{name}', fake)
-        register_fake(f'focaldistiller::{name}_backward', fake_backward)
         register_autograd(f'focaldistiller::{name}', backward, setup_context=setup_context)
 
 

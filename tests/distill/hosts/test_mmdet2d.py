@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.distill.inherit_head import InheritHead
 from projects.mmdet3d_plugin.distill.recipe import build_terms
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from tests.image_factories import detector_config, image_batch, make_detector
 from tests.lidar_factories import pillar_config
 

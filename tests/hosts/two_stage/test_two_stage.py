@@ -19,9 +19,10 @@ from tests.lidar_factories import (
     total,
     two_stage_centerpoint_config,
     two_stage_config,
+    voxel_rcnn_config,
 )
 
-HOSTS = {'anchors': two_stage_config, 'cells': two_stage_centerpoint_config}
+HOSTS = {'anchors': two_stage_config, 'cells': two_stage_centerpoint_config, 'voxels': voxel_rcnn_config}
 
 
 def detector(make: Callable[[], dict[str, Any]], **changes: Any) -> nn.Module:
@@ -50,7 +51,7 @@ def test_both_stages_learn_and_the_second_speaks(kind: str) -> None:
         name.split('.')[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()
     }
     assert 'roi_head' in reached
-    assert any('backbone' in name for name in reached)
+    assert any('backbone' in name or 'middle_encoder' in name for name in reached)
     assert not any('bbox_head' in name for name in reached)  # proposals are taken as given
 
     model.eval()
@@ -88,6 +89,7 @@ def test_the_first_stage_is_a_plain_detector() -> None:
     assert not missing.unexpected_keys
     assert all(name.startswith('roi_head.') for name in missing.missing_keys)
     aliases = [adapter_for(model).aliases(model) for model in (plain, whole)]
+    assert [tap.path for tap in aliases[1].pop('second_stage')] == ['roi_head']
     assert [tap.path for taps in aliases[0].values() for tap in taps] == [
         tap.path for taps in aliases[1].values() for tap in taps
     ]

@@ -24,7 +24,7 @@ from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
-from projects.mmdet3d_plugin.distill.teacher import without_pretrained
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import named_teachers, split_views
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.op_counter import OpCounter

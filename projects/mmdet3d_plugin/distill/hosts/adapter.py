@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_cloud, blank_images, has_images
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
+from projects.mmdet3d_plugin.distill.dense_heads.dense_head import DenseHead
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.step import QueryReading
 from projects.mmdet3d_plugin.distill.taps import Tap, expand_braces, find_module
 
 Batch = dict[str, Any]
+HeadOf = Callable[[], DenseHead]
+"""Gives a host's dense head, or raises where it has none."""
 
 
 class Detections(NamedTuple):
@@ -100,6 +103,12 @@ class HostAdapter:
                 short = f' (short names: {", ".join(known)})' if known else ''
                 raise DistillError(f'{error}{short}') from None
         return taps
+
+    def dense_head(self, model: nn.Module) -> DenseHead:
+        """How losses read ``heads``, by anchor, cell or query."""
+        raise DistillError(
+            f'{type(self).__name__} does not say how the outputs of its head lie: implement dense_head()'
+        )
 
     def query_head(self, model: nn.Module) -> nn.Module:
         """The host's decoder of object queries on its BEV feature, which FD3D's distillation head reads."""
@@ -192,6 +201,24 @@ def _channels(model: nn.Module, path: str) -> int | None:
         if isinstance(getattr(module, attribute, None), int):
             return getattr(module, attribute)
     return None
+
+
+def require_ability(adapter: HostAdapter, method: str, part: str) -> None:
+    """Refuse a part whose host lacks what it needs, before a step is run.
+
+    Args:
+        adapter: of the host.
+        method: of the adapter.
+        part: which part of a recipe needs it, for the message.
+
+    Raises:
+        DistillError: the host does not offer it.
+    """
+    if getattr(type(adapter), method) is getattr(HostAdapter, method):
+        raise DistillError(
+            f'{part} needs {method}() of {type(adapter).__name__}, which this host does not offer: '
+            'leave that part out, or implement it in distill/hosts/'
+        )
 
 
 _OTHERS = ('Base3DDetector', 'SingleStageMono3DDetector')

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.box_codec import convert_codes, decode_boxes
 from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
+from projects.mmdet3d_plugin.distill.dense_heads.object_queries import ObjectQueries
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
 from projects.mmdet3d_plugin.distill.taps import Tap
@@ -37,16 +38,21 @@ class CameraHostAdapter(HostAdapter):
         ]
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """'pv': each FPN level's output convolution; 'boxes': :func:`read_boxes` of every decoder layer."""
+        """'pv': each FPN level's output convolution; 'heads': raw outputs; 'boxes': :func:`read_boxes` of every layer."""
         levels = model.img_neck.fpn_convs
         read = partial(read_boxes, convention=model.pts_bbox_head.box_convention)
         return {
+            'heads': [Tap(self.head)],
             'boxes': [Tap(self.head, convert=read)],
             'pv': [
                 Tap(f'img_neck.fpn_convs.{i}.conv', channels=level.out_channels)
                 for i, level in enumerate(levels)
             ],
         }
+
+    def dense_head(self, model: nn.Module) -> ObjectQueries:
+        """Object queries."""
+        return ObjectQueries(model.pts_bbox_head)
 
     def query_head(self, model: nn.Module) -> nn.Module:
         """The detection head, whose decoder is read."""

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.distill.dense_heads.dense_cells import DenseCells
 from projects.mmdet3d_plugin.distill.hosts.mvx import MVXAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 
@@ -18,6 +19,10 @@ class CenterPointAdapter(MVXAdapter):
     (B, 2, H, W), ``height`` (B, 1, H, W), ``dim`` (B, 3, H, W), ``rot`` (B, 2, H, W) and, on nuScenes, ``vel``
     (B, 2, H, W). They are copies, since the host's loss turns its logits into probabilities in place.
     """
+
+    def dense_head(self, model: nn.Module) -> DenseCells:
+        """Cells."""
+        return DenseCells(self.part(model, 'bbox_head'))
 
     def read_heads(self, outputs: Any) -> TaskOutputs:
         """Tasks with one level each -> tasks."""

@@ -12,7 +12,7 @@ class ModuleAdapter(HostAdapter):
 
     ``model(**batch)`` returns a dict of losses in training mode. Terms name modules by their dotted paths. It is not
     registered for a class: give it to :class:`~projects.mmdet3d_plugin.distill.distiller.Distiller` and to
-    :meth:`FrozenTeacher.from_model <projects.mmdet3d_plugin.distill.teacher.FrozenTeacher.from_model>`.
+    :meth:`FrozenTeacher.from_model <projects.mmdet3d_plugin.distill.teachers.frozen_teacher.FrozenTeacher.from_model>`.
     """
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
+from projects.mmdet3d_plugin.distill.dense_heads.dense_anchors import DenseAnchors
+from projects.mmdet3d_plugin.distill.dense_heads.dense_head import DenseHead
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, adapter_for
 from projects.mmdet3d_plugin.distill.hosts.lidar_adapter import LidarAdapter
 from projects.mmdet3d_plugin.distill.taps import Call, Tap
@@ -23,6 +25,7 @@ class VoxelHostAdapter(LidarAdapter):
     """A detector that voxelises, encodes voxels, scatters them to BEV, and goes on with convolutions.
 
     - ``voxels``: :class:`VoxelFeatures` of the voxel encoder, (V, C).
+    - ``scatter``: (B, C, H, W), what the backbone reads: pillars on the BEV, or the sparse encoder's voxels column by column.
     - ``backbone``: one (B, C, H, W) per stage, row = y, column = x.
     - ``bev``: one (B, C, H, W) per level of the neck.
     - ``heads``: raw outputs of the head.
@@ -84,7 +87,7 @@ class VoxelHostAdapter(LidarAdapter):
         return VoxelGrid.of(self.part(model, 'voxel_layer'))
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """'voxels', 'backbone', 'bev' and 'heads', see the class."""
+        """'voxels', 'scatter', 'backbone', 'bev' and 'heads', see the class."""
         p, stages, grid = self.prefix, self.part(model, 'backbone').blocks, self.bev_grid(model)
         encoder, neck = self.part(model, 'voxel_encoder'), self.part(model, 'neck')
         layers = getattr(encoder, 'pfn_layers', None) or getattr(encoder, 'vfe_layers', None)
@@ -97,6 +100,7 @@ class VoxelHostAdapter(LidarAdapter):
         read = partial(read_voxels, grid=self.grid(model))
         return {
             'voxels': [Tap(f'{p}voxel_encoder:call', convert=read, channels=width)],
+            'scatter': [Tap(f'{p}middle_encoder', channels=stages[0][0].in_channels, grid=grid)],
             'backbone': [
                 Tap(f'{p}backbone.blocks.{i}', channels=stage[0].out_channels, grid=grid)
                 for i, stage in enumerate(stages)
@@ -108,6 +112,10 @@ class VoxelHostAdapter(LidarAdapter):
             # A centre head turns its logits into probabilities in place when it computes its loss.
             'heads': [Tap(f'{p}bbox_head', convert=self.read_heads, clone=True, grid=grid)],
         }
+
+    def dense_head(self, model: nn.Module) -> DenseHead:
+        """Anchors; a centre host says cells."""
+        return DenseAnchors(self.part(model, 'bbox_head'))
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The range that is voxelised."""

@@ -105,3 +105,19 @@ def share_of_area(weight: Tensor) -> Tensor:
     """Divide weights (N, 1, H, W) by each sample's total (at least 1) and by the number of samples."""
     area = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
     return weight / (area * max(len(weight), 1))
+
+
+def mean_over_samples(values: Tensor, sample: Tensor, samples: int) -> Tensor:
+    """The mean of values (M,) within each sample, then over ``samples``; of samples without values 0.
+
+    Args:
+        values: (M,).
+        sample: (M,) which sample each belongs to.
+        samples: how many there are.
+
+    Example:
+        >>> mean_over_samples(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1]), 2)
+        tensor(3.5000)
+    """
+    counts = torch.bincount(sample, minlength=samples)
+    return (values / counts[sample]).sum() / max(samples, 1)

@@ -32,6 +32,11 @@ class Candidates(NamedTuple):
     indices: Tensor
 
 
+def number_of_classes(head: nn.Module) -> int:
+    """Classes of a dense head, those of all tasks of a centre head."""
+    return sum(head.num_classes) if isinstance(head.num_classes, list | tuple) else head.num_classes
+
+
 @torch.no_grad()
 def candidates_of(head: nn.Module, outputs: Any, count: int) -> list[Candidates]:
     """Of each cloud, the boxes of which some class is most probable.

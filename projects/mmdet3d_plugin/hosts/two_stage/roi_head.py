@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmdet3d.models.builder import HEADS
+from mmdet3d.models.builder import HEADS, build_head
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     decode_residuals,
     encode_residuals,
 )
-from projects.mmdet3d_plugin.hosts.two_stage.dense_candidates import candidates_of
+from projects.mmdet3d_plugin.hosts.two_stage.dense_candidates import candidates_of, number_of_classes
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals, Refined
 from projects.mmdet3d_plugin.hosts.two_stage.roi_features import ROI_FEATURES
 from projects.mmdet3d_plugin.hosts.two_stage.roi_sampler import RoISampler
@@ -131,6 +131,12 @@ class RoIHead(nn.Module):
             bev_map: (B, C, H, W), row = y, column = x; or several, by the names that the features ask for.
             points: B clouds (N_i, C), x, y, z first, metres, LiDAR frame.
         """
+        return self(proposals, bev_map, points)
+
+    def forward(
+        self, proposals: Proposals, bev_map: Tensor | Mapping[str, Any], points: Sequence[Tensor]
+    ) -> Refined:
+        """What :meth:`refine` does, as a call of the module, so that hooks see it."""
         maps = bev_map if isinstance(bev_map, Mapping) else {MAP: bev_map}
         rows = [part(proposals, maps, points) for part in self.features]
         shared = self.shared(torch.cat([*rows, proposals.boxes[:, 3:6].log()], 1))
@@ -223,6 +229,21 @@ class RoIHead(nn.Module):
             *(F.huber_loss(one, torch.zeros_like(one), reduction='none').mean(1) for one in gaps)
         )
         return {'box': self._mean(residual), 'corner': self._mean(gap)}
+
+
+def build_roi_head(cfg: Mapping[str, Any], dense_head: nn.Module) -> RoIHead:
+    """A second stage for the classes of a dense head; ``type`` and ``num_classes`` may be left out.
+
+    Raises:
+        UserError: it is made for another number of classes.
+    """
+    classes = number_of_classes(dense_head)
+    head = build_head({'type': 'RoIHead', 'num_classes': classes, **cfg})
+    if head.num_classes != classes:
+        raise UserError(
+            f'roi_head.num_classes is {head.num_classes}, but the first stage knows {classes} classes; leave it out'
+        )
+    return head
 
 
 def _bce(logits: Tensor, targets: Tensor) -> Tensor:

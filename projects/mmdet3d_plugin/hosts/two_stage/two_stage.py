@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmdet3d.core import bbox3d2result
-from mmdet3d.models.builder import build_head
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import out_of_range
 from projects.mmdet3d_plugin.hosts.two_stage.first_stage_maps import recorded_maps
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
+from projects.mmdet3d_plugin.hosts.two_stage.roi_head import build_roi_head
 
 
 class TwoStageOutputs(NamedTuple):
@@ -25,14 +25,13 @@ class TwoStage(nn.Module):
 
     prefix: str
 
-    def add_second_stage(self, roi_head: Mapping[str, Any], classes: int) -> None:
-        """Build the second stage.
+    def add_second_stage(self, roi_head: Mapping[str, Any]) -> None:
+        """Build the second stage, for the classes of the first.
 
         Args:
             roi_head: config of a :class:`~projects.mmdet3d_plugin.hosts.two_stage.roi_head.RoIHead`.
-            classes: of the dense head.
         """
-        self.roi_head = build_head({'type': 'RoIHead', 'num_classes': classes, **roi_head})
+        self.roi_head = build_roi_head(roi_head, self.dense_head)
 
     @property
     def dense_head(self) -> nn.Module:

@@ -32,7 +32,7 @@ class TwoStageCenterPoint(TwoStage, CenterPoint):
                 'model.pts_bbox_head.bbox_coder.code_size: a second stage refines boxes of 7 numbers and would lose '
                 'their velocities; leave "vel" out of common_heads, or take CenterPoint with one stage'
             )
-        self.add_second_stage(roi_head, sum(self.pts_bbox_head.num_classes))
+        self.add_second_stage(roi_head)
 
     def dense_losses(
         self,

@@ -21,7 +21,7 @@ class TwoStageVoxelNet(TwoStage, VoxelNet):
 
     def __init__(self, roi_head: Mapping[str, Any], **others: Any) -> None:
         super().__init__(**others)
-        self.add_second_stage(roi_head, self.bbox_head.num_classes)
+        self.add_second_stage(roi_head)
 
     def dense_losses(
         self,

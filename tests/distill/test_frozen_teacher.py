@@ -11,7 +11,7 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.teacher import FrozenTeacher, without_pretrained
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher, without_pretrained
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch
 
 CONFIG = dict(model=dict(type='ToyBEVHost', channels=6, bev_size=16), class_names=CLASSES)
@@ -171,7 +171,7 @@ def test_a_module_can_teach_without_config_or_file() -> None:
     assert not any(p.requires_grad for p in model.parameters())
     seen = teacher.observe(toy_batch(), teacher.taps('bev'), torch.device('cpu'))
     assert seen.features['encoder'].shape == (2, 6, 16, 16)
-    assert teacher.meta() == {'checkpoint': None, 'sha256': None, 'view': 'same'}
+    assert teacher.meta() == dict(type='FrozenTeacher', checkpoint=None, sha256=None, view='same')
 
 
 def test_what_was_seen_of_a_batch_is_kept_and_found_again(

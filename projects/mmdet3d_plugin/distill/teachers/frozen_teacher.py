@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmcv import Config
@@ -13,25 +13,18 @@ from projects.mmdet3d_plugin.common.checkpoint import load_weights
 from projects.mmdet3d_plugin.common.config import as_config, config_classes
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.common.models import build_model, init_model
-from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter, adapter_for
-from projects.mmdet3d_plugin.distill.observation_cache import ObservationCache
+from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
-from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
+from projects.mmdet3d_plugin.distill.taps import Tap
+from projects.mmdet3d_plugin.distill.teachers.observation_cache import ObservationCache
+from projects.mmdet3d_plugin.distill.teachers.teacher import Observation, Teacher
 from projects.mmdet3d_plugin.distill.views import VIEWS, split_views
 
 logger = logging.getLogger('focaldistiller')
 
 
-class Observation(NamedTuple):
-    """What a teacher saw of one batch: features by module path, raw predictions, and the batch of the current frame."""
-
-    features: dict[str, Any]
-    predictions: Any
-    batch: Batch
-
-
 @TEACHERS.register_module()
-class FrozenTeacher:
+class FrozenTeacher(Teacher):
     """A trained detector from a config and a checkpoint, always in ``eval()`` and without gradient.
 
     It is not an ``nn.Module``, so that it cannot become part of one: a distiller that holds it has neither its
@@ -140,35 +133,13 @@ class FrozenTeacher:
         path = self._cache.path(own, taps) if self._cache else None
         if path is not None and (kept := self._cache.read(path, device)) is not None:
             return Observation(*kept, own)
-        current = self.adapter.prepare(self.model, own)
-        self._require_eval()
-        with Recorder(self.model, taps) as recorder:
-            predictions = self.adapter.infer(self.model, current)
-        self._require_eval()
+        seen = self._run(own, taps)
         if self._guard_every and self._steps % self._guard_every == 0:
             self.require_unchanged()
         self._steps += 1
-        features = recorder.pop()
         if path is not None:
-            self._cache.write(path, features, predictions)
-        return Observation(features, predictions, current)
-
-    @torch.no_grad()
-    def detect(self, observation: Observation) -> list[Detections]:
-        """Final boxes of a batch that was observed, one entry per sample; nothing is computed twice."""
-        return self.adapter.detect(self.model, observation.batch, observation.predictions)
-
-    def taps(self, on: str) -> list[Tap]:
-        """Where to listen for a short name or a module path of the teacher."""
-        return self.adapter.taps(self.model, on)
-
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint should remember about the teacher."""
-        return {
-            'checkpoint': self.checkpoint and Path(self.checkpoint).name,
-            'sha256': self.sha256,
-            'view': self.view,
-        }
+            self._cache.write(path, seen.features, seen.predictions)
+        return seen
 
     def require_unchanged(self) -> None:
         """Raise when a weight or a buffer differs from what was loaded."""
@@ -179,14 +150,6 @@ class FrozenTeacher:
             raise DistillError(
                 f"the teacher's {moved[0]!r} ({len(moved)} in all) changed; a frozen teacher never does"
             )
-
-    def _require_eval(self) -> None:
-        for name, module in self.model.named_modules():
-            if module.training:
-                raise DistillError(
-                    f"the teacher's {name or type(module).__name__!r} is in training mode: its host called train(); "
-                    'restore the previous mode there instead'
-                )
 
     def _follow(self, device: torch.device) -> None:
         first = next(self.model.parameters(), None)

@@ -1,0 +1,5 @@
+"""Whom a student may imitate, one file each; a new file registers itself."""
+
+from projects.mmdet3d_plugin.registry import import_submodules
+
+import_submodules(__name__)

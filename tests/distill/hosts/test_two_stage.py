@@ -1,0 +1,50 @@
+"""Detectors with a second stage as teachers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from mmcv import ConfigDict
+from torch import nn
+
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
+from tests.lidar_factories import emptied, lidar_batch, two_stage_centerpoint_config, two_stage_config
+
+HOSTS = {'anchors': two_stage_config, 'cells': two_stage_centerpoint_config}
+
+
+def teacher_of(make: Callable[[], dict[str, Any]]) -> tuple[FrozenTeacher, nn.Module]:
+    torch.manual_seed(0)
+    model = build_model(ConfigDict(make()))
+    return FrozenTeacher.from_model(model), model
+
+
+@pytest.mark.parametrize('kind', HOSTS)
+def test_a_frozen_teacher_speaks_with_its_second_stage(kind: str) -> None:
+    teacher, model = teacher_of(HOSTS[kind])
+    batch = lidar_batch([0, 1])
+    taps = [*teacher.taps('heads'), *teacher.taps('second_stage'), *teacher.taps('bev')]
+    seen = teacher.observe(batch, taps, torch.device('cpu'))
+    refined = seen.features['roi_head']
+    assert not refined.boxes.requires_grad
+    assert refined.proposals.remembered.all()
+    assert torch.equal(refined.boxes, seen.predictions.refined.boxes)
+    found = teacher.detect(seen)
+    tested = model(return_loss=False, points=[batch['points']], img_metas=[batch['img_metas']])
+    for one, other in zip(found, tested, strict=True):
+        assert torch.equal(one.boxes.tensor, other.get('pts_bbox', other)['boxes_3d'].tensor)
+        # ... and these boxes become labels
+    more = TeacherLabels(score_thr=0.0)({**batch, 'gt_bboxes_3d': [b[:0] for b in batch['gt_bboxes_3d']],
+                                         'gt_labels_3d': [n[:0] for n in batch['gt_labels_3d']]}, found)  # fmt: skip
+    assert all(len(boxes) > 0 for boxes in more['gt_bboxes_3d'])
+
+
+def test_a_cloud_without_points_has_no_boxes() -> None:
+    teacher, _ = teacher_of(two_stage_config)
+    seen = teacher.observe(emptied(lidar_batch([0, 1]), [1]), [], torch.device('cpu'))
+    counts = [len(one.scores) for one in teacher.detect(seen)]
+    assert counts[0] > 0
+    assert counts[1] == 0
