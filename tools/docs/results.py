@@ -401,6 +401,30 @@ def nuscenes_evaluation() -> str:
     )
 
 
+# -- exported detectors ------------------------------------------------------------------------------------------
+
+
+@block('deployed accuracy')
+def deployed_accuracy() -> str:
+    """What trained detectors find as graphs, and with convolutions in eight bits."""
+    content = record('deploy_accuracy_cpu')
+    rows = [
+        [
+            f'`{row["model"]}`',
+            name,
+            *(f'{100 * found[key]:.2f}' for key in ('NDS', 'mAP')),
+            f'{row["megabytes"][name]:.1f}',
+        ]
+        for row in content['accuracy']
+        for name, found in row['metrics'].items()
+    ]
+    frames = content['accuracy'][0]['frames']
+    return (
+        f'{table(["detector", "run by", "NDS", "mAP", "MB"], rows)}\n\nAs evaluated by `tools/test.py`; int8 was calibrated '
+        f'on {frames} frames of the training split. {origin("deploy_accuracy_cpu")}'
+    )
+
+
 # -- single observations -----------------------------------------------------------------------------------------
 
 
