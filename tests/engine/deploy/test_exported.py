@@ -52,7 +52,8 @@ def random_detector(cfg: Config) -> nn.Module:
         if any(part in name for part in QUERIES):
             nn.init.normal_(parameter, std=0.2)
         if any(part in name for part in BRANCHES):
-            parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+            # scores far apart, so that none are equal where suppression ends, and sizes that stay those of cars
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.1 if 'heatmap' in name else 0.05)
         if 'conv_cls.bias' in name:
             nn.init.zeros_(parameter)
     return model.eval()
