@@ -9,7 +9,7 @@ import pytest
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.evaluation import nuscenes_annotations
 from projects.mmdet3d_plugin.evaluation.nuscenes_annotations import NuScenesAnnotations
-from tools.benchmark.nuscenes_eval import VERSION, write_tables
+from tools.benchmark.measure.nuscenes_eval import VERSION, write_tables
 
 
 @pytest.fixture

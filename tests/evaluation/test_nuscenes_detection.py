@@ -17,7 +17,7 @@ from projects.mmdet3d_plugin.evaluation.nuscenes_detection import (
 from projects.mmdet3d_plugin.evaluation.nuscenes_devkit import score_with_devkit
 from projects.mmdet3d_plugin.evaluation.nuscenes_metric import evaluate_nuscenes
 from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
-from tools.benchmark.nuscenes_eval import VERSION, random_results, write_tables
+from tools.benchmark.measure.nuscenes_eval import VERSION, random_results, write_tables
 
 World = tuple[Path, list[dict[str, Any]]]
 

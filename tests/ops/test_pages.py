@@ -16,7 +16,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.ops import library
 from projects.mmdet3d_plugin.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_packed
 from projects.mmdet3d_plugin.ops.pages import kept_pages
-from tools.benchmark.msda import allowed_megabytes
+from tools.benchmark.measure.msda import allowed_megabytes
 from tools.benchmark.timing import memory
 
 pytestmark = pytest.mark.skipif(

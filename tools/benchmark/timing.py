@@ -18,24 +18,8 @@ from projects.mmdet3d_plugin.common.files import write_json
 Case = Callable[[], Any]
 
 
-def make_parser(doc: str, rounds: int, cuda: bool = True) -> argparse.ArgumentParser:
-    """A command line with what benchmarks have in common.
-
-    Args:
-        doc: of the script; its first line describes it.
-        rounds: how often things are timed unless ``--rounds`` says otherwise.
-        cuda: whether it runs on a GPU too.
-    """
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=rounds, help='how often things are timed')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--device', choices=('cpu', 'cuda') if cuda else ('cpu',), default='cpu')
-    parser.add_argument('--json', help='write the report to this file')
-    return parser
-
-
 def start_report(args: argparse.Namespace) -> dict[str, Any]:
-    """Take the threads that :func:`make_parser` gave, and begin a report with the machine, which is printed."""
+    """Take the threads that :func:`~tools.benchmark.options.make_parser` gave, and begin a report with the machine, which is printed."""
     torch.set_num_threads(args.threads)
     report = {'machine': machine(args.device)}
     print(report['machine'])

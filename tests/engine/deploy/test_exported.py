@@ -52,7 +52,8 @@ def random_detector(cfg: Config) -> nn.Module:
         if any(part in name for part in QUERIES):
             nn.init.normal_(parameter, std=0.2)
         if any(part in name for part in BRANCHES):
-            parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+            # scores far apart, so that none are equal where suppression ends, and sizes that stay those of cars
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.1 if 'heatmap' in name else 0.05)
         if 'conv_cls.bias' in name:
             nn.init.zeros_(parameter)
     return model.eval()
@@ -87,7 +88,7 @@ def assert_same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> Non
         assert ((apart < 1e-3) & alike & beside).any(1).all(), (apart.diagonal().max(), len(apart))
 
 
-@pytest.mark.parametrize('name', ['bevformer_student', 'detr3d_student', 'bevdepth_near_student'])
+@pytest.mark.parametrize('name', ['bevformer_near_student', 'detr3d_student', 'bevdepth_near_student'])
 def test_cameras_of_the_real_frame(name: str, one_frame_root: Path, tmp_path: Path) -> None:
     cfg = load_config(CONFIGS / f'{name}.py', None, str(one_frame_root))
     cfg.data.test.ann_file = cfg.data.train.ann_file  # of which the only frame is

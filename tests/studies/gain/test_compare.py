@@ -19,7 +19,8 @@ from projects.mmdet3d_plugin.studies.side_by_side import SideBySideRunner
 from projects.mmdet3d_plugin.studies.stages import StageFailedError
 from projects.mmdet3d_plugin.studies.training_run import ROOT
 from tests.studies.gain.conftest import HEAD, HEATMAP, PAIR, finish, options_for
-from tools.benchmark import kd_gain
+from tools.benchmark.measure import kd_gain
+from tools.benchmark.options import parse_kd_gain
 
 
 def wide() -> Console:
@@ -104,7 +105,7 @@ def test_failure_of_one_run_keeps_the_others(
 
 def test_command_line_chooses_from_the_scale(tmp_path: Path) -> None:
     words = ['--rows', 'heatmap', '--seeds', '3,4', '--scenes', '8', '--world-seed', '2', '--epochs', '1']
-    options = kd_gain.options_of(kd_gain.make_parser().parse_args(words))
+    options = kd_gain.options_of(parse_kd_gain(words))
     assert options.scale.seeds == (3, 4)
     left = FAMILIES['camera'].scales['cpu']
     assert options.scale == replace(left, scenes=8, epochs=1, seeds=(3, 4))
@@ -124,7 +125,7 @@ def test_gpu_that_is_not_there_is_refused_before_anything_is_made(
 def test_paths_hold_where_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ['--rows', 'heatmap', '--out', 'mine', '--world', 'w', '--teacher', 't.pth']
-    options = kd_gain.options_of(kd_gain.make_parser().parse_args(words))
+    options = kd_gain.options_of(parse_kd_gain(words))
     assert (options.out, options.world, options.teacher) == (
         tmp_path / 'mine',
         tmp_path / 'w',
@@ -135,7 +136,7 @@ def test_paths_hold_where_the_commands_run(tmp_path: Path, monkeypatch: pytest.M
 def test_command_line_refuses_seeds_that_are_none(capsys: pytest.CaptureFixture) -> None:
     for words in ('0,0', 'a', ','):
         with pytest.raises(SystemExit):
-            kd_gain.make_parser().parse_args(['--seeds', words])
+            parse_kd_gain(['--seeds', words])
     assert "'0,0': different numbers with commas between them" in capsys.readouterr().err
 
 

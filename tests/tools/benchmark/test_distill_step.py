@@ -8,8 +8,8 @@ import torch
 
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from tests.distill.readings import reading
-from tools.benchmark import distill_step
-from tools.benchmark.distill_step import build, main, make_sure, noise_step, run_term, term_cases
+from tools.benchmark.measure import distill_step
+from tools.benchmark.measure.distill_step import build, main, make_sure, noise_step, run_term, term_cases
 from tools.benchmark.timing import Memory
 
 RECIPE = 'projects/configs/synthetic/distill_fd3d.py'

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.robustness.forked import run
+from tools.benchmark import msda_calls, options
+from tools.benchmark.measure import gather_maps, lift_splat, linear, msda, train_step_cpu, transformer
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = sorted(
@@ -39,3 +41,14 @@ def test_a_script_says_what_it_takes(script: str) -> None:
     ended = run(main, '--help')
     assert ended.status == 0, ended.text
     assert f'usage: {script}' in ended.text
+
+
+def test_what_options_offer_is_what_there_is() -> None:
+    """Names that stand in the help, since what they are of is heavy."""
+    assert options.ATTENTION_MODELS == tuple(msda_calls.MODELS) == tuple(transformer.CONFIGS)
+    assert options.ATTENTION_CALLS == msda_calls.CALLS
+    assert tuple(msda.DTYPES) == options.DTYPES
+    assert tuple(linear.SHAPES) == options.LAYERS
+    assert tuple(gather_maps.MODELS) == options.LOOK_UP_MODELS
+    assert tuple(lift_splat.SHAPES) == options.POOLING_SHAPES
+    assert tuple(train_step_cpu.CONFIGS) == options.TRAINED

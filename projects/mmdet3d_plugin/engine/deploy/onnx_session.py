@@ -12,6 +12,9 @@ from torch import Tensor
 
 from projects.mmdet3d_plugin.common.errors import UserError
 
+Feed = dict[str, np.ndarray]
+"""Inputs of a graph by name."""
+
 
 class OnnxSession:
     """A graph of ``tools/export_onnx.py``, run by onnxruntime on the CPU.
@@ -49,7 +52,7 @@ class OnnxSession:
         self.shapes = {node.name: tuple(node.shape) for node in self.session.get_inputs()}
         self.names = [node.name for node in self.session.get_outputs()]
 
-    def __call__(self, feed: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    def __call__(self, feed: Feed) -> dict[str, Tensor]:
         """Inputs by name -> outputs by name.
 
         Raises:
@@ -69,6 +72,19 @@ class OnnxSession:
         if not all(np.isfinite(output).all() for output in outputs):
             raise UserError('the graph gives numbers that are not finite')
         return {name: torch.from_numpy(value) for name, value in zip(self.names, outputs, strict=True)}
+
+
+class RecordingSession(OnnxSession):
+    """A graph that remembers in ``feeds`` what it was fed with; arguments as of :class:`OnnxSession`."""
+
+    def __init__(self, path: str | Path, threads: int) -> None:
+        super().__init__(path, threads)
+        self.feeds: list[Feed] = []
+
+    def __call__(self, feed: Feed) -> dict[str, Tensor]:
+        """See the base class."""
+        self.feeds.append(feed)
+        return super().__call__(feed)
 
 
 def require_package(name: str) -> ModuleType:

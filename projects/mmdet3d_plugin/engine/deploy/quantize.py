@@ -8,24 +8,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmcv import Config
-from torch import Tensor
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_bytes
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
-from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession, require_package
+from projects.mmdet3d_plugin.engine.deploy.onnx_session import Feed, RecordingSession, require_package
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 
 QUANTISED = ('Conv',)
 """What is computed in eight bits: nearly all of the cost. Geometry, attention and decoded boxes need more."""
-
-Feed = dict[str, np.ndarray]
 
 
 def quantize(path: str | Path, feeds: Iterator[Feed]) -> None:
@@ -71,7 +67,7 @@ def calibration_feeds(path: str | Path, cfg: Config, frames: int) -> Iterator[Fe
         frames: at the most.
     """
     detector = OnnxDetector(path, torch.get_num_threads())
-    detector.session = recorder = _Recorder(path, torch.get_num_threads())
+    detector.session = recorder = RecordingSession(path, torch.get_num_threads())
     launch, memory = start('none'), detector.new_memory()
     for batch in islice(build_loader(cfg, _training_frames(cfg), False, launch), frames):
         detector(memory=memory, **unpack_batch(batch, launch))
@@ -98,19 +94,6 @@ def _with_own_weights(graph: Any) -> None:
             own.CopyFrom(weights[node.input[0]])
             own.name = node.output[0]
             graph.node.remove(node)
-
-
-class _Recorder(OnnxSession):
-    """A graph that remembers what it was fed with."""
-
-    def __init__(self, path: str | Path, threads: int) -> None:
-        super().__init__(path, threads)
-        self.feeds: list[Feed] = []
-
-    def __call__(self, feed: Feed) -> dict[str, Tensor]:
-        """See the base class."""
-        self.feeds.append(feed)
-        return super().__call__(feed)
 
 
 class _Reader:

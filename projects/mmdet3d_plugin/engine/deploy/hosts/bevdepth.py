@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.engine.deploy.onnx_host import ONNX_HOSTS, Batch, O
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices, lidar_to_ego
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import LiftMemory
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_backbone import Lifted
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted
 from projects.mmdet3d_plugin.hosts.detr.camera_detector import to_result
 from projects.mmdet3d_plugin.ops.deform_conv_torch import deform_conv2d_torch
 
@@ -42,7 +42,7 @@ class BEVDepthOnnx(OnnxHost):
         feed = _cameras(meta, self.about(model))
         if model.num_frames > 1:
             with torch.no_grad():
-                lifted = model.backbone.lift(img, CameraMatrices.of([meta]))
+                lifted = model.lift(img, CameraMatrices.of([meta]))
             earlier = [(lifted, [meta])]
             feed |= _history(earlier, meta, model.num_frames - 1)
         return dict(img=img) | {name: torch.from_numpy(value) for name, value in feed.items()}
@@ -68,11 +68,11 @@ class BEVDepthOnnx(OnnxHost):
         ego = inputs[3] if model.frame == 'ego' else None
         history = inputs[3 if ego is None else 4 :]
         now = _matrices(*inputs[:3], ego)
-        lifted = model.backbone.lift(img, now)
-        bev = model.backbone.pool(lifted, now)
+        lifted = model.lift(img, now)
+        bev = model.pool(lifted, now)
         if history:
             bev = torch.cat([bev, self._earlier(model, bev, history, inputs[1:3], ego)], 1)
-        boxes, scores, labels = decode_centers(model.head, model.head(bev))
+        boxes, scores, labels = decode_centers(model.head, model.read(bev))
         if ego is not None:
             boxes = _to_lidar(boxes, ego[0].to(boxes))
         return boxes, scores, labels, *lifted
@@ -88,7 +88,7 @@ class BEVDepthOnnx(OnnxHost):
         """Maps (1, (F - 1) * C, H, W) of earlier frames, for which the present one stands in where there is none."""
         depth, context, cam2lidar, exists = history
         maps = [
-            model.backbone.pool(Lifted(depth[i], context[i]), _matrices(cam2lidar[i : i + 1], *lenses, ego))
+            model.pool(Lifted(depth[i], context[i]), _matrices(cam2lidar[i : i + 1], *lenses, ego))
             for i in range(model.num_frames - 1)
         ]
         return torch.where(exists[:, None, None, None], torch.cat(maps, 1), torch.cat([bev] * len(maps), 1))

@@ -1,0 +1,1 @@
+"""What the scripts of ``tools/benchmark`` do, once their command lines are read."""
