@@ -46,7 +46,7 @@ def pipelines(
 
 def lifting_pipelines(
     crop: tuple[int, int],
-    scale: float,
+    scale: float | tuple[int, int],
     augment: dict | None,
     bev: dict | None = BEV_AUGMENTATION,
     float32: bool = True,
@@ -56,13 +56,13 @@ def lifting_pipelines(
 
     Args:
         crop: (width, height) of the images.
-        scale: on which they are resized before in testing.
+        scale: on which they are resized before, in testing; or the (width, height) that they then have, whatever they were.
         augment: of the images in training, see ImageView; None for none.
         bev: arguments of BEVAugmentation; None for none.
         float32: see :func:`pipelines`.
         pc_range: what boxes are learnt in.
     """
-    view = torchvision_view(crop=crop, scale=scale)
+    view = torchvision_view(crop=crop, **{'scale' if isinstance(scale, float) else 'size': scale})
     train, test = pipelines(view, distort=False, float32=float32, pc_range=pc_range)
     points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=5, use_dim=[0, 1, 2])
     place = next(i for i, step in enumerate(train) if step['type'] == 'LoadAnnotations3D') + 1

@@ -21,7 +21,7 @@ model = dict(
 )
 
 train_pipeline, test_pipeline = camera.lifting_pipelines(
-    (160, 64), 0.1, None, bev=None, float32=False, pc_range={{_base_.point_cloud_range}}
+    (160, 64), (160, 90), None, bev=None, float32=False, pc_range={{_base_.point_cloud_range}}
 )
 data = camera.data(train_pipeline, test_pipeline)
 runner = dict(max_epochs=2)

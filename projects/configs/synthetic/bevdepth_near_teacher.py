@@ -35,7 +35,7 @@ model = dict(
 )
 
 train_pipeline, test_pipeline = camera.lifting_pipelines(
-    (256, 128), 0.16, None, bev=None, float32=False, pc_range=point_cloud_range
+    (256, 128), (256, 144), None, bev=None, float32=False, pc_range=point_cloud_range
 )
 data = dict(
     samples_per_gpu=2,

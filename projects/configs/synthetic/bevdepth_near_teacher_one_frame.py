@@ -18,7 +18,9 @@ model = dict(
     test_cfg=dict(post_center_limit_range=_limits),
 )
 
-train_pipeline, test_pipeline = camera.lifting_pipelines((256, 128), 0.16, None, bev=None, float32=False)
+train_pipeline, test_pipeline = camera.lifting_pipelines(
+    (256, 128), (256, 144), None, bev=None, float32=False
+)
 _frame = dict(
     type={{_base_.dataset_type}},
     data_root={{_base_.data_root}},

@@ -66,6 +66,10 @@ def _cells(feature: np.ndarray) -> np.ndarray:
     return feature.transpose(0, 2, 3, 1).reshape(-1, feature.shape[1]).astype(np.float64)
 
 
+TITLE = 520
+"""Pixels that the longest title of a row takes."""
+
+
 def gap_scale(comparison: Comparison) -> ScalarMappable:
     """Colours of all gaps of a term: by the root, because generated features come so much closer than others."""
     limits = [np.percentile(comparison.gap_map(name), 99.5) for name in comparison.student_features]
@@ -117,8 +121,9 @@ def draw_camera_comparison(
         comparison: of a term on image features.
         filled: (width, height) share of each camera's padded image that is image; the rest is not shown.
         cameras: names, in the order of the features.
-        width: of each column in pixels.
+        width: of each column in pixels; more where few columns leave no room for the titles.
     """
+    width = max(width, TITLE // len(cameras))
     colours, scale = PrincipalColours(comparison.teacher), gap_scale(comparison)
     rows = {'teacher': (colours.title, colours(comparison.teacher), {})}
     rows |= {name: (name, colours(feature), {}) for name, feature in comparison.student_features.items()}

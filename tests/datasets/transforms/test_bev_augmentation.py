@@ -1,11 +1,14 @@
 """Augmentation of images and of the world: whatever holds a place follows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from mmdet3d.core.points import LiDARPoints
 
+from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, load_config
 from projects.mmdet3d_plugin.common.geometry import box_corners, lidar_to_image, transform_points
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import LIDAR_TO_EGO, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.transforms.bev_augmentation import BEVAugmentation
@@ -94,7 +97,21 @@ def test_frames_that_draw_alike_are_augmented_alike() -> None:
 def test_crop_without_chance_is_at_the_bottom_in_the_middle() -> None:
     view = ImageView(scale=0.44, crop=(704, 256))(frame())['views']['']
     np.testing.assert_allclose(view['ida'][0], [[0.44, 0, 0], [0, 0.44, -140], [0, 0, 1]])
+    small = {**frame(), 'images': [np.zeros((180, 320, 3), np.uint8)] * 2}  # a synthetic world's
+    view = ImageView(size=(256, 144), crop=(256, 128))(small)['views']['']
+    np.testing.assert_allclose(view['ida'][0], [[0.8, 0, 0], [0, 0.8, -16], [0, 0, 1]])
     with pytest.raises(ValueError, match='crop'):
         ImageView(augment=dict(flip=0.5))
     with pytest.raises(ValueError, match='shear'):
         ImageView(crop=(8, 8), augment=dict(shear=1))
+
+
+@pytest.mark.parametrize(
+    'path', sorted(CONFIG_ROOT.glob('synthetic/bevdepth_*.py')), ids=lambda path: path.stem
+)
+def test_images_of_a_world_fill_the_view_whatever_their_size(path: Path) -> None:
+    """A scale meant for images of 1600x900 left those of synthetic worlds, 320x180, as a stamp in a black corner."""
+    for step in load_config(path).data.test.pipeline:
+        if step['type'] == 'ImageView':
+            assert step['crop'][0] == step['size'][0]
+            assert step['size'][0] * 9 == step['size'][1] * 16
