@@ -226,10 +226,14 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
 
     Args:
         row: which.
-        epochs: of the training, over which the weight of sub-heads rises from 0.
+        epochs: of the training. The weight of sub-heads rises from 0 over all of it, that of the second stage's word over
+            the first quarter.
         roi_head: config of the second stage.
     """
     heads = dict(type='HeadToHead', on=dict(student='heads', teacher='second_stage'), box_weight=0.0)
+    heads |= dict(
+        schedule=[(0, 0.0), (epochs / 4, 1.0)]
+    )  # a second stage that knows nothing yet would only disturb
     sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
     sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
     taught = dict(sub, logits=dict(temperature=2.0))
