@@ -426,6 +426,18 @@ def one_kitti_frame() -> str:
     return f'{content["what"]}: {content["AP_3d_R40_moderate"]} %.'
 
 
+@block('one nuScenes frame')
+def one_nuscenes_frame() -> str:
+    """What overfitting one real frame comes to, next to what its ground truth scores."""
+    content = record('observations')['bevdepth_one_frame']
+    best = content['possible']
+    return (
+        f'{content["what"]}, {content["steps"]} steps: mAP {content["mAP"]:.3f} of {best["mAP"]:.3f} and NDS '
+        f'{content["NDS"]:.3f} of {best["NDS"]:.3f}, which the ground truth scores as predictions: the frame has not all '
+        f'classes. `{content["command"]} --data-root DIR`.'
+    )
+
+
 @block('adapter collapse')
 def adapter_collapse() -> str:
     """What a trainable teacher adapter does."""

@@ -18,7 +18,7 @@ SECTIONS = (
 )  # fmt: skip
 SETTINGS = (
     *SECTIONS, 'seed', 'load_from', 'work_dir', 'amp', 'find_unused_parameters', 'cudnn_benchmark', 'total_epochs',
-    'custom_imports', 'data_root', 'class_names',
+    'custom_imports', 'data_root', 'class_names', 'self_training',
 )  # fmt: skip
 _OF_UPSTREAM = {
     'type',
