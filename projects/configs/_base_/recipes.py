@@ -237,7 +237,8 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
     sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
     sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
     taught = dict(sub, logits=dict(temperature=2.0))
-    best = dict(heads, temperature=2.0, box_weight=1.0)
+    # Boxes count less than classes: where the student has an object by heart, refined boxes are the noisier ones.
+    best = dict(heads, temperature=2.0, box_weight=0.25, box_thr=0.7)
     terms = dict(
         all=dict(heads=best, sub_head=taught),
         temperature=dict(heads=dict(heads, form='softmax', temperature=2.0)),
