@@ -226,14 +226,19 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
 
     Args:
         row: which.
-        epochs: of the training, over which the weight of sub-heads rises from 0.
+        epochs: of the training. The weight of sub-heads rises from 0 over all of it, that of the second stage's word over
+            the first quarter.
         roi_head: config of the second stage.
     """
     heads = dict(type='HeadToHead', on=dict(student='heads', teacher='second_stage'), box_weight=0.0)
+    heads |= dict(
+        schedule=[(0, 0.0), (epochs / 4, 1.0)]
+    )  # a second stage that knows nothing yet would only disturb
     sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
     sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
     taught = dict(sub, logits=dict(temperature=2.0))
-    best = dict(heads, temperature=2.0, box_weight=1.0)
+    # Boxes count less than classes: where the student has an object by heart, refined boxes are the noisier ones.
+    best = dict(heads, temperature=2.0, box_weight=0.25, box_thr=0.7)
     terms = dict(
         all=dict(heads=best, sub_head=taught),
         temperature=dict(heads=dict(heads, form='softmax', temperature=2.0)),
