@@ -20,7 +20,7 @@ WITH_EXAMPLES = [path for path in FILES if '>>>' in path.read_text()]
 EXAMPLES = 60
 SHAPED = 0.85
 SHAPE = re.compile(
-    r'\([A-Za-z0-9_*/+ -]+(?:, ?[A-Za-z0-9_*/+ -]+)+,?\)|\[[A-Z][A-Za-z0-9_*]*(?:, ?[A-Za-z0-9_*]+)+\]'
+    r'\([A-Za-z0-9_*/+ -]+(?:, ?[A-Za-z0-9_*/+ -]+)+,?\)|\([A-Za-z0-9_]+,\)|\[[A-Z][A-Za-z0-9_*]*(?:, ?[A-Za-z0-9_*]+)+\]'
 )
 Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

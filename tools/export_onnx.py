@@ -4,4 +4,4 @@ from projects.mmdet3d_plugin.command_line.launcher import launch
 from projects.mmdet3d_plugin.command_line.parsers import parse_export_onnx
 
 if __name__ == '__main__':
-    launch(parse_export_onnx, 'engine.export_onnx')
+    launch(parse_export_onnx, 'engine.deploy.export_onnx')

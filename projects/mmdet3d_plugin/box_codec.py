@@ -114,6 +114,29 @@ def decode_boxes(codes: Array, convention: str) -> Array:
     return boxes
 
 
+def convert_codes(codes: Tensor, source: str, target: str) -> Tensor:
+    """Express codes of one convention in the other, see :func:`encode_boxes`; gradients flow.
+
+    Args:
+        codes: (..., 10) such as (N, 10).
+        source: convention of ``codes``.
+        target: convention wanted.
+
+    Returns:
+        (..., 10).
+
+    Example:
+        >>> box = torch.tensor([10.0, 5.0, -1.0, 4.0, 2.0, 1.5, 0.5, 3.0, 0.0])
+        >>> turned = convert_codes(encode_boxes(box, 'legacy'), 'legacy', 'v1.0')
+        >>> torch.allclose(turned, encode_boxes(box, 'v1.0'))
+        True
+    """
+    if check_convention(source) == check_convention(target):
+        return codes
+    x, y, first, second, z, height, sine, cosine, *velocity = codes.unbind(-1)
+    return torch.stack([x, y, second, first, z, height, -cosine, -sine, *velocity], -1)
+
+
 def heading_error(boxes: Array, convention: str) -> float:
     """Median angle between heading and velocity of the moving boxes, in radians; NaN with too few of them.
 

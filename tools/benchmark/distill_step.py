@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
@@ -24,7 +25,7 @@ from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
-from projects.mmdet3d_plugin.distill.views import split_views
+from projects.mmdet3d_plugin.distill.views import named_teachers, split_views
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.op_counter import OpCounter
 from tools.benchmark.timing import Case, interleaved, make_parser, memory, save_report, start_report
@@ -64,6 +65,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, Any]]:
     """A recipe's distiller with random weights, in training mode, and a batch of one frame."""
     cfg = load_config(recipe)
+    if '' not in named_teachers(cfg.distiller.teacher):
+        raise UserError(f'{recipe} has several teachers; this tool measures steps under one')
     cfg.distiller.teacher.pop('checkpoint', None)
     cfg.distiller.teacher.random_weights = True
     cfg.model = without_pretrained(cfg.model)
@@ -171,7 +174,7 @@ def noise_step(distiller: Distiller, batch: dict[str, Any]) -> Step:
     own, theirs = split_views(batch, teacher.view)
     own, theirs = distiller.adapter.prepare(student, own), teacher.adapter.prepare(teacher.model, theirs)
     terms = [distiller.distill[name] for name in distiller.terms]
-    taps = [term.teacher for term in terms]
+    taps = [term.teacher for term in terms if term.teacher is not None]
     if HEAD in distiller.distill:
         taps += distiller.distill[HEAD].taps
     with OpCounter(nn.ModuleList([student, teacher.model])).counting():

@@ -56,6 +56,69 @@ def bevdepth_near_teacher() -> dict:
     return frozen(config, 'work_dirs/bevdepth_near/teacher/latest.pth', 'native')
 
 
+def centerpoint(kind: str = 'pillar') -> dict:
+    """CenterPoint on nuScenes, which sees ten sweeps beside a camera student's images.
+
+    Args:
+        kind: 'pillar' or 'voxel'.
+    """
+    return frozen(f'projects/configs/lidar/centerpoint_{kind}_nuscenes.py', view='native')
+
+
+def near_lidar() -> dict:
+    """The pint-sized CenterPoint for near objects; what it sees of each batch serves all recipes of a seed."""
+    teacher = frozen(
+        'projects/configs/synthetic/centerpoint_near_teacher.py', 'work_dirs/near/lidar/latest.pth', 'native'
+    )
+    return teacher | dict(cache_dir='work_dirs/near/seen')
+
+
+def lidar_row(name: str, **terms: dict) -> dict:
+    """What a LiDAR teacher teaches a camera student, by the method.
+
+    Args:
+        name: 'dense' = imitation on soft foreground (BEVDistill's dense half), 'queries' = boxes for queries (its sparse
+            half), 'regions' = DistillBEV, 'keypoints' = UniDistill's and TiG-BEV's points of boxes, 'fd3d' = generation
+            where the teacher's boxes or ground truth are, as far as they agree; 'labels' = boxes as labels.
+        terms: further settings of terms, by their names.
+    """
+    bev = dict(on='bev', connector='resize_conv')
+    relations = dict(type='BoxKeypoints', on='bev', compare='cosines')
+    area = dict(type='BEVFootprint', source='gt_boxes', gate=2.0)
+    queries = dict(type='TeacherQueries', on='boxes', weight=1.0)
+    rows = dict(
+        dense=dict(bev_l2=heatmap_l2(weight=1.0, connector='resize_conv')),
+        queries=dict(queries=queries),
+        regions=dict(regions=dict(type='RegionBalanced', weight=1.0, attention_weight=0.05, **bev)),
+        keypoints=dict(
+            keypoints=dict(type='BoxKeypoints', compare='features', weight=1.0, **bev),
+            relations=relations | dict(weight=1.0),
+        ),
+        fd3d=dict(
+            bev_generation=dict(type='MaskedGeneration', region=area, weight=4.0, **bev),
+            relations=relations | dict(source='gt_boxes', gate=2.0, weight=1.0),
+            queries=queries,
+        ),
+        labels={},
+    )
+    row = rows[name]
+    recipe = dict(terms=row | {term: row.get(term, {}) | more for term, more in terms.items()})
+    labels = dict(type='TeacherLabels', score_thr=0.4)
+    return recipe | dict(targets=[labels] if name == 'labels' else [])
+
+
+def two_teachers(camera: dict, lidar: dict, row: dict) -> dict:
+    """A camera teacher's recipe, whose parts take the first teacher's word, and beside it a row of a LiDAR teacher.
+
+    Args:
+        camera: the teacher of the recipe that is inherited.
+        lidar: the other one.
+        row: its terms, see :func:`lidar_row`.
+    """
+    terms = {f'lidar_{name}': dict(teacher='lidar', **term) for name, term in row['terms'].items()}
+    return dict(teacher=dict(_delete_=True, camera=camera, lidar=lidar), terms=terms)
+
+
 def bevdepth_terms() -> dict:
     """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, its heatmaps and its boxes."""
     return dict(

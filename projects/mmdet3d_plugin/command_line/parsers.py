@@ -74,6 +74,17 @@ def parse_export_onnx(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('config', help='config of the detector, or a recipe: then its student')
     parser.add_argument('checkpoint', help='weights of the detector; a checkpoint of a distiller fits too')
     parser.add_argument('out', metavar='OUT.onnx', help='the file to write')
+    parser.add_argument(
+        '--int8',
+        nargs='?',
+        type=int,
+        const=64,
+        metavar='FRAMES',
+        help='compute convolutions in eight bits, calibrated on frames of the training split (64 by default)',
+    )
+    parser.add_argument(
+        '--data-root', help='with --int8: a folder with the data, in place of the one of the config'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite the file if it exists')
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='override settings, key=value'

@@ -33,12 +33,8 @@ class NuScenesSweepsDataset(NuScenesTemporalDataset):
     SENSOR = 'lidar'
 
     def get_frame(self, index: int) -> dict[str, Any]:
-        """What mmdet3d's transforms start from; sweeps carry microseconds, as those transforms expect."""
+        """What mmdet3d's transforms start from."""
         frame = super().get_frame(index)
-        frame['sweeps'] = [
-            {**sweep, 'timestamp': info['timestamp']}
-            for sweep, info in zip(frame['sweeps'], self.infos[index]['sweeps'], strict=True)
-        ]
         images = dict.fromkeys(('img_fields', 'bbox_fields', 'mask_fields', 'seg_fields'), ())  # none to flip
         return {**frame, **images, 'sample_idx': frame['sample_token'], 'box_mode_3d': Box3DMode.LIDAR}
 

@@ -313,7 +313,8 @@ class NuScenesTemporalDataset(Dataset):
                     }
                 )
             else:
-                frames.append(self._load(index, previous, rng, np.random.Generator(copy.deepcopy(shared))))
+                queue_rng = np.random.Generator(copy.deepcopy(shared))
+                frames.append(self._load(index, previous, rng, queue_rng, index == indices[-1]))
             previous = index
         return _join(frames)
 
@@ -323,10 +324,11 @@ class NuScenesTemporalDataset(Dataset):
         previous: int | None,
         rng: np.random.Generator,
         queue_rng: np.random.Generator,
+        is_current: bool,
     ) -> dict[str, Any]:
         """Run the pipeline on one frame and tie it to the one before it; all frames of a queue draw one ``queue_rng``."""
         frame = self.get_frame(index)
-        frame['rng'], frame['queue_rng'] = rng, queue_rng
+        frame['rng'], frame['queue_rng'], frame['is_current'] = rng, queue_rng, is_current
         motion = self._motion(frame['can_bus'], previous)
         loaded = self.pipeline(frame)
         for key in loaded:
@@ -347,14 +349,8 @@ class NuScenesTemporalDataset(Dataset):
         return dict(can_bus=can_bus, prev_bev_exists=True, prev_token=self.infos[previous]['token'])
 
     def _sweeps(self, info: Info) -> list[dict[str, Any]]:
-        return [
-            {
-                **sweep,
-                'data_path': str(self.data_root / sweep['data_path']),
-                'timestamp': sweep['timestamp'] / 1e6,
-            }
-            for sweep in info['sweeps']
-        ]
+        """Earlier clouds; they carry microseconds, as mmdet3d's transforms expect, beside a frame that carries seconds."""
+        return [{**sweep, 'data_path': str(self.data_root / sweep['data_path'])} for sweep in info['sweeps']]
 
 
 def absolute_can_bus(info: Info) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes, join_labels
+from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 
 Heads = Sequence[Mapping[str, Tensor]]
@@ -18,6 +20,22 @@ def check_same_tasks(student: Heads, teacher: Heads) -> None:
         raise ValueError(
             f"the student's tasks have {ours} classes and the teacher's {theirs}; give both heads the same 'tasks'"
         )
+
+
+def teacher_heatmap(step: Step) -> Tensor:
+    """Probabilities (B, K, H, W) of the teacher's centre heads, K classes in the order of labels.
+
+    Raises:
+        DistillError: the teacher has no such heads.
+    """
+    heads = step.predictions.get('heads') if isinstance(step.predictions, Mapping) else step.predictions
+    if not (
+        isinstance(heads, list) and all(isinstance(head, Mapping) and 'heatmap' in head for head in heads)
+    ):
+        raise DistillError(
+            "heatmaps of the teacher are asked for, but it has no centre heads; let its boxes speak, with heat='boxes'"
+        )
+    return torch.cat([head['heatmap'] for head in heads], dim=1).sigmoid()
 
 
 def boxes_by_task(step: Step, heads: Heads) -> list[tuple[Tensor, Tensor]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import require_ability
-from projects.mmdet3d_plugin.distill.registry import HEADS, DistillError
+from projects.mmdet3d_plugin.distill.registry import HEADS
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
@@ -47,11 +47,7 @@ class DistillationHead(TrainingHead):
         if init not in INITS:
             raise ValueError(f"the distillation head's init must be one of {INITS}, got {init!r}")
         require_ability(teacher.adapter, 'query_head', "'distiller.head'")
-        if not teacher.answers_first:
-            raise DistillError(
-                f"'distiller.head': a DistillationHead reads the teacher before the student runs, and a "
-                f'{type(teacher).__name__} answers only then; leave it out'
-            )
+        teacher.require_foresight("'distiller.head'")
         self.init, self.weight = init, weight
         self.adapter = teacher.adapter
         # A list hides the teacher's head from nn.Module, whose parameters must never become ours.

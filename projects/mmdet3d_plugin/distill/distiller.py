@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from mmcv import Config
 from mmdet.models.detectors.base import BaseDetector
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
 from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.training_head import TrainingHead
-from projects.mmdet3d_plugin.distill.views import split_views
+from projects.mmdet3d_plugin.distill.views import seen_by, split_views
 
 HEAD = 'head'
 """The head of a recipe is saved among the terms under this name, as ``distill.head``."""
@@ -30,32 +31,37 @@ class Distiller(nn.Module):
 
     Args:
         student: the detector that is trained; all that is kept after training.
-        teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`).
+        teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`). Several by name
+            where terms say whose word they take.
         terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
             starts from the teacher.
         head: what it reads says where it matters, or is what the student imitates; None for a recipe without.
-        targets: how the teacher's detections change the student's ground truth; terms see the original.
-        initializers: how the student starts from the teacher.
+        targets: how the teacher's detections change the student's ground truth; terms see the original. Under several
+            teachers (the teacher's name, how).
+        initializers: how the student starts from the teacher; under several as ``targets``.
         adapter: of the student; the one that is registered for its class by default.
         debug: check in every step that every term reaches the student, and that none reaches its teacher.
+        head_teacher: whose features the head reads, under several teachers.
 
     Raises:
-        DistillError: a term needs a distillation head, and there is none.
+        DistillError: a term needs a distillation head, and there is none, or it reads another teacher.
     """
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: Teacher,
+        teacher: Teacher | Mapping[str, Teacher],
         terms: Mapping[str, Term],
         head: TrainingHead | None = None,
-        targets: Sequence[TeacherLabels] = (),
-        initializers: Sequence[Callable[..., Any]] = (),
+        targets: Sequence[TeacherLabels | tuple[str, TeacherLabels]] = (),
+        initializers: Sequence[Callable[..., Any] | tuple[str, Callable[..., Any]]] = (),
         adapter: HostAdapter | None = None,
         debug: bool = False,
+        head_teacher: str = '',
     ) -> None:
         super().__init__()
-        self.student, self.teacher = student, teacher
+        self.student = student
+        self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {'': teacher}
         self.adapter = adapter or adapter_for(student)
         for name, term in terms.items():
             if term.needs_queries and head is None:
@@ -63,13 +69,30 @@ class Distiller(nn.Module):
                     f'the term {name!r} uses the queries of a distillation head; add '
                     "head=dict(init='teacher') to 'distiller'"
                 )
-        parts = teacher.parts if head is None else {HEAD: head, **teacher.parts}
+            if term.loss.needs_queries and term.taught_by != head_teacher:
+                raise DistillError(
+                    f'the term {name!r} compares features of the teacher {term.taught_by!r} where the queries of '
+                    f'{head_teacher!r} look; give both one teacher'
+                )
+        parts = {} if head is None else {HEAD: head}
+        for item in self.teachers.items():
+            parts |= _named_parts(*item)
         self.distill = nn.ModuleDict({**terms, **parts})
-        self.targets, self.initializers = list(targets), list(initializers)
-        self.debug = debug
+        self.targets, self.initializers = _by_teacher(targets), _by_teacher(initializers)
+        self.head_teacher, self.debug = head_teacher, debug
         self.epoch = 0.0
         self._register_state_dict_hook(save_plain_names)
         self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The only teacher, or the first of several."""
+        return next(iter(self.teachers.values()))
+
+    @property
+    def teacher_configs(self) -> dict[str, Config | None]:
+        """The config of each teacher by name, of an only one under ''."""
+        return {name: teacher.cfg for name, teacher in self.teachers.items()}
 
     @property
     def terms(self) -> dict[str, Term]:
@@ -105,35 +128,52 @@ class Distiller(nn.Module):
         Returns:
             The student's losses, with those of a head that is trained along, and what the terms may look at.
         """
-        batch = self.adapter.share_inputs(self.student, self.teacher.model, batch)
-        own, _ = split_views(batch, 'same')
-        own = self.adapter.prepare(self.student, own)
-        if not self.distill and not self.targets:
-            return self.adapter.losses(self.student, own), Step(own, {}, {}, epoch=self.epoch)
-        device, listened = next(self.student.parameters()).device, self.taps('teacher')
-        seen = self.teacher.observe(batch, listened, device)
-        step = Step(own, {}, seen.features, seen.predictions, self.epoch)
-        step.detect = partial(self.teacher.detect, seen)
+        if len(self.teachers) == 1:
+            batch = self.adapter.share_inputs(self.student, self.teacher.model, batch)
+        own = self.adapter.prepare(self.student, split_views(batch, 'same')[0])
+        steps = {name: self._observe(name, batch, own) for name in self.teachers if self._listens_to(name)}
         taught = own
-        for target in self.targets:
-            taught = target(taught, step.detections)
-        with Recorder(self.student, self.taps('student') + self.teacher.within(listened)) as recorder:
+        for name, target in self.targets:
+            taught = target(taught, steps[name].detections)
+        with Recorder(self.student, self.taps('student')) as recorder:
             losses = self.adapter.losses(self.student, taught)
-        step.student = recorder.pop()
+        whole = steps.get('') or Step(own, {}, {}, epoch=self.epoch, by_teacher=steps)
+        whole.student = recorder.pop()
+        for step in steps.values():
+            step.student, step.generated = whole.student, whole.generated
         if self.head is not None:
-            reading, more = self.head(step)
-            setattr(step, self.head.reading, reading)
+            reading, more = self.head(steps[self.head_teacher])
             losses = merge_losses(losses, more)
-        step.live = step.teacher | self.teacher.overhear(step, listened)
-        step.teacher = stop_gradient(step.live)
-        return losses, step
+            for step in (whole, *steps.values()):
+                setattr(step, self.head.reading, reading)
+        for name, step in steps.items():
+            step.live = step.teacher | self.teachers[name].overhear(step, self.taps('teacher', name))
+            step.teacher = stop_gradient(step.live)
+        return losses, whole
 
-    def taps(self, side: str) -> list[Tap]:
-        """Where terms and head listen in the 'student' or in the 'teacher'."""
-        taps = [getattr(term, side) for term in self.terms.values()]
-        if self.head is None:
-            return taps
-        return taps + (self.head.taps if side == 'teacher' else self.head.student_taps)
+    def _listens_to(self, teacher: str) -> bool:
+        """Whether anything takes the word of a teacher, who need not run else."""
+        speakers = {term.taught_by for term in self.terms.values()} | {name for name, _ in self.targets}
+        return teacher in speakers or (self.head is not None and teacher == self.head_teacher)
+
+    def _observe(self, name: str, batch: Mapping[str, Any], own: dict[str, Any]) -> Step:
+        """One teacher's step, before the student has run."""
+        teacher, device = self.teachers[name], next(self.student.parameters()).device
+        seen = teacher.observe(seen_by(batch, name), self.taps('teacher', name), device)
+        step = Step(own, {}, seen.features, seen.predictions, self.epoch)
+        step.detect = partial(teacher.detect, seen)
+        return step
+
+    def taps(self, side: str, teacher: str | None = None) -> list[Tap]:
+        """Where terms and head listen in the 'student' or in the 'teacher'; of several in the one of that name."""
+        terms = [term for term in self.terms.values() if teacher in (None, term.taught_by)]
+        taps = [tap for tap in (getattr(term, side) for term in terms) if tap is not None]
+        if side == 'student':
+            for name, other in self.teachers.items():
+                taps += other.within(self.taps('teacher', name))
+            return taps + ([] if self.head is None else self.head.student_taps)
+        reads = self.head is not None and teacher in (None, self.head_teacher)
+        return taps + (self.head.taps if reads else [])
 
     def forward_test(self, **batch: Any) -> Any:
         """The student's detections."""
@@ -150,20 +190,22 @@ class Distiller(nn.Module):
     def init_weights(self) -> None:
         """Initialise the student, then let it start from the teacher where the recipe says so."""
         self.student.init_weights()
-        for initializer in self.initializers:
-            initializer(self.student, self.adapter, self.teacher)
+        for name, initializer in self.initializers:
+            initializer(self.student, self.adapter, self.teachers[name])
 
     def set_epoch(self, epoch: float) -> None:
         """Tell the schedules of the terms how many epochs are finished; 1.5 is the middle of the second."""
         self.epoch = epoch
 
     def after_update(self) -> None:
-        """Tell the teacher that the optimizer has changed the student; every training loop calls this after a step."""
-        self.teacher.follow()
+        """Tell the teachers that the optimizer has changed the student; every training loop calls this after a step."""
+        for teacher in self.teachers.values():
+            teacher.follow()
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint should remember: the teacher's file and hash, the terms."""
-        return {'teacher': self.teacher.meta(), 'terms': list(self.terms)}
+        """What a checkpoint should remember: the teacher's file and hash, of several by name, and the terms."""
+        found = {name: teacher.meta() for name, teacher in self.teachers.items()}
+        return {'teacher': found.get('', found), 'terms': list(self.terms)}
 
     def _compare(self, name: str, step: Step) -> Tensor:
         """One term's loss, with its guards."""
@@ -186,7 +228,10 @@ class Distiller(nn.Module):
             ) from None
         if self.debug and torch.is_grad_enabled():
             require_gradient(name, loss, [tensor for tensor in tapped if tensor.requires_grad])
-            require_no_gradient(name, loss, tensors_of(step.live[term.teacher.path]))
+            if term.teacher is not None:
+                require_no_gradient(
+                    name, loss, tensors_of(step.seen_by(term.taught_by).live[term.teacher.path])
+                )
         return loss
 
 
@@ -220,6 +265,16 @@ def require_no_gradient(name: str, loss: Tensor, features: Sequence[Tensor]) -> 
             f'the term {name!r} sends gradient to its teacher: its loss reads the teacher elsewhere than where the '
             "distiller gives it, or the student's place lies behind the teacher's"
         )
+
+
+def _named_parts(name: str, teacher: Teacher) -> dict[str, nn.Module]:
+    """What a teacher owns, by the name under which it is saved: ``teacher``, or ``teacher_<name>`` of several."""
+    return {f'{key}_{name}' if name else key: part for key, part in teacher.parts.items()}
+
+
+def _by_teacher(parts: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Every part with the name of its teacher, '' where there is one teacher."""
+    return [part if isinstance(part, tuple) else ('', part) for part in parts]
 
 
 def merge_losses(losses: Mapping[str, Any], more: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 from mmcv import Config
+from mmcv.utils import Registry
 from torch import nn
 
 from projects.mmdet3d_plugin.common.config import config_classes
 from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import untouched_rng
 from projects.mmdet3d_plugin.common.suggest import nearest
-from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_range
+from projects.mmdet3d_plugin.distill.bev_grid import cropped_size, shared_frame, shared_range
 from projects.mmdet3d_plugin.distill.connectors import build_connector
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import HeadOf, HostAdapter, adapter_for, require_ability
@@ -36,12 +37,13 @@ from projects.mmdet3d_plugin.distill.registry import (
 from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Schedule, Term
-from projects.mmdet3d_plugin.distill.views import with_teacher_view
+from projects.mmdet3d_plugin.distill.views import named_teachers, with_teacher_view
 
 logger = logging.getLogger('focaldistiller')
 RECIPE_KEYS = ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug')
 _TAKEN = (HEAD, 'teacher')  # what else is saved below distill.
-_OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone')
+_OWN_KEYS = ('type', 'on', 'name', 'weight', 'connector', 'region', 'schedule', 'clone', 'teacher')
+Teachers = Mapping[str, Teacher]
 
 
 def build_training(cfg: Config) -> tuple[Distiller, Config]:
@@ -55,14 +57,16 @@ def build_training(cfg: Config) -> tuple[Distiller, Config]:
     """
     distiller = build_distiller(cfg)
     init_model(distiller, cfg.model)
-    return distiller, with_teacher_view(cfg, distiller.teacher.cfg)
+    return distiller, with_teacher_view(cfg, distiller.teacher_configs)
 
 
 def build_distiller(cfg: Config) -> Distiller:
     """Build the distiller of a recipe.
 
     Args:
-        cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``.
+        cfg: a student's config with ``distiller=dict(type='Distiller', teacher=..., terms=[...])``. Several teachers have
+            names, ``teacher=dict(camera=dict(...), lidar=dict(...))``; terms, head, targets and initializers say whose
+            word they take, ``teacher='lidar'``, and take the first one's else.
 
     Raises:
         DistillError: something in the recipe is wrong or does not fit; it says what and where.
@@ -72,36 +76,67 @@ def build_distiller(cfg: Config) -> Distiller:
     with untouched_rng():  # with one seed a student starts from the same weights, whatever it is taught
         adapter, classes = adapter_for(student), config_classes(cfg)
         known = dict(student=student, classes=classes)
-        teacher = {'type': 'FrozenTeacher', **recipe['teacher']}
-        teacher = build_part(TEACHERS, teacher, "'distiller.teacher'", **known)
-        require_agreement(student, adapter, teacher, classes)
-        terms = build_terms(recipe['terms'], student, teacher)
-        head = recipe.get('head')
+        teachers = _build_teachers(recipe['teacher'], known)
+        for teacher in teachers.values():
+            require_agreement(student, adapter, teacher, classes)
+        terms = build_terms(recipe['terms'], student, teachers)
+        head, head_teacher = recipe.get('head'), ''
         if head is not None:
-            head = {'type': 'DistillationHead', **head}
-            head = build_part(HEADS, head, "'distiller.head'", teacher=teacher, **known)
-        targets = [build_part(TARGETS, part, "'distiller.targets'") for part in recipe['targets']]
-        if targets:
-            require_ability(teacher.adapter, 'detect', "'distiller.targets'")
-            if not teacher.answers_first:
-                raise DistillError(
-                    f"'distiller.targets' need boxes before the student runs, and a {type(teacher).__name__} answers "
-                    'only then; leave them out'
-                )
-        initializers = [
-            build_part(INITIALIZERS, part, "'distiller.initialize'") for part in recipe['initialize']
-        ]
-        if initializers:
-            _require_one_code(student, adapter, teacher)
+            head_teacher, head = _whose(head, teachers, "'distiller.head'")
+            known |= dict(teacher=teachers[head_teacher])
+            head = build_part(HEADS, {'type': 'DistillationHead', **head}, "'distiller.head'", **known)
+        targets = _build_parts(TARGETS, recipe['targets'], teachers, "'distiller.targets'")
+        for name, _ in targets:
+            require_ability(teachers[name].adapter, 'detect', "'distiller.targets'")
+            teachers[name].require_foresight("'distiller.targets'")
+        initializers = _build_parts(INITIALIZERS, recipe['initialize'], teachers, "'distiller.initialize'")
+        for name, _ in initializers:
+            _require_one_code(student, adapter, teachers[name])
         return Distiller(
             student,
-            teacher,
+            teachers,
             terms,
             head=head,
             targets=targets,
             initializers=initializers,
             debug=recipe['debug'],
+            head_teacher=head_teacher,
         )
+
+
+def _build_teachers(cfg: Mapping, known: Mapping[str, Any]) -> dict[str, Teacher]:
+    """The teachers of a recipe by name, '' for an only one; each may ask for what is known of the student."""
+    return {
+        name: build_part(
+            TEACHERS,
+            {'type': 'FrozenTeacher', **one},
+            f"'distiller.teacher.{name}'" if name else "'distiller.teacher'",
+            **known,
+        )
+        for name, one in named_teachers(cfg).items()
+    }
+
+
+def _whose(cfg: Any, teachers: Teachers, where: str) -> tuple[str, Any]:
+    """Name of the teacher whose word a part takes, the first one unless it says so, and its config without that."""
+    if not isinstance(cfg, Mapping) or 'teacher' not in cfg:
+        return next(iter(teachers)), cfg
+    name = cfg['teacher']
+    if '' in teachers:
+        raise DistillError(
+            f'{where} names the teacher {name!r}, but the recipe has one teacher without a name'
+        )
+    if name not in teachers:
+        raise DistillError(f'{where} names the teacher {name!r}; {nearest(str(name), teachers)}')
+    return name, {key: value for key, value in cfg.items() if key != 'teacher'}
+
+
+def _build_parts(
+    registry: Registry, cfgs: Sequence[Any], teachers: Teachers, where: str
+) -> list[tuple[str, Any]]:
+    """Parts with the names of their teachers."""
+    named = [_whose(cfg, teachers, where) for cfg in cfgs]
+    return [(name, build_part(registry, cfg, where)) for name, cfg in named]
 
 
 def _checked(cfg: Config) -> dict[str, Any]:
@@ -170,7 +205,7 @@ def require_agreement(
 def build_terms(
     cfgs: Sequence[Mapping] | Mapping[str, Mapping],
     student: nn.Module,
-    teacher: Teacher,
+    teacher: Teacher | Teachers,
     adapter: HostAdapter | None = None,
 ) -> dict[str, Term]:
     """Build the terms of a recipe; one that listens to several places becomes one term per place.
@@ -181,7 +216,7 @@ def build_terms(
         cfgs: configs as in a recipe: ``dict(type=<loss>, on=..., weight=..., <arguments of the loss>)``, as a list or by
             name; recipes that give names can be changed key by key in recipes that inherit them.
         student: the detector that is trained.
-        teacher: the one that is imitated.
+        teacher: the one that is imitated, or several by name, of which a term takes the first unless it names one.
         adapter: of the student; the one that is registered for its class by default.
 
     Returns:
@@ -191,21 +226,24 @@ def build_terms(
         DistillError: an unknown or doubled name, type or argument.
     """
     adapter = adapter or adapter_for(student)
+    teachers = dict(teacher) if isinstance(teacher, Mapping) else {'': teacher}
     terms: dict[str, Term] = {}
-    heads = dict(
-        student_head=partial(adapter.dense_head, student),
-        teacher_head=partial(teacher.adapter.dense_head, teacher.model),
-    )
     if isinstance(cfgs, Mapping):
         cfgs = [{'name': name, **_as_mapping(cfg, name)} for name, cfg in cfgs.items()]
     for i, cfg in enumerate(cfgs):
         name = _name_of(_as_mapping(cfg, i))
-        pairs = _pair_taps(cfg, name, lambda on: adapter.taps(student, on), teacher.taps)
+        taught_by, _ = _whose(cfg, teachers, f'the term {name!r}')
+        whose = teachers[taught_by]
+        heads = dict(
+            student_head=partial(adapter.dense_head, student),
+            teacher_head=partial(whose.adapter.dense_head, whose.model),
+        )
+        pairs = _pair_taps(cfg, name, lambda on: adapter.taps(student, on), whose.taps)
         for i, (ours, theirs) in enumerate(pairs):
             full = f'{name}_{i}' if len(pairs) > 1 else name
             if full in terms:
                 raise DistillError(f"two terms are called {full!r}; give one of them another 'name'")
-            terms[full] = _build_term(cfg, full, ours, theirs, heads)
+            terms[full] = _build_term(cfg, full, ours, theirs, taught_by, heads)
     terms = {name: term for name, term in terms.items() if term.weight > 0}
     _connect(terms)
     return terms
@@ -240,11 +278,17 @@ def _pair_taps(
     name: str,
     student_taps: Callable[[str], list[Tap]],
     teacher_taps: Callable[[str], list[Tap]],
-) -> list[tuple[Tap, Tap]]:
+) -> list[tuple[Tap, Tap | None]]:
     """Where a term listens: ``on='...'`` for both, or ``on=dict(student='...', teacher='...')``."""
     if 'on' not in cfg:
         raise DistillError(f"the term {name!r} has no 'on': say which feature it compares")
     on = cfg['on']
+    if not find_type(LOSSES, cfg['type'], 'a term').reads_teacher:
+        if not isinstance(on, str):
+            raise DistillError(
+                f"the term {name!r} reads the student alone: its 'on' names one place, got {on!r}"
+            )
+        return [(tap, None) for tap in student_taps(on)]
     if isinstance(on, Mapping) and set(on) != {'student', 'teacher'}:
         raise DistillError(f"'on' of the term {name!r} needs 'student' and 'teacher', got {sorted(on)}")
     ours, theirs = (on['student'], on['teacher']) if isinstance(on, Mapping) else (on, on)
@@ -258,19 +302,22 @@ def _pair_taps(
     return list(zip(left, right, strict=True))
 
 
-def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap, heads: Mapping[str, HeadOf]) -> Term:
+def _build_term(
+    cfg: Mapping, name: str, student: Tap, teacher: Tap | None, taught_by: str, heads: Mapping[str, HeadOf]
+) -> Term:
     """One term, its loss, region and connector."""
     weight, schedule = _check_weight(cfg, name)
     loss_cfg = {key: value for key, value in cfg.items() if key not in _OWN_KEYS or key == 'type'}
-    known = {'channels': teacher.channels, 'student_channels': student.channels, 'name': name}
-    limits = shared_range(student.grid, teacher.grid, f'the term {name!r}')
+    theirs = teacher or Tap('')
+    known = {'channels': theirs.channels, 'student_channels': student.channels, 'name': name}
+    limits = shared_range(student.grid, theirs.grid, f'the term {name!r}')
     if limits is not None:
-        known |= dict(pc_range=student.grid.pc_range, teacher_range=teacher.grid.pc_range)
-    known['path'] = teacher.path  # of a loss that asks what queries look at
+        known |= dict(pc_range=student.grid.pc_range, teacher_range=theirs.grid.pc_range)
+    known['path'] = theirs.path or None  # of a loss that asks what queries look at
     known |= heads
     known = {key: value for key, value in known.items() if value is not None}
     loss = build_part(LOSSES, loss_cfg, f'the term {name!r}', **known)
-    _check_frame(cfg, name, loss, student, limits)
+    _check_frame(cfg, name, loss, (student, theirs), limits)
     region = None
     if cfg.get('region') is not None:
         if 'region' not in loss.context:
@@ -284,31 +331,40 @@ def _build_term(cfg: Mapping, name: str, student: Tap, teacher: Tap, heads: Mapp
         raise DistillError(f'the term {name!r}: {type(loss).__name__} takes no connector; remove it')
     where = f'the connector of the term {name!r}'
     connector = build_connector(
-        cfg.get('connector'), _cropped(student, limits), _cropped(teacher, limits), where
+        cfg.get('connector'), _cropped(student, limits), _cropped(theirs, limits), where
     )
     clone = cfg.get('clone', False)
     if not isinstance(clone, bool):
         raise DistillError(f"'clone' of the term {name!r} is {clone!r}: it must be True or False")
     student = replace(student, clone=student.clone or clone)
-    return Term(student, teacher, loss, connector, region, weight, schedule, name, limits)
+    return Term(student, teacher, loss, connector, region, weight, schedule, name, limits, taught_by)
 
 
 def _cropped(tap: Tap, limits: Sequence[float] | None) -> Tap:
     """A tap of the part of a BEV map that is compared."""
     if limits is None or tap.size is None:
         return tap
-    return replace(tap, size=cropped_size(tap.size, tap.grid.pc_range, limits))
+    size = tap.size[::-1] if tap.grid.axes == 'xy' else tap.size
+    return replace(tap, size=cropped_size(size, tap.grid.pc_range, limits))
 
 
 def _check_frame(
-    cfg: Mapping, name: str, loss: DistillLoss, student: Tap, limits: Sequence[float] | None
+    cfg: Mapping, name: str, loss: DistillLoss, taps: tuple[Tap, Tap], limits: Sequence[float] | None
 ) -> None:
     """Refuse what reads boxes or queries where a map does not lie as they do."""
+    student, teacher = taps
     reads = cfg.get('region') is not None or 'step' in loss.context
-    if reads and student.grid is not None and student.grid.frame != 'lidar':
+    frame = shared_frame(student.grid, teacher.grid)
+    if reads and frame not in (None, 'lidar'):
         raise DistillError(
             f'the term {name!r} reads boxes, which lie in the LiDAR frame, but its BEV maps lie in the '
-            f"{student.grid.frame} frame; train with frame='lidar', or leave the region out"
+            f"{frame} frame; train with frame='lidar', or leave the region out"
+        )
+    frames = {grid.frame for grid in (student.grid, teacher.grid) if grid is not None}
+    if len(frames) > 1 and not loss.takes_connector:
+        raise DistillError(
+            f"the term {name!r} compares outputs of heads, but the student's BEV lies in the {student.grid.frame} frame, "
+            f"the teacher's in the {teacher.grid.frame} frame; give both one frame (model.frame)"
         )
     if limits is not None and loss.needs_queries:
         raise DistillError(
@@ -326,6 +382,11 @@ def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: Teacher
             'to one convention'
         )
     mine, other = adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model)
+    if None not in (mine, other) and mine.frame != other.frame:
+        raise DistillError(
+            f"the student's BEV lies in the {mine.frame} frame, the teacher's in the {other.frame} frame: weights that are "
+            "inherited ('initialize') belong to one frame (model.frame)"
+        )
     if adapter.weights_know_range and shared_range(mine, other, "'distiller.initialize'") is not None:
         raise DistillError(
             f"the student's BEV covers {list(mine.pc_range)} m, the teacher's {list(other.pc_range)}: weights that "

@@ -68,6 +68,10 @@ class QueryReading:
         return self.scores.amax(-1)
 
 
+def _unchanged(feature: Tensor) -> Tensor:
+    return feature
+
+
 @dataclass
 class Step:
     """Everything a term, a region or a loss may look at. It lives for one training step.
@@ -84,6 +88,8 @@ class Step:
         generated: student features (N, C, H, W) that terms generated anew, by the term's name, for later terms.
         cache: what several terms need alike, computed by the first of them.
         detect: finds the teacher's boxes, for :attr:`detections`.
+        align: brings a BEV map of the teacher (B, C, H, W) to what a term compares, which may be a part of it.
+        by_teacher: in recipes of several teachers, this step as each of them sees it, by the teacher's name.
     """
 
     batch: dict[str, Any]
@@ -97,6 +103,12 @@ class Step:
     generated: dict[str, Tensor] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)
     detect: Callable[[], Sequence[Any]] | None = None
+    align: Callable[[Tensor], Tensor] = _unchanged
+    by_teacher: dict[str, 'Step'] = field(default_factory=dict)
+
+    def seen_by(self, teacher: str) -> 'Step':
+        """The same step with the features, predictions and boxes of one teacher; '' for the one that is here."""
+        return self.by_teacher[teacher] if teacher else self
 
     @property
     def detections(self) -> Sequence[Any]:

@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.precision import at_least_float32
-from projects.mmdet3d_plugin.distill.bev_grid import Range, crop_bev
+from projects.mmdet3d_plugin.distill.bev_grid import Range, place_bev, shared_frame
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
 from projects.mmdet3d_plugin.distill.registry import DistillError
@@ -18,6 +20,13 @@ from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap, map_tensors, tensors_of
 
 logger = logging.getLogger('focaldistiller')
+
+
+def _within(feature: Tensor, covered: Tensor) -> Tensor:
+    """A map (B, C, H, W), 0 outside what is covered, (B, 1, h, w)."""
+    return feature * F.interpolate(covered, size=feature.shape[-2:])
+
+
 Schedule = Sequence[tuple[float, float]]
 ZERO_STEPS = 50
 """Steps in a row with nothing to compare after which a term says so."""
@@ -28,7 +37,7 @@ class Term(nn.Module):
 
     Args:
         student: where the student is tapped.
-        teacher: where the teacher is tapped.
+        teacher: where the teacher is tapped; None for a loss that does not look at its features.
         loss: compares the two.
         connector: makes the student's feature comparable, ``(feature, size) -> feature``.
         region: ``(step, teacher_feature) -> (N, 1, H, W)`` weights, or None.
@@ -38,12 +47,13 @@ class Term(nn.Module):
         name: of the term, for messages.
         limits: ``[x0, y0, z0, x1, y1, z1]`` in metres that both BEV maps are cut to before they are compared; None
             compares them whole.
+        taught_by: name of the teacher, in recipes of several.
     """
 
     def __init__(
         self,
         student: Tap,
-        teacher: Tap,
+        teacher: Tap | None,
         loss: DistillLoss,
         connector: nn.Module,
         region: Region | None = None,
@@ -51,35 +61,44 @@ class Term(nn.Module):
         schedule: Schedule = (),
         name: str = '',
         limits: Range | None = None,
+        taught_by: str = '',
     ) -> None:
         super().__init__()
         self.student, self.teacher, self.limits = student, teacher, limits
         self.loss, self.connector, self.region = loss, connector, region
         self.weight, self.schedule = weight, tuple(schedule)
-        self.name = name
+        self.name, self.taught_by = name, taught_by
         self._steps, self._said = 0, False
         self._found: Tensor | None = None
 
     def forward(self, step: Step) -> Tensor:
         """Weighted loss of one step, a scalar."""
-        student, teacher = self.features(step)
+        step = step.seen_by(self.taught_by)
+        student, teacher = self._read(step)
         if self.limits is not None and self.loss.takes_connector:
             step = self._narrowed(step)
-        with torch.autocast(tensors_of(teacher)[0].device.type, enabled=False):
+        compared = (student,) if self.teacher is None else (student, teacher)
+        with torch.autocast(tensors_of(compared)[0].device.type, enabled=False):
             context: dict[str, Any] = {}
             if self.region is not None and 'region' in self.loss.context:
-                context['region'] = self.region(step, teacher)
+                context['region'] = self._where(step, compared[-1])
             if self.region is not None and 'background' in self.loss.context:
-                context['background'] = self.region.background(step, teacher)
+                context['background'] = self.region.background(step, compared[-1])
             if 'step' in self.loss.context:
                 context['step'] = step
-            loss = self.loss(student, teacher, **context)
+            loss = self.loss(*compared, **context)
             self._notice_zero(loss)
             return loss * self.weight_at(step.epoch)
 
     def features(self, step: Step) -> tuple[Any, Any]:
-        """What is compared: the student's feature, through the connector, and the teacher's, a constant as it comes."""
+        """What is compared: the student's feature, through the connector, and the teacher's, a constant, if it is read."""
+        return self._read(step.seen_by(self.taught_by))
+
+    def _read(self, step: Step) -> tuple[Any, Any]:
+        """The same in the step of the term's own teacher."""
         student = map_tensors(at_least_float32, self.student.convert(step.student[self.student.path]))
+        if self.teacher is None:
+            return student, None
         teacher = map_tensors(at_least_float32, self.teacher.convert(step.teacher[self.teacher.path]))
         if not self.loss.takes_connector:
             return student, teacher
@@ -90,8 +109,12 @@ class Term(nn.Module):
             )
         with torch.autocast(teacher.device.type, enabled=False):
             if self.limits is not None:
-                student = crop_bev(student, self.student.grid.pc_range, self.limits)
-                teacher = crop_bev(teacher, self.teacher.grid.pc_range, self.limits)
+                student, teacher = (
+                    self._placed(student, self.student, step),
+                    self._placed(teacher, self.teacher, step),
+                )
+                if (covered := self._covered(step, teacher)) is not None:
+                    student, teacher = _within(student, covered), _within(teacher, covered)
             size = tuple(teacher.shape[-2:])
             if next(self.connector.parameters(), None) is not None:
                 return self.connector(student, size), teacher
@@ -105,7 +128,26 @@ class Term(nn.Module):
         """The same step with a batch that covers what is compared, in which regions are drawn."""
         metas = [meta[-1] if isinstance(meta, Sequence) else meta for meta in step.batch['img_metas']]
         metas = [[{**meta, 'pc_range': list(self.limits)}] for meta in metas]
-        return replace(step, batch={**step.batch, 'img_metas': metas})
+        align = partial(self._placed, tap=self.teacher, step=step)
+        return replace(step, batch={**step.batch, 'img_metas': metas}, align=align)
+
+    def _placed(self, feature: Tensor, tap: Tap, step: Step) -> Tensor:
+        """A BEV map of student or teacher (B, C, H, W) on what is compared."""
+        frame = shared_frame(self.student.grid, self.teacher.grid)
+        return place_bev(feature, tap.grid, self.limits, frame, step.batch['img_metas'])
+
+    def _covered(self, step: Step, like: Tensor) -> Tensor | None:
+        """Where both maps have something, (B, 1, H, W); None where that is everywhere, since both lie in one frame."""
+        if self.limits is None or self.student.grid.frame == self.teacher.grid.frame:
+            return None
+        turned = self.student if self.student.grid.frame != 'lidar' else self.teacher
+        inside = self._placed(like.new_ones(len(like), 1, *like.shape[-2:]), turned, step)
+        return F.interpolate((inside > 0.5).to(like), size=like.shape[-2:])
+
+    def _where(self, step: Step, like: Tensor) -> Tensor:
+        """The region's weights (N, 1, H, W), 0 where a map has nothing."""
+        weights, covered = self.region(step, like), self._covered(step, like)
+        return weights if covered is None else weights * covered
 
     @property
     def needs_queries(self) -> bool:

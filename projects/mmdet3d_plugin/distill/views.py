@@ -1,6 +1,7 @@
 """Two views of one frame: what the student sees and what the teacher sees."""
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from projects.mmdet3d_plugin.distill.registry import DistillError
 
 VIEWS = ('native', 'upsampled', 'same')
 _PREFIX = 'teacher_'
+_POINT_LOADERS = ('LoadPoints', 'LoadPointsFromFile')
+_POINT_STEPS = (*_POINT_LOADERS, 'LoadSweeps', 'LoadPointsFromMultiSweeps', 'PointsRangeFilter')
 
 
 def split_views(batch: Mapping[str, Any], view: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -30,23 +33,81 @@ def split_views(batch: Mapping[str, Any], view: str) -> tuple[dict[str, Any], di
         return student, dict(student)
     if not own:
         raise DistillError(
-            f"the teacher's view is {view!r} but the batch has no 'teacher_img'; "
+            f"the teacher's view is {view!r} but the batch has no 'teacher_img' and no 'teacher_points'; "
             "build the data from with_teacher_view(), or set view='same' on the teacher"
         )
     return student, {**student, **own}
 
 
+def named_teachers(teacher: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The teachers of a recipe by name; the only one of a recipe that names none is ''.
+
+    Args:
+        teacher: one teacher's config, or several by name, ``dict(camera=dict(config=...), lidar=dict(config=...))``.
+
+    Raises:
+        DistillError: a name cannot be part of a batch's keys.
+
+    Example:
+        >>> list(named_teachers(dict(config='a.py', checkpoint='a.pth')))
+        ['']
+        >>> list(named_teachers(dict(camera=dict(config='a.py'), lidar=dict(config='b.py'))))
+        ['camera', 'lidar']
+    """
+    if (
+        not teacher
+        or not all(isinstance(value, Mapping) for value in teacher.values())
+        or 'config' in teacher
+    ):
+        return {'': teacher}
+    for name in teacher:
+        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9]*', name):
+            raise DistillError(f'{name!r} cannot name a teacher; use letters and digits')
+    return dict(teacher)
+
+
+def view_name(teacher: str) -> str:
+    """What the view of a teacher, by its name, is called: keys of a batch begin with it."""
+    return _PREFIX + teacher if teacher else _PREFIX.rstrip('_')
+
+
+def seen_by(batch: Mapping[str, Any], teacher: str) -> dict[str, Any]:
+    """A batch with the view of one of several teachers as if it were the only one.
+
+    Args:
+        batch: ``teacher_lidar_points``, ``teacher_camera_img``, ... beside the student's keys.
+        teacher: its name; '' where there is one teacher.
+
+    Example:
+        >>> seen_by(dict(img=1, teacher_camera_img=2, teacher_lidar_points=3), 'lidar')
+        {'img': 1, 'teacher_points': 3}
+    """
+    if not teacher:
+        return dict(batch)
+    prefix, student = f'{view_name(teacher)}_', split_views(batch, 'same')[0]
+    own = {
+        _PREFIX + key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)
+    }
+    return student | own
+
+
 def add_teacher_view(
-    student_pipeline: Sequence[Mapping], teacher_pipeline: Sequence[Mapping], mode: str = 'native'
+    student_pipeline: Sequence[Mapping],
+    teacher_pipeline: Sequence[Mapping],
+    mode: str = 'native',
+    teacher: str = '',
 ) -> list[dict]:
-    """Let a student's pipeline also make the teacher's view of the same decoded and jittered images.
+    """Let a student's pipeline also make the teacher's view of the same frame, decoded and jittered once.
+
+    A teacher that looks at points gets the cloud that its own pipeline loads, in the student's augmented world.
 
     Args:
         student_pipeline: transforms of the student, with one ``ImageView``.
-        teacher_pipeline: transforms that the teacher was trained or tested with, with one ``ImageView``.
+        teacher_pipeline: transforms that the teacher was trained or tested with: one ``ImageView``, or what loads points.
         mode: 'native' = the teacher's own resize, normalisation and padding of the original image;
             'upsampled' = the student's normalised image enlarged to the teacher's scale, as published;
             'same' = the teacher takes the student's view.
+        teacher: its name, among several.
 
     Returns:
         A new pipeline; the arguments are not changed.
@@ -56,14 +117,34 @@ def add_teacher_view(
     pipeline = [copy.deepcopy(dict(step)) for step in student_pipeline]
     if mode == 'same':
         return pipeline
-    place = _image_view(pipeline, 'student')
+    place, name = _image_view(pipeline, 'student'), view_name(teacher)
+    if clouds := point_steps(teacher_pipeline):
+        if mode != 'native':
+            raise DistillError(
+                f"the teacher looks at points, which no image makes: its view is 'native', not {mode!r}"
+            )
+        view = dict(type='PointsView', name=name, transforms=clouds)
+        return [*pipeline[: place + 1], view, *pipeline[place + 1 :]]
     own, other = pipeline[place], dict(teacher_pipeline[_image_view(teacher_pipeline, 'teacher')])
     if mode == 'native':
-        view = {**copy.deepcopy(other), 'name': 'teacher'}
+        view = {**copy.deepcopy(other), 'name': name}
     else:
-        view = {'type': 'UpsampledView', 'name': 'teacher', 'factor': _factor(own, other)}
+        view = {'type': 'UpsampledView', 'name': name, 'factor': _factor(own, other)}
         view |= {key: other[key] for key in ('pad_divisor',) if key in other}
     return [*pipeline[: place + 1], view, *pipeline[place + 1 :]]
+
+
+def point_steps(pipeline: Sequence[Mapping]) -> list[dict]:
+    """The steps of a pipeline that make a detector's cloud of points, without what augments it; empty without points.
+
+    Example:
+        >>> test = dict(type='MultiScaleFlipAug3D', transforms=[dict(type='PointsRangeFilter'), dict(type='Collect3D')])
+        >>> [step['type'] for step in point_steps([dict(type='LoadPoints'), test])]
+        ['LoadPoints', 'PointsRangeFilter']
+    """
+    flat = [one for step in pipeline for one in (step.get('transforms') or [step])]
+    kept = [copy.deepcopy(dict(step)) for step in flat if step.get('type') in _POINT_STEPS]
+    return kept if any(step['type'] in _POINT_LOADERS for step in kept) else []
 
 
 def _image_view(pipeline: Sequence[Mapping], whose: str) -> int:
@@ -90,20 +171,27 @@ def _factor(student: Mapping, teacher: Mapping) -> float:
     return teacher.get('scale', 1.0) / student.get('scale', 1.0)
 
 
-def with_teacher_view(cfg: Config, teacher_cfg: Config | None) -> Config:
+def with_teacher_view(cfg: Config, teacher_cfg: Config | Mapping[str, Config | None] | None) -> Config:
     """A recipe whose training pipelines also make the teacher's view; build the training data from it.
 
     Args:
         cfg: the recipe with ``data.train`` and ``distiller.teacher``; it is not changed.
-        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees; None for a teacher without one
-            of its own, which sees what the student sees.
+        teacher_cfg: the teacher's config, whose test pipeline says what the teacher sees; of several by name. None for a
+            teacher without one of its own, which sees what the student sees.
 
     Raises:
         DistillError: a pipeline does not say what its detector sees.
     """
-    mode = cfg.distiller.teacher.get('view', 'native')
-    if mode == 'same' or teacher_cfg is None:
-        return cfg
+    configs = teacher_cfg if isinstance(teacher_cfg, Mapping) else {'': teacher_cfg}
+    teachers = named_teachers(cfg.distiller.teacher)
+    for name, mode in ((name, one.get('view', 'native')) for name, one in teachers.items()):
+        if mode != 'same' and configs[name] is not None:
+            cfg = _with_view(cfg, configs[name], mode, name)
+    return cfg
+
+
+def _with_view(cfg: Config, teacher_cfg: Config, mode: str, name: str) -> Config:
+    """A recipe whose training pipelines also make the view of one teacher."""
     if teacher_cfg.get('data') is None:
         raise DistillError(
             "the teacher's config has no 'data', so its view is unknown; add it, or set view='same'"
@@ -111,5 +199,5 @@ def with_teacher_view(cfg: Config, teacher_cfg: Config | None) -> Config:
     theirs = next(innermost_datasets(teacher_cfg.data.get('test') or teacher_cfg.data.train))
     cfg = copy.deepcopy(cfg)
     for ours in innermost_datasets(cfg.data.train):
-        ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode)
+        ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode, name)
     return cfg

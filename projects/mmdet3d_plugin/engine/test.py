@@ -33,9 +33,9 @@ from projects.mmdet3d_plugin.engine.build import (
     require_evaluation,
 )
 from projects.mmdet3d_plugin.engine.config_check import check_test_config
+from projects.mmdet3d_plugin.engine.deploy.onnx_detector import SUFFIX, OnnxDetector
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, start
-from projects.mmdet3d_plugin.engine.onnx_detector import SUFFIX, OnnxDetector
 from projects.mmdet3d_plugin.engine.threads import choose_threads
 
 

@@ -197,8 +197,8 @@ def _build_runner(
         raise UserError('the config does not say how long to train: runner=dict(max_epochs=24)')
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark', False)) and not options.deterministic
     if cfg.get('compute'):
-        teacher = getattr(model, 'teacher', None)  # of a distiller; not one of its modules
-        speed_up([model, *([teacher.model] if teacher is not None else [])], **cfg.compute)
+        teachers = getattr(model, 'teachers', {})  # of a distiller; none of its modules
+        speed_up([model, *(teacher.model for teacher in teachers.values())], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
     for key in (cfg.optimizer.get('paramwise_cfg') or {}).get('custom_keys') or ():
         if not any(key in name for name, _ in wrapped.named_parameters()):

@@ -37,6 +37,7 @@ class FeatureMaps:
         levels = [at_least_float32(level) for level in levels]
         self.dtype, self.device = levels[0].dtype, levels[0].device
         self.compiled = library.serves(levels[0], OPERATOR)
+        self.levels = levels
         if not self.compiled:
             self.table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, self.channels) for level in levels])
             return
@@ -114,10 +115,24 @@ def gather_seen(maps: FeatureMaps, locations: Tensor, weights: Tensor, seen: Ten
     Returns:
         (B, Q, C).
     """
+    if torch.onnx.is_in_onnx_export():
+        return gather_all(maps, locations, weights, seen)
     b, q, n = seen.shape
     sample, query, number = seen.nonzero(as_tuple=True)
     chosen = locations[sample, query, number], weights[sample, query, number]
     return gather_maps(maps, *chosen, sample * n + number, sample * q + query, b * q).view(b, q, -1)
+
+
+def gather_all(maps: FeatureMaps, locations: Tensor, weights: Tensor, seen: Tensor) -> Tensor:
+    """The same as :func:`gather_seen` without indices, as a graph needs it: what is not seen is looked up and left out."""
+    grid = 2 * locations.where(seen[..., None], locations.new_full((), -1.0)) - 1
+    grid = grid.transpose(1, 2).flatten(0, 1)[:, :, None]  # (B * N, Q, 1, 2)
+    shares = (weights * seen[..., None]).permute(3, 0, 2, 1).flatten(1, 2)[:, :, None]  # (L, B * N, 1, Q)
+    shown = [
+        F.grid_sample(level, grid, align_corners=False).squeeze(3) * share
+        for level, share in zip(maps.levels, shares.unbind(), strict=True)
+    ]
+    return sum(shown[1:], shown[0]).view(*seen.shape[::2], -1, seen.shape[1]).sum(1).transpose(1, 2)
 
 
 def corners(shapes: Sequence[tuple[int, int]], locations: Tensor, pair_map: Tensor) -> tuple[Tensor, Tensor]:

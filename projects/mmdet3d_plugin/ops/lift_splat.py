@@ -1,5 +1,7 @@
 """Lift-splat pooling: lift image features along their rays by a depth distribution and sum them up per BEV cell."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,6 +48,8 @@ def lift_splat(
     dtype = context.dtype
     wide = torch.float64 if torch.float64 in (depth.dtype, dtype) else torch.float32
     inputs = (depth.to(wide), context.to(wide), origin.double(), ray.double(), bins.double())
+    if torch.onnx.is_in_onnx_export():
+        return lift_splat_rows(*inputs, size, truncate).to(dtype)
     if not library.serves(context, 'lift_splat'):
         return lift_splat_torch(*inputs, size, truncate).to(dtype)
     return torch.ops.focaldistiller.lift_splat(*inputs, *size, truncate).to(dtype)
@@ -64,14 +68,14 @@ def lift_cells(
     batch, views, rows, columns = ray.shape[:4]
     ray = ray.flatten(0, 1).flatten(1, 2)[:, None]  # (views, 1, pixels, 3)
     start, distance = origin.flatten(0, 1)[:, None, None], bins[None, :, None]
-    inside, places = True, []
+    inside, places = [], []
     for axis, end in enumerate((w, h, 1)):
         place = torch.addcmul(start[..., axis], distance, ray[..., axis])
-        inside = inside & (place > low if truncate else place >= low) & (place < end)
+        inside.append((place > low if truncate else place >= low) & (place < end))
         places.append(place)
     x, y = (place.to(torch.int32) for place in places[:2])
     sample = torch.arange(batch, device=ray.device, dtype=torch.int32).repeat_interleave(views)[:, None, None]
-    cells = ((sample * h + y) * w + x).where(inside, -1)
+    cells = ((sample * h + y) * w + x).where(inside[0] & inside[1] & inside[2], -1)
     return cells.view(batch * views, len(bins), rows, columns)
 
 
@@ -101,6 +105,39 @@ def lift_splat_torch(
         include_last_offset=True,
     )
     return bev.view(len(origin), *size, context.shape[1]).permute(0, 3, 1, 2)
+
+
+def lift_splat_rows(
+    depth: Tensor,
+    context: Tensor,
+    origin: Tensor,
+    ray: Tensor,
+    bins: Tensor,
+    size: tuple[int, int],
+    truncate: bool = False,
+) -> Tensor:
+    """The same as :func:`lift_splat`, as a graph needs it: every point of its own, added to the row of its cell."""
+    cells = lift_cells(origin, ray, bins, size, truncate).flatten().long()
+    points = (context.permute(0, 2, 3, 1)[:, None] * depth[..., None]).flatten(0, 3)
+    nowhere = len(origin) * size[0] * size[1]
+    bev = points.new_zeros(nowhere + 1, points.shape[1])
+    bev = _AddRows.apply(bev, cells.where(cells >= 0, torch.full_like(cells, nowhere)), points)[:-1]
+    return bev.view(len(origin), *size, points.shape[1]).permute(0, 3, 1, 2)
+
+
+class _AddRows(torch.autograd.Function):
+    """``table[index[i]] += rows[i]``, which torch's exporter would write number by number."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, table: Tensor, index: Tensor, rows: Tensor
+    ) -> Tensor:
+        return table.index_add(0, index, rows)
+
+    @staticmethod
+    def symbolic(g: Any, table: Any, index: Any, rows: Any) -> Any:
+        last = g.op('Constant', value_t=torch.tensor([-1]))
+        return g.op('ScatterND', table, g.op('Unsqueeze', index, last), rows, reduction_s='add')
 
 
 def _check(depth: Tensor, context: Tensor, origin: Tensor, ray: Tensor, bins: Tensor) -> None:

@@ -114,7 +114,7 @@ def _measure_from(arguments: argparse.Namespace) -> None:
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
     cfg = without_chance(load_config(arguments.config, arguments.cfg_options, arguments.data_root), 'val')
     distiller, _ = load_distiller(cfg, arguments.checkpoint, launch)
-    dataset = build_split(with_teacher_view(cfg, distiller.teacher.cfg), 'train', test_mode=False)
+    dataset = build_split(with_teacher_view(cfg, distiller.teacher_configs), 'train', test_mode=False)
     indices = choose_samples(dataset, arguments.samples)
     batches = (one_sample(dataset, index, launch) for index in track(indices, len(indices), 'comparing'))
     found = measure_closeness(distiller, batches)

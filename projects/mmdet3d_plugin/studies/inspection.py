@@ -75,7 +75,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         torch.manual_seed(0)
         _, step = distiller.run_models(batch)
         terms = {name: distiller.distill[name] for name in distiller.terms}
-        bev = {tap.path for tap in distiller.teacher.adapter.aliases(distiller.teacher.model).get('bev', ())}
+        teachers = distiller.teachers.values()
+        bev = {tap.path for one in teachers for tap in one.adapter.aliases(one.model).get('bev', ())}
         comparisons = [_compare(name, term, step, trained, bev) for name, term in terms.items()]
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     # a 2D detector's image is a camera that stands nowhere
@@ -111,6 +112,7 @@ def _compare(name: str, term: Term, step: Step, trained: bool, bev: set[str]) ->
     generated = step.generated.get(of or name)
     believable = trained or not (list(term.parameters()) or of)
     value = loss.item() if believable else None
+    step = step.seen_by(term.taught_by)
     if not isinstance(teacher, Tensor):
         return Comparison(name, ELSEWHERE, None, loss=value)
     return Comparison(

@@ -217,7 +217,7 @@ def _draw_from(arguments: argparse.Namespace) -> None:
         load_config(arguments.config, arguments.cfg_options, arguments.data_root), arguments.split
     )
     distiller, trained = load_distiller(cfg, arguments.checkpoint, launch)
-    cfg = with_teacher_view(cfg, distiller.teacher.cfg)
+    cfg = with_teacher_view(cfg, distiller.teacher_configs)
     if not trained:
         print(f'notice: {UNTRAINED}')
     dataset = build_split(cfg, 'train', test_mode=False)
@@ -253,12 +253,12 @@ def _report(
     pictures: dict[int, list[tuple[Path, str]]],
 ) -> Report:
     """One page with the gaps and all pictures."""
-    teacher = distiller.teacher
+    files = ', '.join(str(teacher.checkpoint) for teacher in distiller.teachers.values())
     report = Report('Where it matters', f'What {Path(arguments.config).stem} teaches, as the terms see it.')
     report.facts(
         {
             'student': str(arguments.checkpoint),
-            'teacher': str(teacher.checkpoint),
+            'teacher': files,
             'data': f'{arguments.split}, samples {", ".join(map(str, pictures))}',
         }
     )

@@ -126,6 +126,8 @@ def test_short_names_read_the_documented_shapes(build: Build) -> None:
     (heads,) = taps.pop('heads')
     logits = adapter.dense_head(student).logits(heads.convert(record[heads.path]))
     assert torch.equal(logits, outs['all_cls_scores'][-1])
+    (boxes,) = taps.pop('boxes')
+    assert boxes.convert(record[boxes.path])['codes'].shape == (2, 2, 20, 10)
     shapes = {
         name: [tuple(tap.convert(record[tap.path]).shape) for tap in group] for name, group in taps.items()
     }

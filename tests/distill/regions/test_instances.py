@@ -98,7 +98,7 @@ def test_without_ground_truth_no_query_agrees() -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(source='boxes'), 'source must be one of'),
+        (dict(source='sometimes'), 'source must be one of'),
         (dict(top_k=0), 'top_k must be >= 1'),
         (dict(min_score=2.0), 'min_score in'),
         (dict(gate=0.0), 'gate must be a positive distance'),

@@ -11,7 +11,7 @@ ALL = pytest.mark.parametrize('family', FAMILIES.values(), ids=FAMILIES)
 
 @ALL
 def test_names_are_unique_and_those_that_are_referred_to_exist(family: Family) -> None:
-    names = [row.name for pair in family.pairs for row in (pair.teacher, *pair.known)]
+    names = [row.name for pair in family.pairs for row in (*pair.teachers, *pair.known)]
     assert len(set(names)) == len(names)
     for pair in family.pairs:
         rows = {row.name for row in pair.rows}

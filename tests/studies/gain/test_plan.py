@@ -100,3 +100,20 @@ def test_one_teacher_cannot_be_that_of_two_pairs(tmp_path: Path) -> None:
     options = options_for(tmp_path, choices=[choice, other], teacher=tmp_path / 'teacher.pth')
     with pytest.raises(UserError, match='one file, but the rows need teacher and other'):
         make_plan(options)
+
+
+def test_every_teacher_of_a_row_is_trained_before_it_and_none_that_nobody_asks(tmp_path: Path) -> None:
+    family = FAMILIES['cross']
+
+    def stages(*rows: str) -> dict[str, Stage]:
+        choices = choose_rows(family, rows)
+        return by_name(make_plan(options_for(tmp_path, family=family, choices=choices)).stages())
+
+    both = stages('regions', 'both')
+    assert both['both_seed_0'].after == ('infos', 'camera', 'lidar')
+    assert both['regions_seed_0'].after == ('infos', 'lidar')
+    for name in ('camera', 'lidar'):
+        override = f'distiller.teacher.{name}.checkpoint={both[name].outputs[0]}'
+        assert override in both['both_seed_0'].command
+    assert f'distiller.teacher.checkpoint={both["lidar"].outputs[0]}' in both['regions_seed_0'].command
+    assert 'camera' not in stages('regions')

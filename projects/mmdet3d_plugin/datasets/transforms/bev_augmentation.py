@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.datasets.builder import PIPELINES
+from mmdet3d.core.points import BasePoints
 
 from projects.mmdet3d_plugin.common.geometry import transform_boxes
 
@@ -15,7 +16,7 @@ class BEVAugmentation:
 
     The new frame takes the place of the old one in all that a frame holds: boxes with their velocities, ``points`` (those
     that depth is learnt from and a LiDAR teacher's), ``cam2lidar`` and with it every view's ``lidar2img``, and the pose. A
-    teacher sees the same world. Adds ``results['bda']`` (4, 4). All frames of a queue draw alike.
+    teacher sees the same world, also in points of its own (``PointsView``). Adds ``results['bda']`` (4, 4). All frames of a queue draw alike.
 
     BEVFormer with a history cannot use it: its ``can_bus`` tells the motion in the world as it was.
 
@@ -45,9 +46,7 @@ class BEVAugmentation:
         if 'gt_bboxes_3d' in results:
             results['gt_bboxes_3d'] = _moved_boxes(results['gt_bboxes_3d'], bda)
         if 'points' in results:
-            cloud = results['points'].tensor
-            matrix = torch.from_numpy(bda).to(cloud)
-            cloud[:, :3] = cloud[:, :3] @ matrix[:3, :3].T
+            move_points(results['points'], bda)
         return results
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
@@ -64,6 +63,12 @@ class BEVAugmentation:
             f'{type(self).__name__}(rotate={self.rotate}, scale={self.scale}, flip_x={self.flip_x}, '
             f'flip_y={self.flip_y})'
         )
+
+
+def move_points(points: BasePoints, matrix: np.ndarray) -> None:
+    """Move points (N, 3+) to another frame, (4, 4) without translation, in place."""
+    cloud = points.tensor
+    cloud[:, :3] = cloud[:, :3] @ torch.from_numpy(matrix).to(cloud)[:3, :3].T
 
 
 def _moved_boxes(boxes: Any, matrix: np.ndarray) -> Any:

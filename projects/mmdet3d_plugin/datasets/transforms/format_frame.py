@@ -19,7 +19,7 @@ class FormatFrame:
     """Turn the views of a frame into tensors with metas, and keep only what a network takes.
 
     A view called '' gives ``img`` (num_cams, 3, H, W) and ``img_metas``, a view called 'teacher' gives
-    ``teacher_img`` and ``teacher_img_metas``. Ground truth and points are kept where the pipeline loaded them.
+    ``teacher_img`` and ``teacher_img_metas``, a cloud of that name ``teacher_points``. Ground truth and points are kept where the pipeline loaded them.
 
     Args:
         keys: which of ``gt_bboxes_3d``, ``gt_labels_3d`` and ``points`` to keep; by default all that are there.
@@ -37,6 +37,8 @@ class FormatFrame:
             prefix = f'{name}_' if name else ''
             out[f'{prefix}img'] = DataContainer(torch.from_numpy(view['img']), stack=True, pad_dims=None)
             out[f'{prefix}img_metas'] = DataContainer(_view_meta(results, name, view), cpu_only=True)
+        for name, cloud in results.get('clouds', {}).items():
+            out[f'{name}_points'] = _container('points', cloud)
         for key in self.keys:
             if key in results:
                 out[key] = _container(key, results[key])

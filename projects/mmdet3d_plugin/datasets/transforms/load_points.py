@@ -1,6 +1,7 @@
 """mmdet3d's loading of point clouds, with errors that name the file and without points that are not finite."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet3d.datasets.builder import PIPELINES
@@ -11,15 +12,23 @@ from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_point
 
 
 class _Checked:
-    """Replaces how mmdet3d reads a file of 32-bit floats, ``load_dim`` per point."""
+    """Replaces how mmdet3d reads a file of 32-bit floats, ``load_dim`` per point; no file of a frame is read twice."""
 
     load_dim: int
     use_dim: list[int]
     _said = False
 
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add to ``results['points']``; what the files of this frame hold stays in ``results['point_files']``."""
+        self._files = results.setdefault('point_files', {})
+        return super().__call__(results)
+
     def _load_points(self, pts_filename: str) -> np.ndarray:
         """(N * load_dim,) float32 of the points that are finite."""
-        points = read_points(Path(pts_filename), self.load_dim)
+        key = (pts_filename, self.load_dim)
+        if key not in self._files:
+            self._files[key] = read_points(Path(pts_filename), self.load_dim)
+        points = self._files[key]
         finite = finite_rows(points[:, self.use_dim])
         if not (finite.all() or self._said):
             self._said = True

@@ -1,11 +1,13 @@
 """What the distiller knows about BEVDepth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from mmcv import Config
 from mmdet.models import build_head
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ class BEVDepthAdapter(HostAdapter):
 
     - ``pv``: image features (B * num_cams, C, h, w).
     - ``depth``: probabilities over depth bins (B * num_cams, D, h, w).
+    - ``expected_depth``: their mean (B * num_cams, 1, h, w), metres.
     - ``lss``: what the present frame's images put on the BEV.
     - ``backbone``: one map per stage of the BEV encoder.
     - ``bev``: what the heads read.
@@ -72,7 +75,7 @@ class BEVDepthAdapter(HostAdapter):
         ]
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """'pv', 'depth', 'lss', 'backbone', 'bev' and 'heads', see the class."""
+        """'pv', 'depth', 'expected_depth', 'lss', 'backbone', 'bev' and 'heads', see the class."""
         backbone, trunk, grid = model.backbone, model.head.trunk, self.bev_grid(model)
         height, width = backbone.lift_splat.image_size
         small = (height // backbone.lift_splat.stride, width // backbone.lift_splat.stride)
@@ -100,6 +103,14 @@ class BEVDepthAdapter(HostAdapter):
                     'backbone.depth_net',
                     convert=read_depth,
                     channels=len(backbone.lift_splat.bins),
+                    size=small,
+                )
+            ],
+            'expected_depth': [
+                Tap(
+                    'backbone.depth_net',
+                    convert=partial(read_expected_depth, bins=backbone.lift_splat.bins),
+                    channels=1,
                     size=small,
                 )
             ],
@@ -218,3 +229,9 @@ def read_heads(outputs: Any) -> TaskOutputs:
 def read_depth(outputs: Mapping[int, Tensor]) -> Tensor:
     """Depth logits and context -> probabilities (B * num_cams, D, h, w)."""
     return outputs[0].softmax(1)
+
+
+def read_expected_depth(outputs: Any, bins: Sequence[float]) -> Tensor:
+    """Depth logits and context -> mean depth (B * num_cams, 1, h, w) in metres."""
+    depth = read_depth(outputs)
+    return torch.einsum('ndhw,d->nhw', depth, depth.new_tensor(bins))[:, None]

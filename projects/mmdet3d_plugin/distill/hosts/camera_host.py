@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from mmcv import Config
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.box_codec import decode_boxes
+from projects.mmdet3d_plugin.box_codec import convert_codes, decode_boxes
 from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.dense_heads.object_queries import ObjectQueries
@@ -17,7 +17,8 @@ from projects.mmdet3d_plugin.distill.taps import Tap
 
 
 class CameraHostAdapter(HostAdapter):
-    """Hosts derived from ``CameraDetector``: ``pv`` is one (B * num_cams, C, h, w) per FPN level."""
+    """Hosts derived from ``CameraDetector``: ``pv`` is one (B * num_cams, C, h, w) per FPN level, ``boxes`` what all queries
+    predict in all decoder layers: ``scores`` (L, B, Q, K), logits, and ``codes`` (L, B, Q, 10) of mmdet3d 1.0."""
 
     head: ClassVar[str] = 'pts_bbox_head'
     weights_know_range: ClassVar[bool] = True
@@ -37,10 +38,12 @@ class CameraHostAdapter(HostAdapter):
         ]
 
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """'pv': each FPN level's output convolution; 'heads': raw outputs of the head, a dict."""
+        """'pv': each FPN level's output convolution; 'heads': raw outputs; 'boxes': :func:`read_boxes` of every layer."""
         levels = model.img_neck.fpn_convs
+        read = partial(read_boxes, convention=model.pts_bbox_head.box_convention)
         return {
             'heads': [Tap(self.head)],
+            'boxes': [Tap(self.head, convert=read)],
             'pv': [
                 Tap(f'img_neck.fpn_convs.{i}.conv', channels=level.out_channels)
                 for i, level in enumerate(levels)
@@ -99,3 +102,9 @@ class CameraHostAdapter(HostAdapter):
     def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
         """Black images of as many cameras as the model was made for."""
         return blank_images(cfg, cfg.model.pts_bbox_head.transformer.num_cams)
+
+
+def read_boxes(predictions: dict[str, Any], convention: str) -> dict[str, Tensor]:
+    """Raw predictions of a head -> ``scores`` (L, B, Q, K), logits, and ``codes`` (L, B, Q, 10) in the convention v1.0."""
+    codes = convert_codes(predictions['all_bbox_preds'], convention, 'v1.0')
+    return dict(scores=predictions['all_cls_scores'], codes=codes)

@@ -36,6 +36,10 @@ class DistillLoss(nn.Module):
     """Whether it compares maps (N, C, H, W), which a connector can bring together. False for a loss that aligns by
     itself what hosts give besides maps: voxels with their cells, points, dicts of head outputs."""
 
+    reads_teacher: bool = True
+    """Whether ``forward`` takes a feature of the teacher. False for a loss that looks at the student alone, or at what
+    the teacher found (``step.detections``): ``forward(student, *, step)``; its ``on`` names a place of the student."""
+
     needs_queries: bool = False
     """Whether ``forward`` uses ``step.queries``, so that the recipe must have a distillation head."""
 

@@ -79,6 +79,21 @@ def draw_footprints(
     """
     h, w = size
     weight = boxes.new_ones(len(boxes)) if weight is None else weight
+    box, row, column = footprint_cells(boxes, limits, size, margin)
+    canvas = weight.new_zeros(batch_size * h * w)
+    canvas = canvas.scatter_reduce(0, (sample[box] * h + row) * w + column, weight[box], reduce='amax')
+    return canvas.view(batch_size, 1, h, w)
+
+
+def footprint_cells(
+    boxes: Tensor, limits: Range, size: tuple[int, int], margin: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which cells of a BEV grid rotated rectangles cover, as :func:`draw_footprints` has it; arguments as there.
+
+    Returns:
+        (P,) index of the box, (P,) row and (P,) column, for every pair of a box and a cell that it covers.
+    """
+    h, w = size
     if not boxes[:, :7].isfinite().all():
         raise DistillError(
             'a box to be drawn holds a number that is not finite: look at annotations and teacher'
@@ -92,10 +107,8 @@ def draw_footprints(
     last = home.new_tensor([w - 1, h - 1])
     box, place = cells_between((home - reach).clamp(min=0), torch.minimum(home + reach, last))
     covered = _inside((place + 0.5) * cell + low, boxes[box], margin) | (place == home[box]).all(-1)
-    box, (x, y) = box[covered], place[covered].long().unbind(-1)
-    canvas = weight.new_zeros(batch_size * h * w)
-    canvas = canvas.scatter_reduce(0, (sample[box] * h + y) * w + x, weight[box], reduce='amax')
-    return canvas.view(batch_size, 1, h, w)
+    column, row = place[covered].long().unbind(-1)
+    return box[covered], row, column
 
 
 def _inside(points: Tensor, boxes: Tensor, margin: float) -> Tensor:

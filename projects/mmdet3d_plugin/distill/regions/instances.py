@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.regions.region import Region, join_boxes, join_labels
+from projects.mmdet3d_plugin.distill.regions.teacher_boxes import TeacherBoxes, box_agreement, teacher_boxes
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 
-SOURCES = ('gt', 'queries', 'positives', 'both')
+SOURCES = ('gt', 'queries', 'positives', 'both', 'boxes', 'gt_boxes')
+OF_BOXES = ('boxes', 'gt_boxes')
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class InstanceSource:
 
     Args:
         source: 'gt' = ground truth; 'queries' = boxes of the best queries of the distillation head; 'positives' = the
-            boxes of the queries that match ground truth; 'both' = ground truth and the best queries.
-        top_k: queries kept per sample, best first.
-        min_score: least probability of a kept query's best class.
+            boxes of the queries that match ground truth; 'both' = ground truth and the best queries; 'boxes' = what the
+            teacher finally detects, which every teacher can say; 'gt_boxes' = ground truth and these.
+        top_k: queries or boxes kept per sample, best first.
+        min_score: least probability of a kept query's best class, or of a box.
         gate: metres. If given, every instance is weighted by how well the teacher agrees with ground truth there (see
-            :func:`agreement`): a teacher that is wrong is not imitated. None = the paper, all weights are 1.
+            :func:`agreement`; of sources with 'boxes' its final boxes must agree): a teacher that is wrong is not imitated. None = the paper, all weights are 1.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class InstanceSource:
     @property
     def needs_queries(self) -> bool:
         """Whether the recipe must have a distillation head."""
-        return self.source != 'gt' or self.gate is not None
+        return self.source not in OF_BOXES and (self.source != 'gt' or self.gate is not None)
 
     def __call__(self, step: Step, device: torch.device) -> Instances:
         """Instances of all samples of a step, found once for all terms that look for the same."""
@@ -64,8 +67,10 @@ class InstanceSource:
 
     def _find(self, step: Step, device: torch.device) -> Instances:
         parts = []
-        if self.source in ('gt', 'both'):
+        if self.source in ('gt', 'both', 'gt_boxes'):
             parts.append(self._ground_truth(step, device))
+        if self.source in OF_BOXES:
+            parts.append(self._boxes(step, device))
         if self.source in ('queries', 'both'):
             parts.append(self._queries(step, best_queries(queries_of(step), self.top_k, self.min_score)))
         if self.source == 'positives':
@@ -77,9 +82,22 @@ class InstanceSource:
     def _ground_truth(self, step: Step, device: torch.device) -> Instances:
         boxes, sample = join_boxes(step.batch['gt_bboxes_3d'], device)
         weight = boxes.new_ones(len(boxes))
-        if self.gate is not None and len(boxes):
+        if self.gate is not None and self.source in OF_BOXES:
+            weight = box_agreement(step, self.found(step, device), self.gate)[0]
+        elif self.gate is not None and len(boxes):
             weight = agreement(step, self.gate).amax(1)
         return Instances(boxes, sample, weight)
+
+    def found(self, step: Step, device: torch.device) -> TeacherBoxes:
+        """The teacher's best final boxes."""
+        return teacher_boxes(step, device, self.top_k, self.min_score)
+
+    def _boxes(self, step: Step, device: torch.device) -> Instances:
+        found = self.found(step, device)
+        weight = found.boxes.new_ones(len(found.boxes))
+        if self.gate is not None:
+            weight = box_agreement(step, found, self.gate)[1]
+        return Instances(found.boxes[:, :7], found.sample, weight)
 
     def _queries(self, step: Step, chosen: tuple[Tensor, Tensor]) -> Instances:
         sample, query = chosen
@@ -198,6 +216,9 @@ class InstanceRegion(Region):
         """
         if self.instances.gate is None:
             return None
+        if self.instances.source in OF_BOXES:
+            boxes = teacher_boxes(step, like.device, self.instances.top_k, 0.0)
+            return 1 - self.draw(Instances(boxes.boxes[:, :7], boxes.sample, boxes.scores), step, like)
         reading = queries_of(step)
         sample, query = best_queries(reading, self.instances.top_k, 0.0)
         found = Instances(reading.boxes[-1, sample, query], sample, reading.confidence[-1, sample, query])

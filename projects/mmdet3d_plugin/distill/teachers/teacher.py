@@ -66,6 +66,18 @@ class Teacher:
                 f'{part} starts a student from a trained teacher, and a {type(self).__name__} is none; leave it out'
             )
 
+    def require_foresight(self, part: str) -> None:
+        """Refuse a part of a recipe that needs an answer before the student runs.
+
+        Raises:
+            DistillError: the teacher answers only then.
+        """
+        if not self.answers_first:
+            raise DistillError(
+                f'{part} asks the teacher before the student runs, and a {type(self).__name__} answers only then; '
+                'leave it out'
+            )
+
     def observe(self, batch: Mapping[str, Any], taps: Sequence[Tap], device: torch.device) -> Observation:
         """Look at a batch before the student does.
 

@@ -68,7 +68,8 @@ class CameraMatrices:
         """
         moved = self.bda[:, None] @ self.cam2frame
         homogeneous = torch.nn.functional.pad(pixels.to(moved), (0, 1), value=1.0)
-        lens = moved[..., :3, :3] @ torch.linalg.inv(self.ida @ self.intrinsic)
+        inverse = inverse_3x3 if torch.onnx.is_in_onnx_export() else torch.linalg.inv
+        lens = moved[..., :3, :3] @ inverse(self.ida @ self.intrinsic)
         return moved[..., :3, 3], torch.einsum('bnij,hwj->bnhwi', lens, homogeneous)
 
     def numbers(self) -> Tensor:
@@ -79,6 +80,24 @@ class CameraMatrices:
         picked += [ida[..., i, j] for i in (0, 1) for j in (0, 1, 2)]
         picked += [bda[..., 0, 0], bda[..., 0, 1], bda[..., 1, 0], bda[..., 1, 1], bda[..., 2, 2]]
         return torch.cat([torch.stack(picked, -1), self.cam2frame[..., :3, :].flatten(-2)], -1)
+
+
+def inverse_3x3(matrix: Tensor) -> Tensor:
+    """Inverse of (..., 3, 3) by its cofactors, for graphs, in which there is no other way.
+
+    Example:
+        >>> inverse_3x3(torch.diag(torch.tensor([1.0, 2.0, 4.0]))).diagonal()
+        tensor([1.0000, 0.5000, 0.2500])
+    """
+    columns = matrix.unbind(-1)
+    rows = [_cross(columns[(i + 1) % 3], columns[(i + 2) % 3]) for i in range(3)]
+    return torch.stack(rows, -2) / (rows[0] * columns[0]).sum(-1)[..., None, None]
+
+
+def _cross(one: Tensor, other: Tensor) -> Tensor:
+    """Cross product of (..., 3)."""
+    (a, b, c), (x, y, z) = one.unbind(-1), other.unbind(-1)
+    return torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], -1)
 
 
 def _of_sample(meta: dict[str, Any], present: dict[str, Any], frame: str) -> tuple[np.ndarray, ...]:

@@ -26,18 +26,36 @@ def nearest_depth(
     h, w = image_size[0] // stride, image_size[1] // stride
     maps = []
     for cloud, projection in zip(points, lidar2img, strict=True):
-        u, v, depth = torch.einsum(
-            'nij,pj->inp', projection[:, :3], F.pad(cloud[:, :3].to(projection), (0, 1), value=1.0)
-        )
-        ahead = depth > 0
-        u, v = (x / depth.where(ahead, torch.ones_like(depth)) for x in (u, v))
-        seen = ahead & (u >= 0) & (u < w * stride) & (v >= 0) & (v < h * stride)
-        camera, point = seen.nonzero().unbind(1)
-        column, row = (u[camera, point] / stride).long(), (v[camera, point] / stride).long()
-        index = (camera * h + row) * w + column
+        index, depth, _ = points_by_cell(cloud, projection, image_size, stride)
         empty = depth.new_full((len(projection) * h * w,), torch.inf)
-        maps.append(empty.scatter_reduce(0, index, depth[camera, point], 'amin').view(-1, h, w))
+        maps.append(empty.scatter_reduce(0, index, depth, 'amin').view(-1, h, w))
     return torch.cat(maps)
+
+
+def points_by_cell(
+    points: Tensor, lidar2img: Tensor, image_size: tuple[int, int], stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which cell of the image features shows each point of one sample; a point may be in several cameras.
+
+    Args:
+        points: (n, 3+), x, y, z first, metres, LiDAR frame.
+        lidar2img: (N, 4, 4).
+        image_size: (height, width) in pixels.
+        stride: pixels per cell.
+
+    Returns:
+        (P,) index among N * h * w cells, (P,) depth in metres, (P,) index of the point.
+    """
+    h, w = image_size[0] // stride, image_size[1] // stride
+    u, v, depth = torch.einsum(
+        'nij,pj->inp', lidar2img[:, :3], F.pad(points[:, :3].to(lidar2img), (0, 1), value=1.0)
+    )
+    ahead = depth > 0
+    u, v = (x / depth.where(ahead, torch.ones_like(depth)) for x in (u, v))
+    seen = ahead & (u >= 0) & (u < w * stride) & (v >= 0) & (v < h * stride)
+    camera, point = seen.nonzero().unbind(1)
+    column, row = (u[camera, point] / stride).long(), (v[camera, point] / stride).long()
+    return (camera * h + row) * w + column, depth[camera, point], point
 
 
 def depth_labels(nearest: Tensor, lift: LiftSplat, centred: bool = False) -> Tensor:

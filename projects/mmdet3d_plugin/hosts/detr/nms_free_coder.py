@@ -37,15 +37,22 @@ class NMSFreeCoder:
             (n, 9) boxes (x, y, z, l, w, h, yaw, vx, vy) with gravity centres in metres, (n,) scores, best first,
             and (n,) labels.
         """
+        return self.decode_batch(cls_scores[None], codes[None])[:3]
+
+    def decode_batch(self, cls_scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decode B samples: (B, Q, num_classes) and (B, Q, 10) -> what :meth:`decode` gives, of one sample after the
+        other, and (n,) the sample of each box."""
         num_classes = cls_scores.shape[-1]
-        scores = cls_scores.float().sigmoid().flatten()
+        scores = cls_scores.float().sigmoid().flatten(1)
         if not torch.onnx.is_in_onnx_export() and not (scores.isfinite().all() and codes.isfinite().all()):
             raise FloatingPointError(
                 'the detector gives scores or boxes that are not finite: its weights or its images are damaged, or it has '
                 'diverged; take an earlier checkpoint'
             )
-        scores, index = scores.topk(min(self.max_num, len(scores)))
-        boxes = decode_boxes(codes.float()[index // num_classes], self.box_convention)
+        scores, index = scores.topk(min(self.max_num, scores.shape[1]))
+        query = (index // num_classes)[..., None].expand(-1, -1, codes.shape[-1])
+        boxes = decode_boxes(codes.float().gather(1, query), self.box_convention)
         low, high = boxes.new_tensor(self.post_center_range).view(2, 3)
-        keep = ((boxes[:, :3] >= low) & (boxes[:, :3] <= high)).all(1) & (scores >= self.score_threshold)
-        return boxes[keep], scores[keep], (index % num_classes)[keep]
+        keep = ((boxes[..., :3] >= low) & (boxes[..., :3] <= high)).all(-1) & (scores >= self.score_threshold)
+        sample = torch.arange(scores.shape[0], device=scores.device)[:, None].expand_as(scores)
+        return boxes[keep], scores[keep], (index % num_classes)[keep], sample[keep]

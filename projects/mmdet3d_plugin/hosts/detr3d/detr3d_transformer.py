@@ -67,18 +67,26 @@ class DETR3DTransformer(nn.Module):
         Returns:
             What :class:`DETR3DDecoder` returns.
         """
-        query_pos, query = query_embedding.expand(len(img_metas), -1, -1).split(self.embed_dims, dim=-1)
-        reference = at_least_float32(self.reference_points(query_pos)).sigmoid()
-        views = self._camera_views(feats, img_metas, reference)
-        return self.decoder(query, query_pos, views, reference, reg_branches)
+        dtype = at_least_float32(query_embedding).dtype
+        lidar2img, img_shape = camera_geometry(img_metas, query_embedding.device, dtype)
+        return self.refine(feats, lidar2img, img_shape, query_embedding, reg_branches)
 
-    def _camera_views(self, feats: Sequence[Tensor], img_metas: list[dict], like: Tensor) -> CameraViews:
-        """Features and geometry of all cameras, in the dtype of the reference points (...)."""
+    def refine(
+        self,
+        feats: Sequence[Tensor],
+        lidar2img: Tensor,
+        img_shape: Tensor,
+        query_embedding: Tensor,
+        reg_branches: Sequence[nn.Module],
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` without metas: ``lidar2img`` (B, num_cams, 4, 4), ``img_shape`` (B, num_cams, 2) or (1, 1, 2)."""
         num_cams = feats[0].shape[1]
         if num_cams != self.num_cams:
             raise ValueError(
                 f'DETR3DTransformer: the images come from {num_cams} cameras, but num_cams={self.num_cams}.'
             )
-        lidar2img, img_shape = camera_geometry(img_metas, like.device, like.dtype)
+        query_pos, query = query_embedding.expand(lidar2img.shape[0], -1, -1).split(self.embed_dims, dim=-1)
+        reference = at_least_float32(self.reference_points(query_pos)).sigmoid()
         maps = FeatureMaps([feat.flatten(0, 1) for feat in feats])
-        return CameraViews(maps, lidar2img, img_shape, self.pc_range)
+        views = CameraViews(maps, lidar2img.to(reference), img_shape.to(reference), self.pc_range)
+        return self.decoder(query, query_pos, views, reference, reg_branches)

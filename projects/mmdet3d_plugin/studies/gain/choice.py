@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.distill.views import named_teachers
 from projects.mmdet3d_plugin.studies.gain.families import Family, Pair, Row
-from projects.mmdet3d_plugin.studies.training_run import ROOT, read_config
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, read_config
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,21 @@ def find_row(family: Family, name: str) -> tuple[Pair, Row]:
                     raise UserError(f'the row {name} needs {row.config}, which is not there')
                 return pair, row
     row = _row_of_recipe(family, name)
-    settings = read_config(row.config)
-    teacher = settings.get('distiller', {}).get('teacher', {}).get('config')
+    taught_by = set(teachers_of(row).values())
     for pair in family.pairs:
-        if teacher == pair.teacher.config:
+        if taught_by and taught_by <= {teacher.config for teacher in pair.teachers}:
             return pair, row
-    known = ' or '.join(pair.teacher.config for pair in family.pairs)
-    raise UserError(f'{row.config} is taught by {teacher}; in the family {family.name} that must be {known}')
+    known = ' or '.join(teacher.config for pair in family.pairs for teacher in pair.teachers)
+    names = ' and '.join(sorted(taught_by)) or None
+    raise UserError(f'{row.config} is taught by {names}; in the family {family.name} that must be {known}')
+
+
+def teachers_of(row: Row) -> dict[str, str]:
+    """Configs of the teachers of a row's recipe by their names, of an only one under ''; none of a student alone."""
+    if row.tool != DISTIL:
+        return {}
+    teachers = named_teachers(read_config(row.config).get('distiller', {}).get('teacher', {}))
+    return {name: teacher['config'] for name, teacher in teachers.items() if teacher.get('config')}
 
 
 def _row_of_recipe(family: Family, name: str) -> Row:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file
-from projects.mmdet3d_plugin.studies.gain.choice import Choice
+from projects.mmdet3d_plugin.studies.gain.choice import Choice, teachers_of
 from projects.mmdet3d_plugin.studies.gain.families import Family, Row, Scale
 from projects.mmdet3d_plugin.studies.stages import Stage
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text
@@ -67,16 +67,18 @@ class PlannedPair:
         choice: the pair and its rows.
         teacher: its training, or the checkpoint that makes it unnecessary.
         students: (row name, seed) -> training.
+        others: trainings of further teachers that rows are taught by.
     """
 
     choice: Choice
     teacher: TrainingRun
     students: dict[tuple[str, int], TrainingRun]
+    others: tuple[TrainingRun, ...] = ()
 
     @property
     def runs(self) -> list[TrainingRun]:
-        """The teacher and all students."""
-        return [self.teacher, *self.students.values()]
+        """The teachers and all students."""
+        return [self.teacher, *self.others, *self.students.values()]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Plan:
             return []
         first = self.options.scale.seeds[0]
         students = [run for pair in self.pairs for (_, seed), run in pair.students.items() if seed == first]
-        return [*(pair.teacher for pair in self.pairs), *students]
+        return [*(run for pair in self.pairs for run in (pair.teacher, *pair.others)), *students]
 
     def _world_stages(self) -> list[Stage]:
         options, recipe = self.options, self.options.family.world
@@ -167,16 +169,19 @@ def make_plan(options: GainOptions) -> Plan:
 
 def _plan_pair(choice: Choice, options: GainOptions) -> PlannedPair:
     """The teacher's training and all students', seed by seed."""
-    teacher = _plan_teacher(choice.pair.teacher, options)
+    wanted = {config for row in choice.rows for config in teachers_of(row).values()}
+    main, *others = choice.pair.teachers
+    teacher = _plan_teacher(main, options, options.teacher)
+    more = tuple(_plan_teacher(other, options) for other in others if other.config in wanted)
     students = {
-        (row.name, seed): _plan_student(row, seed, teacher, options)
+        (row.name, seed): _plan_student(row, seed, (teacher, *more), options)
         for seed in options.scale.seeds
         for row in choice.rows
     }
-    return PlannedPair(choice, teacher, students)
+    return PlannedPair(choice, teacher, students, more)
 
 
-def _plan_teacher(row: Row, options: GainOptions) -> TrainingRun:
+def _plan_teacher(row: Row, options: GainOptions, trained: Path | None = None) -> TrainingRun:
     scale = options.scale
     return TrainingRun(
         row.name,
@@ -192,18 +197,20 @@ def _plan_teacher(row: Row, options: GainOptions) -> TrainingRun:
         after=_after_world(options),
         inputs=_world_inputs(options),
         minutes=row.minutes * options.share_of_work(scale.teacher_epochs),
-        trained=options.teacher,
+        trained=trained,
     )
 
 
-def _plan_student(row: Row, seed: int, teacher: TrainingRun, options: GainOptions) -> TrainingRun:
+def _plan_student(row: Row, seed: int, teachers: Sequence[TrainingRun], options: GainOptions) -> TrainingRun:
     overrides, after, inputs = (
         _overrides(options, options.scale.epochs),
         _after_world(options),
         _world_inputs(options),
     )
-    if row.tool == DISTIL:
-        overrides += (f'distiller.teacher.checkpoint={teacher.checkpoint}',)
+    by_config = {teacher.config: teacher for teacher in teachers}
+    for name, config in teachers_of(row).items():
+        teacher, place = by_config[config], f'teacher.{name}' if name else 'teacher'
+        overrides += (f'distiller.{place}.checkpoint={teacher.checkpoint}',)
         inputs += (as_text(teacher.settings),)
         if teacher.trained is None:
             after += (teacher.name,)

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ class PairResult:
         teacher: metrics of the teacher as ``metrics.json`` has them, None before it is evaluated.
         metrics: row name -> seed -> metrics.
         costs: row name -> seed -> what its training took.
+        others: further teacher's name -> its metrics.
     """
 
     pair: Pair
@@ -52,6 +53,7 @@ class PairResult:
     teacher: dict[str, float] | None
     metrics: dict[str, dict[int, dict[str, float]]]
     costs: dict[str, dict[int, Cost]]
+    others: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def values(self, row: str, metric: Metric) -> dict[int, float]:
         """Seed -> scaled metric of a row."""
@@ -78,10 +80,13 @@ def _read_pair(planned: PlannedPair, plan: Plan, runner: StageRunner, finished: 
             result.metrics[name][seed] = read_metrics(plan.evaluation(run), 'delete it and run again')
         if run.name in finished:
             result.costs[name][seed] = _read_cost(run.folder, runner.read_stamp(run.name))
-    teacher = None
-    if f'evaluate_{planned.teacher.name}' in finished:
-        teacher = read_metrics(plan.evaluation(planned.teacher), 'delete it and run again')
-    return PairResult(result.pair, rows, teacher, result.metrics, result.costs)
+    teachers = {
+        run.name: read_metrics(plan.evaluation(run), 'delete it and run again')
+        for run in (planned.teacher, *planned.others)
+        if f'evaluate_{run.name}' in finished
+    }
+    main = teachers.pop(planned.teacher.name, None)
+    return PairResult(result.pair, rows, main, result.metrics, result.costs, teachers)
 
 
 def _read_cost(folder: Path, stamp: dict) -> Cost:

@@ -194,6 +194,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             'config': result.pair.teacher.config,
             'metrics': result.teacher,
         },
+        **({'other_teachers': result.others} if result.others else {}),
         'gap': summary.gap,
         'rows': rows,
         'goals': [asdict(verdict) for verdict in summary.verdicts],

@@ -52,6 +52,9 @@ def metric_rows(summary: Summary, family: Family) -> list[list[str]]:
         metric.format(summary.teacher[metric.key]) if summary.teacher else '-' for metric in family.metrics
     ]
     rows = [[summary.result.pair.teacher.title, *teacher]]
+    for other in summary.result.pair.others:
+        if found := summary.result.others.get(other.name):
+            rows.append([other.title, *(m.format(m.scale * found[m.key]) for m in family.metrics)])
     for row in summary.rows:
         rows.append([row.row.title, *(spread_text(row.spreads.get(m.key), m) for m in family.metrics)])
     return rows

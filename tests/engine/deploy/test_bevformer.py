@@ -17,16 +17,15 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.checkpoint import write_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.models import build_model
-from projects.mmdet3d_plugin.engine import export_onnx as export_module
 from projects.mmdet3d_plugin.engine.build import build_split
-from projects.mmdet3d_plugin.engine.export_onnx import export_onnx, require_package
+from projects.mmdet3d_plugin.engine.deploy.export_onnx import export_onnx
+from projects.mmdet3d_plugin.engine.deploy.onnx_session import require_package
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import all_pairs, pillar_points, visible_pairs
 from projects.mmdet3d_plugin.hosts.bevformer.bevformer_encoder import CameraDeformableAttention
 from tests.factories import IMAGE_SIZE, NUM_CAMS, PC_RANGE, ring_of_cameras
-from tests.lidar_factories import pillar_config
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_all_pairs_add_up_to_what_the_visible_ones_do() -> None:
@@ -52,13 +51,6 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ValueError, match=r'onnxruntime is not installed: pip install -r requirements/onnx.txt'
     ):
         require_package('onnxruntime')
-
-
-def test_detectors_without_a_graph_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_module, 'require_package', lambda name: None)
-    monkeypatch.setattr(export_module, 'check_test_config', lambda cfg: None)
-    with pytest.raises(ValueError, match='VoxelNet cannot be written as ONNX yet; what can is BEVFormer'):
-        export_onnx(Config(dict(model=pillar_config())), 'any.pth', tmp_path / 'any.onnx')
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,129 @@
+"""Convolutions of an exported graph in eight bits, with ranges that frames of the training split have shown."""
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv import Config
+from torch import Tensor
+
+from projects.mmdet3d_plugin.common.config import innermost_datasets
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import write_bytes
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split
+from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
+from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession, require_package
+from projects.mmdet3d_plugin.engine.launch import start
+from projects.mmdet3d_plugin.engine.parallel import unpack_batch
+
+QUANTISED = ('Conv',)
+"""What is computed in eight bits: nearly all of the cost. Geometry, attention and decoded boxes need more."""
+
+Feed = dict[str, np.ndarray]
+
+
+def quantize(path: str | Path, feeds: Iterator[Feed]) -> None:
+    """Replace a graph by one whose convolutions are computed in eight bits (onnxruntime's static quantisation).
+
+    Args:
+        path: a file of :func:`export_onnx`; overwritten.
+        feeds: inputs of the graph, from which the ranges of activations are taken.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    quantization = require_package('onnxruntime.quantization')
+    onnx = require_package('onnx')
+    logging.getLogger().addFilter(_not_about_preprocessing)
+    with tempfile.TemporaryDirectory() as folder:
+        ready, out = Path(folder) / 'ready.onnx', Path(folder) / 'int8.onnx'
+        proto = onnx.load(str(path))
+        about = {entry.key: entry.value for entry in proto.metadata_props}
+        _with_own_weights(proto.graph)
+        onnx.save(proto, str(ready))
+        quantization.quantize_static(
+            str(ready),
+            str(out),
+            _Reader(feeds),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        proto = onnx.load(str(out))
+    onnx.helper.set_model_props(proto, about)
+    write_bytes(path, proto.SerializeToString())
+
+
+def calibration_feeds(path: str | Path, cfg: Config, frames: int) -> Iterator[Feed]:
+    """What a graph is fed with in the first frames of the training split, seen as in testing; history included.
+
+    Args:
+        path: the graph.
+        cfg: of the detector and its data.
+        frames: at the most.
+    """
+    detector = OnnxDetector(path, torch.get_num_threads())
+    detector.session = recorder = _Recorder(path, torch.get_num_threads())
+    launch, memory = start('none'), detector.new_memory()
+    for batch in islice(build_loader(cfg, _training_frames(cfg), False, launch), frames):
+        detector(memory=memory, **unpack_batch(batch, launch))
+        yield from recorder.feeds
+        recorder.feeds.clear()
+
+
+def _training_frames(cfg: Config) -> Any:
+    """The samples of the training split through the pipeline of testing."""
+    cfg = copy.deepcopy(cfg)
+    train = next(innermost_datasets(cfg.data.train))
+    if 'ann_file' not in train:
+        raise UserError('data.train has no ann_file, so that there are no frames to calibrate int8 with')
+    next(innermost_datasets(cfg.data.test))['ann_file'] = train['ann_file']
+    return build_split(cfg, 'test', test_mode=True)
+
+
+def _with_own_weights(graph: Any) -> None:
+    """Undo, in place, that the exporter keeps equal weights once: a convolution whose bias is a copy would stay in float."""
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == 'Identity' and node.input[0] in weights:
+            own = graph.initializer.add()
+            own.CopyFrom(weights[node.input[0]])
+            own.name = node.output[0]
+            graph.node.remove(node)
+
+
+class _Recorder(OnnxSession):
+    """A graph that remembers what it was fed with."""
+
+    def __init__(self, path: str | Path, threads: int) -> None:
+        super().__init__(path, threads)
+        self.feeds: list[Feed] = []
+
+    def __call__(self, feed: Feed) -> dict[str, Tensor]:
+        """See the base class."""
+        self.feeds.append(feed)
+        return super().__call__(feed)
+
+
+class _Reader:
+    """onnxruntime's way to ask for the next inputs."""
+
+    def __init__(self, feeds: Iterator[Feed]) -> None:
+        self.feeds = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        """The next inputs, None behind the last."""
+        return next(self.feeds, None)
+
+
+def _not_about_preprocessing(entry: logging.LogRecord) -> bool:
+    """onnxruntime advises to fuse and to infer shapes first; the exporter has fused, and convolutions need no shapes."""
+    return 'pre-processing before quantization' not in entry.getMessage()
