@@ -212,3 +212,38 @@ def _regions_off() -> dict:
 
 def _regions(**settings: object) -> dict:
     return {term: dict(region=settings) for term in ('pv_generation', 'bev_generation')}
+
+
+def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
+    """Voxel self-distillation: a second stage, and sub-heads, that are trained beside a one-stage detector and teach it.
+
+    Rows: 'all'; the runs of the original log as it meant them: 'temperature' (classes by softmax, T = 2), 'roi' (one head
+    without classes), 'subheads' (and sub-heads on the map before the backbone), 'decoupled' (target and other classes
+    apart); and what tells them from their parts: 'cotrain' (the second stage alone, no distillation), 'stopped'
+    (distillation alone, from a second stage that sends nothing back), 'deep' (sub-heads alone).
+
+    Args:
+        row: which.
+        epochs: of the training, over which the weight of sub-heads rises from 0.
+        roi_head: config of the second stage.
+    """
+    heads = dict(type='HeadToHead', on=dict(student='heads', teacher='second_stage'), box_weight=0.0)
+    sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
+    sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
+    taught = dict(sub, logits=dict(temperature=2.0))
+    best = dict(heads, temperature=2.0, box_weight=1.0)
+    terms = dict(
+        all=dict(heads=best, sub_head=taught),
+        temperature=dict(heads=dict(heads, form='softmax', temperature=2.0)),
+        roi=dict(heads=heads),
+        subheads=dict(heads=heads, sub_head=sub),
+        decoupled=dict(heads=dict(heads, alpha=1.0, beta=0.5, score_thr=0.1), sub_head=taught),
+        cotrain=dict(),
+        stopped=dict(heads=best),
+        deep=dict(sub_head=taught),
+    )[row]
+    if row == 'temperature':
+        roi_head = dict(roi_head, class_branch=True)
+    head = dict(type='SecondStage', roi_head=roi_head, teach_backbone=row != 'stopped')
+    recipe = dict(type='Distiller', teacher=dict(type='SelfTeacher'), terms=terms)
+    return recipe if row == 'deep' else dict(recipe, head=head)

@@ -1,0 +1,8 @@
+# The scaled-down twin of lidar/distill/self_pointpillars_kitti_decoupled.py: the log's fifth run, target and other classes apart.
+from projects.configs._base_ import roi_heads
+from projects.configs._base_.recipes import self_taught
+
+_base_ = ['./kitti_self_student.py']
+
+_head = roi_heads.pint({{_base_.point_cloud_range}}, dict(scatter=32, stage_0=48))
+distiller = self_taught('decoupled', epochs=6, roi_head=_head)
