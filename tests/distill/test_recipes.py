@@ -8,17 +8,21 @@ from unittest import mock
 import pytest
 import torch
 from mmcv import Config
+from torch import nn
 from torch.nn import init
 
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.recipe import build_distiller
-from projects.mmdet3d_plugin.distill.views import with_teacher_view
+from projects.mmdet3d_plugin.distill.recipe import build_distiller, build_terms
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.views import named_teachers, with_teacher_view
 from projects.mmdet3d_plugin.hosts.detr import detr_head
 from tests.distill.bevformer_pair import paired_batch
 
 VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
+LIDAR = [path for path in RECIPES if 'centerpoint' in path.stem]
 FD3D = [path for path in RECIPES if 'small_fd3d' in path.stem]
 WORLD = Path('projects/configs/synthetic')
 FREE = ('background', 'training', 'name')
@@ -63,7 +67,7 @@ def parts(distiller: Distiller) -> dict[str, tuple]:
     }
 
 
-@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [p for p in RECIPES if p not in LIDAR], ids=lambda path: path.stem)
 def test_recipe_builds_and_gets_its_teachers_view(path: Path) -> None:
     cfg, distiller = build(path)
     assert distiller.distill
@@ -71,6 +75,41 @@ def test_recipe_builds_and_gets_its_teachers_view(path: Path) -> None:
     cfg = with_teacher_view(cfg, distiller.teacher.cfg)
     views = [step.get('name', '') for step in cfg.data.train.pipeline if step['type'] in VIEWS]
     assert views == ([''] if distiller.teacher.view == 'same' else ['', 'teacher'])
+
+
+@cache
+def student_of(path: str) -> nn.Module:
+    """The full-size student of recipes that inherit a config, built once for all of them."""
+    return build_model(load_config(path).model)
+
+
+@cache
+def teacher_of(path: str) -> FrozenTeacher:
+    return FrozenTeacher(path, random_weights=True, view='native')
+
+
+@pytest.mark.parametrize('path', LIDAR, ids=lambda path: path.stem)
+def test_recipe_with_a_lidar_teacher_builds_and_gets_every_teachers_view(path: Path) -> None:
+    cfg = load_config(str(path))
+    base = {'small': 'bevformer_small', 'bevdepth': 'bevdepth_r50_256x704', 'detr3d': 'detr3d_r50'}
+    base = next(f'{file}.py' for name, file in base.items() if name in path.stem)
+    assert load_config(base).model == cfg.model
+    configs = {name: one['config'] for name, one in named_teachers(cfg.distiller.teacher).items()}
+    with mock.patch.multiple(init, **dict.fromkeys(DRAWS, lambda weight, *_, **__: weight)):
+        teachers = {name: teacher_of(config) for name, config in configs.items() if 'lidar/' in config}
+        terms = {
+            name: term
+            for name, term in cfg.distiller.terms.items()
+            if set(configs) == {''} or term.get('teacher') in teachers
+        }
+        assert build_terms(terms, student_of(base), teachers).keys() == terms.keys()
+    steps = with_teacher_view(cfg, {name: load_config(config) for name, config in configs.items()})
+    made = {step['name']: step['type'] for step in steps.data.train.pipeline if step.get('name')}
+    expected = {
+        '': {'teacher': 'PointsView'},
+        'lidar': {'teacher_camera': 'ImageView', 'teacher_lidar': 'PointsView'},
+    }
+    assert made == ({} if cfg.distiller.teacher.get('view') == 'same' else expected[next(iter(teachers))])
 
 
 def test_heatmap_recipe_has_the_published_terms() -> None:

@@ -120,9 +120,11 @@ def two_teachers(camera: dict, lidar: dict, row: dict) -> dict:
 
 
 def bevdepth_terms() -> dict:
-    """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, its heatmaps and its boxes."""
+    """What a detector with centre heads teaches BEVDepth: its BEV map where objects are, how the points of an object relate
+    to one another on it (UniDistill's relation term), its heatmaps and its boxes."""
     return dict(
         bev_l2=heatmap_l2(weight=1.0),
+        relation=dict(type='BoxKeypoints', on='bev', compare='cosines', weight=1.0),
         logit=dict(type='PivotalLogit', on='heads', mask='gaussian', weight=1.0),
         regression=dict(type='CenterRegression', on='heads', weight=0.2),
     )

@@ -15,15 +15,19 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
 
 WORLD = 'projects/configs/synthetic'
 
 
 @cache
-def load(root: Path, recipe: str, teacher: str | None = None) -> tuple[Distiller, dict[str, Any]]:
+def load(
+    root: Path, recipe: str, teacher: str | None = None, frame: str = 'lidar', **weights: float
+) -> tuple[Distiller, dict[str, Any]]:
     """A recipe's distiller with a teacher of random weights, and a batch with the real frame."""
-    cfg = load_config(f'{WORLD}/{recipe}.py', None, str(root))
+    options = {f'distiller.terms.{name}.weight': value for name, value in weights.items()}
+    cfg = load_config(f'{WORLD}/{recipe}.py', options | {'model.frame': frame}, str(root))
     cfg.distiller.teacher.pop('checkpoint')
     cfg.distiller.teacher.random_weights = True
     if teacher is not None:
@@ -58,7 +62,18 @@ def test_fd3d_with_a_head_trained_along(one_frame_root: Path) -> None:
 def test_bev_map_and_heatmaps(one_frame_root: Path) -> None:
     losses = step(*load(one_frame_root, 'bevdepth_near_distill_heads'))
     assert losses['loss_kd_bev_l2'] > 0
+    assert losses['loss_kd_relation'] > 0
     assert losses['loss_kd_logit'] > 0
+
+
+def test_logits_and_boxes_of_a_teacher_on_the_same_grid(one_frame_root: Path) -> None:
+    """As at full size, where teacher and student share their cells: boxes are taught at object centres too."""
+    distiller, batch = load(
+        one_frame_root, 'bevdepth_near_distill_heads', 'bevdepth_near_student', regression=1.0
+    )
+    losses = step(distiller, batch)
+    assert losses['loss_kd_logit'] > 0
+    assert losses['loss_kd_regression'] > 0
 
 
 def test_a_teacher_of_another_family_and_range_is_cut_to_the_students(one_frame_root: Path) -> None:
@@ -72,14 +87,12 @@ def test_a_teacher_of_another_family_and_range_is_cut_to_the_students(one_frame_
     )  # 40x40 cells of 2.56 m, of which +-25.6 m are shared
 
 
-def test_a_map_of_another_frame_is_refused(one_frame_root: Path) -> None:
-    cfg = load_config(
-        f'{WORLD}/bevdepth_near_distill_features.py', {'model.frame': 'ego'}, str(one_frame_root)
-    )
-    cfg.distiller.teacher.pop('checkpoint')
-    cfg.distiller.teacher.random_weights = True
-    with pytest.raises(DistillError, match=r"bev_l2.*ego frame, the teacher's in the lidar frame"):
-        build_distiller(cfg)
+def test_a_map_of_another_frame_is_turned_to_the_teachers(one_frame_root: Path) -> None:
+    distiller, batch = load(one_frame_root, 'bevdepth_near_distill_features', frame='ego')
+    own = distiller.adapter.prepare(distiller.student, batch)
+    maps = [[torch.randn(1, channels, size, size)] for channels, size in ((64, 32), (64, 64))]
+    student, teacher = distiller.terms['bev_l2'].features(Step(own, *({'head.neck': x} for x in maps)))
+    assert student.shape == teacher.shape
 
 
 def test_raw_predictions_and_final_boxes_of_a_teacher(one_frame_root: Path) -> None:

@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image, planar_pose
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import LIDAR_TO_EGO, nuscenes_rig
-from projects.mmdet3d_plugin.hosts.bevdepth.bevdepth import _moved
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_detector import _moved
 from tests.hosts.bevdepth.test_parity import IMAGE, small_config
 
 
@@ -119,8 +119,11 @@ def test_ego_and_lidar_frame_agree_where_both_are_one() -> None:
     torch.testing.assert_close(found.tensor, boxes.tensor, rtol=0, atol=0.05)  # but for the tilt of the LiDAR
 
 
-def test_losses_are_finite_and_reach_every_weight() -> None:
-    model = copy.deepcopy(detector()).train()
+CLOUD = torch.tensor([[3.0, 12, -1], [-4, 20, 0], [10, -9, -1], [-12, 3, 0.5]])
+
+
+def training_batch() -> dict[str, Any]:
+    """Two samples: a box in range and one far outside; none."""
     boxes = LiDARInstance3DBoxes(
         torch.tensor([[5.0, 9, -1, 4, 2, 1.5, 0.3, 3, 1], [500.0, 0, 0, 1, 1, 1, 0, 0, 0]]), box_dim=9
     )
@@ -128,15 +131,20 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
     truth = dict(
         gt_bboxes_3d=[boxes, none], gt_labels_3d=[torch.tensor([0, 8]), torch.zeros(0, dtype=torch.long)]
     )
-    cloud = torch.tensor([[3.0, 12, -1], [-4, 20, 0], [10, -9, -1], [-12, 3, 0.5]])
-    losses = model.forward_train(images(2, 2), metas(2, 2), **truth, points=[cloud, cloud])
+    return dict(img=images(2, 2), img_metas=metas(2, 2), **truth, points=[CLOUD, CLOUD])
+
+
+def test_losses_are_finite_and_reach_every_weight() -> None:
+    model = copy.deepcopy(detector()).train()
+    none = LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9)
+    losses = model.forward_train(**training_batch())
     assert losses['loss_depth'] > 0
     total = sum(losses.values())
     assert total.isfinite()
     total.backward()
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     empty = model.forward_train(
-        images(1, 2), metas(1, 2), [none], [torch.zeros(0, dtype=torch.long)], points=[cloud[:0]]
+        images(1, 2), metas(1, 2), [none], [torch.zeros(0, dtype=torch.long)], points=[CLOUD[:0]]
     )
     assert empty['loss_depth'] == 0
     assert empty['loss_depth'].requires_grad

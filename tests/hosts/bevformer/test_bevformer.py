@@ -2,10 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from tests.factories import NUM_CAMS, frame_batch, frame_meta, pint_bevformer
 
 OUTPUTS = {'bev_embed': 0, 'all_cls_scores': 1, 'all_bbox_preds': 1}
@@ -45,6 +47,15 @@ def test_history_matters_only_where_it_exists(model: nn.Module) -> None:
             x['img_metas'][0][1] = frame_meta(5, exists=False)
         a, b = (model.predict_raw(x['img'], x['img_metas'])['bev_embed'] for x in (batch, other))
     torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_a_history_in_an_augmented_world_is_refused(model: nn.Module) -> None:
+    batch = frame_batch([0], queue=2)
+    batch['img_metas'] = [[{**meta, 'bda': np.eye(4)} for meta in batch['img_metas'][0]]]
+    with pytest.raises(UserError, match='queue_length=1'):
+        model.forward_train(**batch)
+    with torch.no_grad():  # one frame has no motion
+        model.predict_raw(batch['img'][:, 1:], [batch['img_metas'][0][1:]])
 
 
 def test_history_leaves_every_mode_as_it_was(model: nn.Module) -> None:

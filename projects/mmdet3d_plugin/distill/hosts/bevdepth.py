@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmcv import Config
@@ -39,6 +39,8 @@ class BEVDepthAdapter(HostAdapter):
     """
 
     head = 'head'
+    bev_neck: ClassVar[str] = 'head.neck'
+    """Path of the module whose map the heads read, as a tensor or as the only one in a list."""
     shape_only = ('backbone.img_backbone', 'backbone.img_neck')
 
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
@@ -60,9 +62,9 @@ class BEVDepthAdapter(HostAdapter):
 
     def infer(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
         """``heads``, raw outputs as the tap of that name gives them, and ``bev_embed`` (B, H * W, C), what they read."""
-        with Recorder(model, [Tap('head.neck')]) as recorder:
+        with Recorder(model, [Tap(self.bev_neck)]) as recorder:
             outs = model.predict_raw(batch['img'], batch['img_metas'], batch.get('history'))
-        bev = recorder.pop()['head.neck'][0]
+        bev = only_map(recorder.pop()[self.bev_neck])
         return dict(heads=read_heads(outs['heads']), bev_embed=bev.flatten(2).transpose(1, 2))
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
@@ -88,7 +90,7 @@ class BEVDepthAdapter(HostAdapter):
             )
             for i, name in enumerate(trunk.res_layers)
         ]
-        channels = sum(model.head.neck.out_channels)
+        channels = self.bev_channels(model)
         return {
             'pv': [
                 Tap(
@@ -116,9 +118,9 @@ class BEVDepthAdapter(HostAdapter):
             ],
             'lss': [Tap('backbone.lift_splat', channels=backbone.out_channels, size=grid.size, grid=grid)],
             'backbone': stages,
-            'bev': [Tap('head.neck', convert=itemgetter(0), channels=channels, size=grid.size, grid=grid)],
+            'bev': [Tap(self.bev_neck, convert=only_map, channels=channels, size=grid.size, grid=grid)],
             # a centre head turns its logits into probabilities in place when it computes its loss
-            'heads': [Tap('head', convert=read_heads, clone=True, grid=grid)],
+            'heads': [Tap(self.head, convert=read_heads, clone=True, grid=grid)],
         }
 
     def dense_head(self, model: nn.Module) -> DenseCells:
@@ -128,7 +130,8 @@ class BEVDepthAdapter(HostAdapter):
     def query_head(self, model: nn.Module) -> nn.Module:
         """There is none: FD3D's distillation head has to be trained along."""
         raise DistillError(
-            "BEVDepth has no queries of its own that could say where it matters: write head=dict(init='scratch')"
+            f'{type(model).__name__} has no queries of its own that could say where it matters: write '
+            "head=dict(init='scratch')"
         )
 
     def fresh_query_head(
@@ -142,7 +145,7 @@ class BEVDepthAdapter(HostAdapter):
             num_layers: of the decoder.
             num_heads: of its attentions.
         """
-        grid, dims = self.bev_grid(model), sum(model.head.neck.out_channels)
+        grid, dims = self.bev_grid(model), self.bev_channels(model)
         sizes = dict(num_heads=num_heads, feedforward_dims=2 * dims)
         unused = dict(num_layers=1, num_levels=1, num_points=1, num_points_in_pillar=1, dropout=0.0)
         head = build_head(
@@ -188,11 +191,15 @@ class BEVDepthAdapter(HostAdapter):
     ) -> QueryReading:
         """Boxes, scores, and where each layer's cross-attention looked on the map that the heads read."""
         reading = _QUERIES.read_queries(head, records, predictions)
-        return replace(reading, samplings={'head.neck': reading.sampling(None)})
+        return replace(reading, samplings={self.bev_neck: reading.sampling(None)})
+
+    def bev_channels(self, model: nn.Module) -> int:
+        """Channels of the map that the heads read."""
+        return sum(model.get_submodule(self.bev_neck).out_channels)
 
     def bev_grid(self, model: nn.Module) -> BEVGrid:
         """The grid that features are pooled on, and the frame of the host."""
-        lift = model.backbone.lift_splat
+        lift = model.lift_splat
         return BEVGrid(list(lift.pc_range), model.frame, lift.size)
 
     def box_convention(self, model: nn.Module) -> str:
@@ -219,6 +226,11 @@ class BEVDepthAdapter(HostAdapter):
             'BEV neck': 'head.neck',
             'head': 'head',
         }
+
+
+def only_map(outputs: Any) -> Tensor:
+    """A map (B, C, H, W), or the only one in a list."""
+    return outputs if isinstance(outputs, Tensor) else outputs[0]
 
 
 def read_heads(outputs: Any) -> TaskOutputs:

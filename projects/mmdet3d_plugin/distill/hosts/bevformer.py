@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch
 from projects.mmdet3d_plugin.distill.hosts.camera_host import CameraHostAdapter
-from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
+from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.step import Sampling
 from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import VisiblePairs
@@ -38,7 +38,6 @@ class BEVFormerAdapter(CameraHostAdapter):
         img, metas = batch['img'], batch['img_metas']
         prev_bev = batch.get('prev_bev')
         if img.shape[1] > 1:
-            _require_plain_world(metas)
             prev_bev = model.history_bev(img[:, :-1], [queue[:-1] for queue in metas])
         return {
             **batch,
@@ -134,15 +133,6 @@ class BEVFormerAdapter(CameraHostAdapter):
             'pts_bbox_head.positional_encoding.row_embed.weight': (h,),
             'pts_bbox_head.positional_encoding.col_embed.weight': (w,),
         }
-
-
-def _require_plain_world(metas: list[list[dict]]) -> None:
-    """Refuse a history in an augmented world, in which ``can_bus`` does not tell the motion."""
-    if any('bda' in meta for queue in metas for meta in queue):
-        raise DistillError(
-            'BEVFormer with a history cannot see a world that BEVAugmentation has turned: leave that step out of the '
-            'pipeline, or give queue_length=1'
-        )
 
 
 def _sampled(

@@ -1,44 +1,27 @@
-"""BEVDepth: Acquisition of Reliable Depth for Multi-view 3D Object Detection (AAAI 2023)."""
+"""BEVDepth: Acquisition of Reliable Depth for Multi-view 3D Object Detection (AAAI 2023), as Megvii built it."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from mmdet.models import DETECTORS
 from mmdet3d.models.builder import build_head
-from mmdet3d.models.detectors.base import Base3DDetector
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.geometry import transform_boxes
-from projects.mmdet3d_plugin.common.models import evaluating
-from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import FRAMES, CameraMatrices, lidar_to_ego
-from projects.mmdet3d_plugin.hosts.bevdepth.depth_target import depth_labels, depth_loss, nearest_depth
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import LiftMemory
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_backbone import Lifted, LiftSplatBackbone
-
-Metas = Sequence[dict[str, Any]]
+from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted, LiftSplat
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_backbone import LiftSplatBackbone
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_detector import LiftSplatDetector
 
 
 @DETECTORS.register_module()
-class BEVDepth(Base3DDetector):
-    """Camera detector whose depth distribution learns from LiDAR; one key frame, or several.
-
-    Earlier key frames are lifted without gradient and pooled straight into the present BEV frame; the head sees the
-    maps of all frames side by side, the present one first. Before a scene's start the earliest frame stands in.
+class BEVDepth(LiftSplatDetector):
+    """BEVDepth; weights are named as in Megvii's code.
 
     Args:
         backbone: arguments of :class:`LiftSplatBackbone`.
         head: config of :class:`BEVDepthHead`.
-        num_frames: key frames that the head is made for.
-        frame: 'lidar', in which everything in this project lives, or 'ego', in which the published weights live:
-            ground truth and detections are converted at the door.
-        depth_weight: factor of the depth loss; 0 trains without LiDAR.
-        centred_depth: see :func:`depth_labels`.
-        init_cfg: initialisation, see mmcv.
         train_cfg: of the head.
         test_cfg: of the head.
+        **detector: arguments of :class:`LiftSplatDetector`.
     """
 
     CONFIG_PARTS: ClassVar[dict[str, type]] = {'backbone': LiftSplatBackbone}
@@ -47,198 +30,27 @@ class BEVDepth(Base3DDetector):
         self,
         backbone: dict[str, Any],
         head: dict[str, Any],
-        num_frames: int = 1,
-        frame: str = 'lidar',
-        depth_weight: float = 3.0,
-        centred_depth: bool = False,
-        init_cfg: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
+        **detector: Any,
     ) -> None:
-        super().__init__(init_cfg)
-        if frame not in FRAMES:
-            raise UserError(f'model.frame must be one of {", ".join(FRAMES)}, got {frame!r}')
+        super().__init__(**detector)
         self.backbone = LiftSplatBackbone(**backbone)
         self.head = build_head(dict(head, train_cfg=train_cfg, test_cfg=test_cfg))
-        self.num_frames, self.frame = num_frames, frame
-        self.depth_weight, self.centred_depth = depth_weight, centred_depth
 
-    def matrices(self, metas: Metas, present: Metas | None = None) -> CameraMatrices:
-        """Camera matrices of B frames, towards the BEV frame of the present ones."""
-        return CameraMatrices.of(metas, present, self.frame)
+    @property
+    def lift_splat(self) -> LiftSplat:
+        """The backbone's."""
+        return self.backbone.lift_splat
 
-    def extract_feat(self, img: Tensor, metas: Metas) -> tuple[Tensor, Tensor]:
-        """Present images (B, N, 3, H, W) -> BEV map (B, C, H, W) and depth (B * N, D, h, w)."""
-        return self.backbone(img, self.matrices(metas))
+    def lift(self, img: Tensor, present: CameraMatrices) -> Lifted:
+        """See :meth:`LiftSplatBackbone.lift`."""
+        return self.backbone.lift(img, present)
 
-    @torch.no_grad()
-    def history_bev(self, img: Tensor, img_metas: Sequence[Metas], present: Metas) -> Tensor | None:
-        """BEV maps of the frames before the present one, in its BEV frame.
+    def pool(self, lifted: Lifted, matrices: CameraMatrices) -> Tensor:
+        """See :meth:`LiftSplatBackbone.pool`."""
+        return self.backbone.pool(lifted, matrices)
 
-        Runs in ``eval()`` whatever the present mode, and leaves every module in the mode it was in. (The original runs
-        earlier frames in train mode, where batch norms count them a second time.)
-
-        Args:
-            img: (B, T - 1, N, 3, H, W), oldest first.
-            img_metas: B lists of T - 1 dicts.
-            present: B dicts.
-
-        Returns:
-            (B, (num_frames - 1) * C, H, W), newest first; None where there is no earlier frame.
-        """
-        if self.num_frames == 1 or img.shape[1] == 0:
-            return None
-        now, maps = self.matrices(present), []
-        with evaluating(self):
-            for t in reversed(range(img.shape[1])):
-                metas = [queue[t] for queue in img_metas]
-                lifted = self.backbone.lift(img[:, t], now)
-                maps.append(self.backbone.pool(lifted, self.matrices(metas, present)))
-        return self._filled(maps)
-
-    def _filled(self, maps: list[Tensor]) -> Tensor:
-        """As many earlier maps (B, C, H, W) as the head wants, newest first; the oldest stands in for what lacks."""
-        wanted = self.num_frames - 1
-        maps = (maps + [maps[-1]] * wanted)[:wanted]
-        return torch.cat(maps, 1)
-
-    def predict_raw(
-        self, img: Tensor, img_metas: Sequence[Metas], history: Tensor | None = None
-    ) -> dict[str, Any]:
-        """Raw outputs for the last frame of a queue.
-
-        Args:
-            img: (B, T, N, 3, H, W).
-            img_metas: B lists of T dicts.
-            history: what :meth:`history_bev` gave; computed from the queue if None.
-
-        Returns:
-            ``heads``, per task a list of one dict, and ``depth`` (B * N, D, h, w).
-        """
-        present = [queue[-1] for queue in img_metas]
-        if history is None:
-            history = self.history_bev(img[:, :-1], [queue[:-1] for queue in img_metas], present)
-        bev, depth = self.extract_feat(img[:, -1], present)
-        return dict(heads=self.head(self._joined(bev, history)), depth=depth)
-
-    def _joined(self, bev: Tensor, history: Tensor | None) -> Tensor:
-        """Present map (B, C, H, W) and earlier ones, for which it stands in where there are none."""
-        if self.num_frames == 1:
-            return bev
-        return torch.cat([bev, self._filled([bev.detach()]) if history is None else history], 1)
-
-    def forward_train(
-        self,
-        img: Tensor,
-        img_metas: Sequence[Metas],
-        gt_bboxes_3d: Sequence[Any],
-        gt_labels_3d: Sequence[Tensor],
-        points: Sequence[Tensor] | None = None,
-        history: Tensor | None = None,
-        **_: Any,
-    ) -> dict[str, Tensor]:
-        """Losses of the last frame.
-
-        Args:
-            img: (B, T, N, 3, H, W).
-            img_metas: B lists of T dicts.
-            gt_bboxes_3d: B ``LiDARInstance3DBoxes`` (n, 9).
-            gt_labels_3d: B of (n,).
-            points: B clouds (n, 3+) of the present frame, LiDAR frame, metres.
-            history: see :meth:`predict_raw`.
-
-        Returns:
-            ``loss_depth``, and heatmap and box losses of every task.
-
-        Raises:
-            UserError: the batch has no points, and the depth loss counts.
-        """
-        outs = self.predict_raw(img, img_metas, history)
-        present = [queue[-1] for queue in img_metas]
-        losses = self.head.loss(self.to_bev_frame(gt_bboxes_3d, present), gt_labels_3d, outs['heads'])
-        if self.depth_weight:
-            losses['loss_depth'] = self.depth_weight * self.depth_loss(outs['depth'], points, present)
-        return losses
-
-    def depth_loss(self, depth: Tensor, points: Sequence[Tensor] | None, metas: Metas) -> Tensor:
-        """How far (B * N, D, h, w) probabilities are from what B clouds (n, 3+) say; a scalar."""
-        if points is None:
-            raise UserError(
-                'the batch has no points, from which depth is learnt: put LoadPoints into the training pipeline '
-                '(projects/configs/_base_/datasets/nuscenes_depth.py), or set model.depth_weight=0'
-            )
-        lift = self.backbone.lift_splat
-        lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in metas])).to(depth.device)
-        nearest = nearest_depth(points, lidar2img, lift.image_size, lift.stride)
-        return depth_loss(depth, depth_labels(nearest, lift, self.centred_depth))
-
-    def to_bev_frame(self, boxes: Sequence[Any], metas: Metas) -> list[Any]:
-        """B ``LiDARInstance3DBoxes`` (n, 9) of the LiDAR frame in the frame of the BEV map."""
-        if self.frame == 'lidar':
-            return list(boxes)
-        pairs = zip(boxes, metas, strict=True)
-        return [_moved(item, lidar_to_ego(meta), type(item)) for item, meta in pairs]
-
-    def new_memory(self) -> LiftMemory | None:
-        """An empty memory, to be passed to :meth:`forward_test` frame after frame; None for a model of one frame."""
-        return LiftMemory(self.num_frames - 1) if self.num_frames > 1 else None
-
-    def forward_test(
-        self, img: Tensor, img_metas: Sequence[Metas], memory: LiftMemory | None = None, **_: Any
-    ) -> list[dict[str, Any]]:
-        """Detect objects in one frame of each stream.
-
-        Args:
-            img: (B, T, N, 3, H, W); with T > 1 the earlier frames serve as history.
-            img_metas: B lists of T dicts.
-            memory: what was remembered of the streams; without one, the frame stands alone.
-
-        Returns:
-            Per sample ``boxes_3d`` (``LiDARInstance3DBoxes``, (n, 9)), ``scores_3d`` (n,), ``labels_3d`` (n,).
-        """
-        present = [queue[-1] for queue in img_metas]
-        if memory is None or img.shape[1] > 1:
-            outs = self.predict_raw(img, img_metas)['heads']
-        else:
-            now = self.matrices(present)
-            lifted = self.backbone.lift(img[:, -1], now)
-            maps = [self.backbone.pool(*self._seen_from(item, present)) for item in memory.recall(present)]
-            history = self._filled(maps) if maps else None
-            memory.store(lifted, present)
-            outs = self.head(self._joined(self.backbone.pool(lifted, now), history))
-        found = self.get_bboxes(outs, present)
-        return [
-            dict(boxes_3d=boxes.to('cpu'), scores_3d=scores.cpu(), labels_3d=labels.cpu())
-            for boxes, scores, labels in found
-        ]
-
-    def _seen_from(self, item: tuple[Lifted, Metas], present: Metas) -> tuple[Lifted, CameraMatrices]:
-        lifted, metas = item
-        return lifted, self.matrices(metas, present)
-
-    def get_bboxes(self, heads: Any, metas: Metas) -> list[tuple[Any, Tensor, Tensor]]:
-        """Final boxes (n, 9) in the LiDAR frame, scores (n,) and labels (n,) of each sample."""
-        found = self.head.get_bboxes(heads, list(metas))
-        if self.frame == 'lidar':
-            return [(boxes, scores, labels.long()) for boxes, scores, labels in found]
-        return [
-            (_moved(boxes, np.linalg.inv(lidar_to_ego(meta)), meta['box_type_3d']), scores, labels.long())
-            for (boxes, scores, labels), meta in zip(found, metas, strict=True)
-        ]
-
-    def simple_test(self, img: Tensor, img_metas: Sequence[Metas], **kwargs: Any) -> list[dict[str, Any]]:
-        """mmdet's name for :meth:`forward_test`."""
-        return self.forward_test(img, img_metas, **kwargs)
-
-    def aug_test(self, *_: Any, **__: Any) -> None:
-        """Test-time augmentation is not offered."""
-        raise NotImplementedError(
-            'BEVDepth has no test-time augmentation here: use a test pipeline with one view.'
-        )
-
-
-def _moved(boxes: Any, matrix: np.ndarray, kind: type) -> Any:
-    """Boxes (n, 9) of mmdet3d in another frame."""
-    gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], 1)
-    moved = transform_boxes(gravity.double(), torch.from_numpy(matrix).to(gravity.device)).to(gravity.dtype)
-    return kind(moved, box_dim=moved.shape[1], origin=(0.5, 0.5, 0.5))
+    def read(self, bev: Tensor) -> Any:
+        """See :meth:`BEVDepthHead.forward`."""
+        return self.head(bev)

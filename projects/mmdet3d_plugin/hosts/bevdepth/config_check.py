@@ -1,4 +1,4 @@
-"""Which numbers of a BEVDepth config must agree."""
+"""Which numbers of a config of BEVDepth, or of the BEVDet family, must agree."""
 
 from typing import Any
 
@@ -10,9 +10,6 @@ from projects.mmdet3d_plugin.common.config_check import (
 )
 from projects.mmdet3d_plugin.common.config_numbers import value_at
 
-_HEAD = 'model.head'
-_LIFT = 'model.backbone.lift_splat'
-
 
 @CONFIG_CHECKS.register_module(name='BEVDepth')
 def check_bevdepth(cfg: dict[str, Any]) -> None:
@@ -21,25 +18,56 @@ def check_bevdepth(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: names the places that disagree and their values.
     """
-
-    def at(path: str) -> tuple[str, Any]:
-        return path, value_at(cfg, path)
-
+    lift, head = 'model.backbone.lift_splat', 'model.head'
     require_equal(
-        'range', at(f'{_LIFT}.pc_range'), at('model.train_cfg.point_cloud_range'), *data_ranges(cfg)
+        'range',
+        _at(cfg, f'{lift}.pc_range'),
+        _at(cfg, 'model.train_cfg.point_cloud_range'),
+        *data_ranges(cfg),
     )
-    where, tasks = at(f'{_HEAD}.tasks')
+    _check_heads(cfg, head, lift)
+    channels, frames = _at(cfg, 'model.backbone.out_channels')[1], _at(cfg, 'model.num_frames')[1] or 1
+    if channels is not None:
+        joined = (f'model.backbone.out_channels times model.num_frames={frames}', channels * frames)
+        where, inputs = _at(cfg, f'{head}.neck.in_channels')
+        require_equal('channels', joined, _at(cfg, f'{head}.trunk.in_channels'))
+        require_equal('channels', joined, (f'{where}[0]', inputs and inputs[0]))
+
+
+@CONFIG_CHECKS.register_module(name='BEVDet')
+def check_bevdet(cfg: dict[str, Any]) -> None:
+    """Compare head, view transformer and data; the map takes in more height than boxes are learnt in.
+
+    Raises:
+        UserError: names the places that disagree and their values.
+    """
+    lift = 'model.img_view_transformer.lift_splat'
+    where, limits = _at(cfg, f'{lift}.pc_range')
+    flat = [
+        (place, value and [*value[:2], *value[3:5]]) for place, value in ((where, limits), *data_ranges(cfg))
+    ]
+    require_equal('range seen from above', *flat)
+    require_equal('range', _at(cfg, 'model.train_cfg.point_cloud_range'), *data_ranges(cfg))
+    _check_heads(cfg, 'model.pts_bbox_head', lift)
+    require_equal(
+        'channels',
+        _at(cfg, 'model.img_neck.out_channels'),
+        _at(cfg, 'model.img_view_transformer.in_channels'),
+    )
+
+
+def _at(cfg: dict[str, Any], path: str) -> tuple[str, Any]:
+    return path, value_at(cfg, path)
+
+
+def _check_heads(cfg: dict[str, Any], head: str, lift: str) -> None:
+    """Tasks have the classes of the data, and a heatmap the cells of the map."""
+    where, tasks = _at(cfg, f'{head}.tasks')
     if tasks is not None:
         named = (f'the classes of {where}', sum(task['num_class'] for task in tasks))
         require_equal('number of classes', named, number_of_classes(cfg))
-    channels, frames = at('model.backbone.out_channels')[1], at('model.num_frames')[1] or 1
-    if channels is not None:
-        joined = (f'model.backbone.out_channels times model.num_frames={frames}', channels * frames)
-        where, inputs = at(f'{_HEAD}.neck.in_channels')
-        require_equal('channels', joined, at(f'{_HEAD}.trunk.in_channels'))
-        require_equal('channels', joined, (f'{where}[0]', inputs and inputs[0]))
-    for part in ('model.head.bbox_coder', 'model.train_cfg', 'model.test_cfg'):
-        factor, voxel = at(f'{part}.out_size_factor')[1], at(f'{part}.voxel_size')[1]
+    for part in (f'{head}.bbox_coder', 'model.train_cfg', 'model.test_cfg'):
+        factor, voxel = _at(cfg, f'{part}.out_size_factor')[1], _at(cfg, f'{part}.voxel_size')[1]
         if factor is not None and voxel is not None:
             metres = (f'{part}.out_size_factor times voxel_size', round(factor * voxel[0], 6))
-            require_equal('cell', at(f'{_LIFT}.cell'), metres)
+            require_equal('cell', _at(cfg, f'{lift}.cell'), metres)

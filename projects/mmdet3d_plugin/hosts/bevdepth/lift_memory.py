@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_backbone import Lifted
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted
 
 _KEPT = ('cam2lidar', 'cam_intrinsic', 'ida', 'lidar2ego', 'ego2global', 'sample_token')
 

@@ -1,6 +1,7 @@
 """The step from images to BEV that all hosts of the LSS family share."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,13 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices
 from projects.mmdet3d_plugin.ops.lift_splat import lift_splat
+
+
+class Lifted(NamedTuple):
+    """What one frame's images say: ``depth`` (B * N, D, h, w) probabilities and ``context`` (B * N, C, h, w)."""
+
+    depth: Tensor
+    context: Tensor
 
 
 class LiftSplat(nn.Module):
@@ -88,3 +96,27 @@ class LiftSplat(nn.Module):
         low, high = origin.new_tensor(self.pc_range).view(2, 3)
         cells = origin.new_tensor([*self.size[::-1], 1]) / (high - low)
         return (origin - low) * cells, ray * cells
+
+
+def take_frustum(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
+    """Put a module's own ``frustum`` (D, ...) in the place of that of weights of another image size, but of its bins."""
+    own = f'{prefix}frustum'
+    if own in state_dict and state_dict[own].shape[0] == len(module.frustum):
+        state_dict[own] = module.frustum
+
+
+def require_grid(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, names: Sequence[str], place: str
+) -> None:
+    """Refuse weights of another grid, which buffers of the given names describe.
+
+    Raises:
+        UserError: names the buffer, and the ``place`` in the config whose range and cell would have to change.
+    """
+    for name in names:
+        value, mine = state_dict.get(f'{prefix}{name}'), getattr(module, name)
+        if value is not None and not torch.allclose(value.double(), mine.double()):
+            raise UserError(
+                f'{prefix}{name} of the weights is {value.tolist()}, of the config {mine.tolist()}: '
+                f'mend pc_range and cell of {place}'
+            )

@@ -1,26 +1,18 @@
 """BEVDepth's way from images to a BEV map."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmcv.runner import BaseModule
 from mmdet3d.models.builder import build_backbone, build_neck
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices
 from projects.mmdet3d_plugin.hosts.bevdepth.depth_net import DepthAggregation, DepthNet
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import LiftSplat
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted, LiftSplat, require_grid, take_frustum
 
 _GRID = ('voxel_size', 'voxel_coord', 'voxel_num')
-
-
-class Lifted(NamedTuple):
-    """What one frame's images say: ``depth`` (B * N, D, h, w) probabilities and ``context`` (B * N, C, h, w)."""
-
-    depth: Tensor
-    context: Tensor
 
 
 class LiftSplatBackbone(BaseModule):
@@ -78,25 +70,12 @@ class LiftSplatBackbone(BaseModule):
         points = lifted.depth[:, None] * lifted.context[:, :, None]
         return self.lift_splat.splat(self.depth_aggregation_net(points), matrices)
 
-    def forward(self, img: Tensor, matrices: CameraMatrices) -> tuple[Tensor, Tensor]:
-        """Images (B, N, 3, H, W) of the present frame -> BEV map (B, C, H, W) and depth (B * N, D, h, w)."""
-        lifted = self.lift(img, matrices)
-        return self.pool(lifted, matrices), lifted.depth
-
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Take weights of another image size, whose frustum is made anew, but of no other grid."""
-        own = f'{prefix}frustum'
-        if own in state_dict and state_dict[own].shape[0] == len(self.lift_splat.bins):
-            state_dict[own] = self.frustum
-        for name in _GRID:
-            value = state_dict.get(f'{prefix}{name}')
-            if value is not None and not torch.allclose(value.double(), getattr(self, name).double()):
-                raise UserError(
-                    f'{prefix}{name} of the weights is {value.tolist()}, of the config {getattr(self, name).tolist()}: '
-                    'mend pc_range and cell of model.backbone.lift_splat'
-                )
+        take_frustum(self, state_dict, prefix)
+        require_grid(self, state_dict, prefix, _GRID, 'model.backbone.lift_splat')
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

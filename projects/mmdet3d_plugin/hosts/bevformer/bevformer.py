@@ -7,6 +7,7 @@ import torch
 from mmdet.models import DETECTORS
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.hosts.bevformer.bev_memory import BEVMemory
 from projects.mmdet3d_plugin.hosts.bevformer.dense_bev_head import DenseBEVHead
@@ -58,9 +59,17 @@ class BEVFormer(CameraDetector):
 
         Returns:
             (B, bev_h * bev_w, C), or None without a history.
+
+        Raises:
+            UserError: the world was augmented, and ``can_bus`` tells the motion in the world as it was.
         """
         if img.shape[1] == 0:
             return None
+        if any('bda' in meta for queue in img_metas for meta in queue):
+            raise UserError(
+                'BEVFormer with a history cannot see a world that BEVAugmentation has turned: leave that step out of the '
+                'pipeline, or give data.train.queue_length=1'
+            )
         with evaluating(self):
             feats = self.extract_feat(img.flatten(0, 1))
             feats = [feat.unflatten(0, img.shape[:2]) for feat in feats]

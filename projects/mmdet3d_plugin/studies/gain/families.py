@@ -201,6 +201,7 @@ _cross = Recipes(f'{CONFIGS}/cross_near_distill_{{}}.py')
 _bevdepth = Recipes(f'{CONFIGS}/bevdepth_near_distill_{{}}.py')
 _detr3d = Recipes(f'{CONFIGS}/detr3d_distill_{{}}.py')
 _lidar = Recipes(f'{CONFIGS}/kitti_distill_{{}}.py')
+_self = Recipes(f'{CONFIGS}/kitti_self_{{}}.py')
 _mmdet2d = Recipes(f'{CONFIGS}/coco_distill_{{}}.py')
 
 CAMERA = Family(
@@ -428,6 +429,32 @@ LIDAR = Family(
     pictures=(),
 )
 
+# The teacher is a row of its own, the detector kept whole with both stages: no recipe reads its weights, since each trains
+# its second stage along. It says how far a first stage could come.
+SELF = replace(
+    LIDAR,
+    name='self',
+    pairs=(
+        Pair(
+            teacher=Row('two_stage', 'both stages', f'{CONFIGS}/kitti_two_stage_teacher.py', TRAIN, 4.5),
+            student=Row('none', 'first stage alone', f'{CONFIGS}/kitti_self_student.py', TRAIN, 2.9),
+            rows=(
+                _self.row('cotrain', 'second stage trained along, no distillation', minutes=4.5),
+                _self.row('stopped', 'distillation alone', minutes=4.5),
+                _self.row('deep', 'sub-heads alone', minutes=3.5),
+                _self.row('temperature', 'classes by softmax at T = 2', minutes=4.5),
+                _self.row('decoupled', 'target and other classes apart, sub-heads', minutes=5.0),
+                _self.row('all', 'everything on', minutes=5.0, goal=4.0),
+            ),
+            rivals=(('all', 'cotrain'),),
+            leads={('all', 'cotrain'): 1.5},
+            least_gap=5.0,
+        ),
+    ),
+    scales={name: replace(scale, teacher_epochs=scale.epochs) for name, scale in LIDAR.scales.items()},
+    recipe=_self.path,
+)
+
 MMDET2D = Family(
     name='mmdet2d',
     pairs=(
@@ -473,4 +500,4 @@ MMDET2D = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, MMDET2D)}
+FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, SELF, MMDET2D)}

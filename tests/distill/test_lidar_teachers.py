@@ -1,0 +1,137 @@
+"""A LiDAR teacher of camera students: pint-sized recipes, one step each, and what must not change."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from mmcv.parallel import collate
+from torch import nn
+
+from projects.configs._base_.recipes import lidar_row
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_terms, require_agreement
+from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError, build_part
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
+from projects.mmdet3d_plugin.distill.views import with_teacher_view
+from projects.mmdet3d_plugin.engine.build import build_split
+from projects.mmdet3d_plugin.engine.launch import start
+from projects.mmdet3d_plugin.engine.parallel import unpack_batch
+
+STUDENTS = {'bevformer': 'bevformer_near_student.py', 'bevdepth': 'bevdepth_near_student.py'}
+ROWS = {
+    'bevformer': ('regions', 'queries', 'fd3d'),
+    'bevdepth': ('dense', 'regions', 'keypoints'),
+}
+
+
+class World(NamedTuple):
+    """A student, its teacher, and a batch with both views."""
+
+    student: nn.Module
+    teacher: FrozenTeacher
+    batch: dict[str, Any]
+
+
+@cache
+def teacher_config() -> Any:
+    """The pint-sized CenterPoint, which suppresses few boxes: those of random weights are many."""
+    cfg = load_config('centerpoint_near_teacher.py')
+    cfg.model.test_cfg.pts.update(pre_max_size=30, post_max_size=10)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def worlds(tiny_nuscenes: Path) -> Callable[[str], World]:
+    """A function that builds a student's world, once for all tests."""
+
+    @cache
+    def build(name: str) -> World:
+        torch.manual_seed(0)
+        cfg = load_config(STUDENTS[name], data_root=tiny_nuscenes)
+        cfg.distiller = dict(teacher=dict(view='native'))
+        cfg.data.train.use_valid_flag = False
+        teacher = FrozenTeacher(teacher_config()._cfg_dict, random_weights=True, view='native')
+        student = build_model(cfg.model)
+        student.init_weights()
+        frames = build_split(with_teacher_view(cfg, teacher.cfg), 'train', test_mode=False)
+        batch = collate([frames[SeededIndex(2, 0)]], samples_per_gpu=1)
+        return World(student.train(), teacher, unpack_batch(batch, start('none', 'cpu')))
+
+    return build
+
+
+@pytest.mark.parametrize(('name', 'row'), [(name, row) for name, rows in ROWS.items() for row in rows])
+def test_every_recipe_takes_a_step_that_teaches(worlds: Callable[[str], World], name: str, row: str) -> None:
+    world = worlds(name)
+    terms = build_terms(lidar_row(row)['terms'], world.student, world.teacher)
+    distiller = Distiller(world.student, world.teacher, terms)
+    distiller.zero_grad()
+    losses = {key: value for key, value in distiller(**world.batch).items() if 'kd' in key}
+    assert len(losses) == len(terms)
+    assert all(value.isfinite() for value in losses.values())
+    if row != 'queries':  # boxes of random weights agree with no ground truth
+        assert any(value > 0 for value in losses.values())
+        sum(losses.values()).backward()
+        assert any(p.grad is not None and p.grad.any() for p in world.student.parameters())
+        assert all(p.grad is None or p.grad.isfinite().all() for p in world.student.parameters())
+
+
+def test_the_teachers_boxes_become_targets_and_its_weights_stay(worlds: Callable[[str], World]) -> None:
+    world = worlds('bevformer')
+    before = {key: value.clone() for key, value in world.teacher.model.state_dict().items()}
+    labels = build_part(TARGETS, dict(type='TeacherLabels', score_thr=0.05), 'x')
+    distiller = Distiller(world.student, world.teacher, {}, targets=[labels])
+    seen: list[int] = []
+    losses = distiller.adapter.losses
+
+    def count(model: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
+        seen.append(len(batch['gt_labels_3d'][0]))
+        return losses(model, batch)
+
+    distiller.adapter.losses = count
+    distiller(**world.batch)
+    assert seen[0] > len(world.batch['gt_labels_3d'][0])
+    for _ in range(3):
+        distiller.train()
+        distiller.teacher.observe(world.batch, [], torch.device('cpu'))
+    after = world.teacher.model.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_a_student_needs_no_points(worlds: Callable[[str], World]) -> None:
+    """Its checkpoint holds the student alone, and its batches in testing have no cloud."""
+    world = worlds('bevformer')
+    terms = build_terms(lidar_row('queries')['terms'], world.student, world.teacher)
+    distiller = Distiller(world.student, world.teacher, terms)
+    assert distiller.state_dict().keys() == world.student.state_dict().keys()
+    test = load_config(STUDENTS['bevformer']).data.test.pipeline
+    assert not [step for step in test if 'Points' in step['type']]
+
+
+def test_class_order_and_frames_are_guarded(worlds: Callable[[str], World]) -> None:
+    world = worlds('bevdepth')
+    adapter = Distiller(world.student, world.teacher, {}).adapter
+    with pytest.raises(DistillError, match='the order differs'):
+        require_agreement(world.student, adapter, world.teacher, [*world.teacher.classes[1:], 'car'])
+    world.student.frame = 'ego'
+    try:
+        with pytest.raises(DistillError, match='compares outputs of heads'):
+            build_terms([dict(type='PivotalLogit', on='heads')], world.student, world.teacher)
+        (term,) = build_terms(lidar_row('dense')['terms'], world.student, world.teacher).values()
+        assert term.limits == [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]  # compared in the LiDAR frame
+        distiller = Distiller(world.student, world.teacher, {'dense': term})
+        assert distiller(**world.batch)['loss_kd_dense'].isfinite()
+    finally:
+        world.student.frame = 'lidar'
+
+
+def test_queries_are_refused_by_name_where_a_student_has_none(worlds: Callable[[str], World]) -> None:
+    world = worlds('bevdepth')
+    with pytest.raises(DistillError, match="BEVDepth has no module 'boxes'"):
+        build_terms(lidar_row('queries')['terms'], world.student, world.teacher)
