@@ -8,7 +8,11 @@ from mmdet3d.datasets.pipelines import Compose
 
 from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, innermost_datasets, load_config
 
-FILES = sorted([*CONFIG_ROOT.glob('lidar/*.py'), *CONFIG_ROOT.glob('synthetic/kitti_*.py')])
+FILES = sorted(
+    path
+    for pattern in ('lidar/*', 'synthetic/kitti_*', 'synthetic/centerpoint_*')
+    for path in CONFIG_ROOT.glob(f'{pattern}.py')
+)
 VOXELS = [path for path in FILES if not path.name.startswith('point_rcnn')]
 
 

@@ -5,23 +5,33 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.parallel import collate
 from torch import nn
 
+from projects.configs._base_ import camera
 from projects.configs._base_.recipes import lidar_row
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid, place_bev
 from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.losses.inner_depth import object_pixels
 from projects.mmdet3d_plugin.distill.recipe import build_terms, require_agreement
+from projects.mmdet3d_plugin.distill.regions.bev_footprint import draw_footprints
+from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError, build_part
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
+from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices
+from projects.mmdet3d_plugin.hosts.bevdepth.depth_target import depth_labels, nearest_depth
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import LiftSplat
 
 STUDENTS = {'bevformer': 'bevformer_near_student.py', 'bevdepth': 'bevdepth_near_student.py'}
 ROWS = {
@@ -64,6 +74,30 @@ def worlds(tiny_nuscenes: Path) -> Callable[[str], World]:
         return World(student.train(), teacher, unpack_batch(batch, start('none', 'cpu')))
 
     return build
+
+
+def test_real_objects_coincide_in_the_maps_of_both_senses(one_frame_root: Path) -> None:
+    """In a turned world, pixels of real objects, lifted by their depth into the car's frame, land on the boxes of the
+    LiDAR's; without the change of frames they land elsewhere."""
+    cfg = load_config('bevdepth_r50_256x704.py', data_root=one_frame_root)
+    cfg.data.train.pipeline, _ = camera.lifting_pipelines((704, 256), 0.44, None)
+    frame = build_split(cfg, 'train', test_mode=False)[SeededIndex(0, 4)]
+    batch = unpack_batch(collate([frame], samples_per_gpu=1), start('none', 'cpu'))
+    meta, limits = batch['img_metas'][0][-1], cfg.point_cloud_range
+    assert not np.allclose(meta['bda'], np.eye(4))
+    lift = LiftSplat(limits, 0.8, (1.0, 61.0, 0.25), (256, 704), 8)
+    projection = torch.as_tensor(meta['lidar2img'])[None].float()
+    near = nearest_depth(batch['points'], projection, lift.image_size, 8)
+    depth = F.one_hot(depth_labels(near, lift, centred=True).clamp(min=0), len(lift.bins))
+    boxes = batch['gt_bboxes_3d']
+    cells, _, _ = object_pixels(batch['points'][0], boxes[0], projection[0], lift.image_size, near.shape[-2:])
+    marked = torch.zeros(near.numel()).index_fill(0, cells, 1.0).view(6, 1, *near.shape[-2:])
+    lifted = lift(depth.permute(0, 3, 1, 2).float(), marked, CameraMatrices.of([meta], frame='ego')).float()
+    placed = place_bev(lifted, BEVGrid(limits, 'ego'), limits, 'lidar', [[meta]])
+    footprints = draw_footprints(*join_boxes(boxes, lifted.device), limits, lift.size, 1, margin=0.8)
+    assert len(cells) > 300
+    assert (placed * footprints).sum() > 0.98 * placed.sum()
+    assert (lifted * footprints).sum() < 0.2 * lifted.sum()
 
 
 @pytest.mark.parametrize(('name', 'row'), [(name, row) for name, rows in ROWS.items() for row in rows])

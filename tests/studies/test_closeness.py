@@ -55,3 +55,9 @@ def test_a_gap_where_the_objects_are_counts_inside(monkeypatch: pytest.MonkeyPat
     assert found.outside == 0
     assert found.inside > 0
     assert (found.gap > 0).sum() == 16
+
+
+def test_a_gap_between_features_of_other_widths_is_refused() -> None:
+    distiller = Distiller(ToyBEVHost(6, 16), FrozenTeacher.from_model(ToyBEVHost(4, 16)), {})
+    with pytest.raises(UserError, match='has 6 channels and the teacher'):
+        measure_closeness(distiller, [toy_batch(1)])

@@ -93,7 +93,7 @@ def rig_batch(distiller: Distiller, cfg: Config, device: str) -> dict[str, Any]:
     """One frame of noise in the views of student and teacher, cameras and boxes as on a nuScenes car.
 
     Returns:
-        ``img`` and ``teacher_img`` (1, 1, num_cams, 3, H, W) with their metas, and the ground truth.
+        ``img`` and ``teacher_img`` (1, 1, num_cams, 3, H, W) with their metas, or ``teacher_points``, and the ground truth.
     """
     from mmdet3d.core.bbox import LiDARInstance3DBoxes
 
@@ -103,6 +103,9 @@ def rig_batch(distiller: Distiller, cfg: Config, device: str) -> dict[str, Any]:
         views.append(('teacher_', teacher.adapter.blank_batch(teacher.cfg)))
     batch: dict[str, Any] = {}
     for prefix, view in views:
+        if 'points' in view:  # a LiDAR teacher's, whose metas are the student's
+            batch[f'{prefix}points'] = [cloud.to(device) for cloud in view['points']]
+            continue
         view['img_metas'][0][0]['pc_range'] = list(cfg.point_cloud_range)
         batch[f'{prefix}img'] = torch.randn(view['img'].shape, device=device)
         batch[f'{prefix}img_metas'] = view['img_metas']

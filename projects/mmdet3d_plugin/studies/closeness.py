@@ -22,7 +22,7 @@ from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
-from projects.mmdet3d_plugin.distill.views import split_views, with_teacher_view
+from projects.mmdet3d_plugin.distill.views import seen_by, split_views, with_teacher_view
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
@@ -89,16 +89,22 @@ def measure_closeness(distiller: Distiller, batches: Iterable[dict[str, Any]]) -
 
 
 def _features(distiller: Distiller, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Step]:
-    """The student's BEV feature at the teacher's resolution, the teacher's (1, C, H, W), and the step."""
+    """The student's BEV feature at the (first) teacher's resolution, the teacher's (1, C, H, W), and the step."""
     adapter, student = distiller.adapter, distiller.student
     batch = adapter.share_inputs(student, distiller.teacher.model, batch)
     own = adapter.prepare(student, split_views(batch, 'same')[0])
     (tap,), (like,) = adapter.taps(student, 'bev'), distiller.teacher.taps('bev')
     with Recorder(student, [tap]) as recorder:
         adapter.infer(student, own)
+    batch = seen_by(batch, next(iter(distiller.teachers)))
     seen = distiller.teacher.observe(batch, [like], next(student.parameters()).device)
     teacher = like.convert(seen.features[like.path])
     feature = tap.convert(recorder.pop()[tap.path])
+    if feature.shape[1] != teacher.shape[1]:
+        raise UserError(
+            f"the student's BEV feature has {feature.shape[1]} channels and the teacher's {teacher.shape[1]}: their gap can be "
+            'measured where nothing learned lies between them'
+        )
     feature = F.interpolate(feature, size=teacher.shape[-2:], mode='bilinear', align_corners=False)
     return feature, teacher, Step(own, {}, {})
 
