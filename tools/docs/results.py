@@ -339,7 +339,9 @@ def voxel_query() -> str:
     ]
     columns = ['stage', 'voxels', 'kernel', 'plain torch', 'naive', 'kernel', 'plain torch', 'naive']
     points = report['rows'][0]['points']
-    return f'{table(columns, rows)}\n\nCPU time and peak memory for {points:,} points; the kernel's one bit per cell is not counted in. {origin("voxel_query_cpu")}'
+    note = "the kernel's one bit per cell is not counted in"
+    origins = origin('voxel_query_cpu')
+    return f'{table(columns, rows)}\n\nCPU time and peak memory for {points:,} points; {note}. {origins}'
 
 
 @block('look-ups')
