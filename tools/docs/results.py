@@ -216,6 +216,21 @@ def published() -> str:
     return table(['recipe', 'student', 'published NDS / mAP', 'source'], rows)
 
 
+@block('self-distillation log')
+def self_distillation_log() -> str:
+    """What the original log of voxel self-distillation reports, beside the recipes that mean the same."""
+    names = ('Car', 'Pedestrian', 'Cyclist')
+    rows = [
+        [
+            f'{row["run"]}, {row["output"]}',
+            f'`{row["recipe"]}`' if row['recipe'] else '-',
+            *(' / '.join(f'{value:.2f}' for value in row[name]) for name in names),
+        ]
+        for row in record('published')['self_distillation_kitti_val']
+    ]
+    return table(['run, output', 'recipe', *names], rows)
+
+
 @block('models')
 def models() -> str:
     """Size and cost of the camera detectors."""
@@ -429,6 +444,18 @@ def one_kitti_frame() -> str:
     """What overfitting one real frame comes to."""
     content = record('observations')['kitti_one_frame']
     return f'{content["what"]}: {content["AP_3d_R40_moderate"]} %.'
+
+
+@block('one nuScenes frame')
+def one_nuscenes_frame() -> str:
+    """What overfitting one real frame comes to, next to what its ground truth scores."""
+    content = record('observations')['bevdepth_one_frame']
+    best = content['possible']
+    return (
+        f'{content["what"]}, {content["steps"]} steps: mAP {content["mAP"]:.3f} of {best["mAP"]:.3f} and NDS '
+        f'{content["NDS"]:.3f} of {best["NDS"]:.3f}, which the ground truth scores as predictions: the frame has not all '
+        f'classes. `{content["command"]} --data-root DIR`.'
+    )
 
 
 @block('adapter collapse')

@@ -52,6 +52,10 @@ def parse_test(argv: Words = None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if not (arguments.eval or arguments.format_only or arguments.out):
         parser.error('say what to do with the results: --eval bbox, --format-only, or --out results.pkl')
+    if arguments.eval and arguments.format_only:
+        parser.error('--format-only is without evaluation: leave it or --eval out')
+    if arguments.evaluator and not arguments.eval:
+        parser.error('--evaluator says who evaluates: add --eval bbox')
     return arguments
 
 
@@ -89,6 +93,55 @@ def parse_export_onnx(argv: Words = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='override settings, key=value'
     )
+    return parser.parse_args(argv)
+
+
+def parse_mine(argv: Words = None) -> argparse.Namespace:
+    """tools/mine.py."""
+    parser = _config_parser(
+        'Mine an instance bank: a detector looks at two views of every training frame of a sparse split.',
+        'a config with self_training',
+    )
+    parser.add_argument('checkpoint', help='weights of the detector; of a distiller too')
+    parser.add_argument('--out', required=True, type=Path, metavar='BANK.npz', help='the file to write')
+    parser.add_argument('--iteration', type=int, default=1, help='of the self-training, from 1')
+    parser.add_argument('--seed', type=int, default=0, help='of the second views')
+    parser.add_argument(
+        '--parent', type=Path, metavar='BANK.npz', help="the bank before, for mine=dict(keep='monotone')"
+    )
+    return parser.parse_args(argv)
+
+
+def parse_derive(argv: Words = None) -> argparse.Namespace:
+    """tools/derive_training_set.py."""
+    parser = _config_parser(
+        'Write the training set that follows from a sparse split and a bank.', 'a config with self_training'
+    )
+    parser.add_argument('bank', type=Path, metavar='BANK.npz', help='a bank of tools/mine.py')
+    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder of the training set')
+    return parser.parse_args(argv)
+
+
+def parse_self_train(argv: Words = None) -> argparse.Namespace:
+    """tools/self_train.py."""
+    parser = _training_parser(
+        'Train on sparse labels, then mine, derive, train and test as often as the config says. Interrupted, it goes on '
+        'where it was when it is run again.'
+    )
+    parser.add_argument('--processes', type=int, default=1, help='of every training, mining and test')
+    return parser.parse_args(argv)
+
+
+def parse_bank_quality(argv: Words = None) -> argparse.Namespace:
+    """tools/analysis_tools/bank_quality.py."""
+    parser = _config_parser(
+        'Judge instance banks by the labels that were hidden: precision, recall, errors, what still counts as background.',
+        'a config with self_training',
+    )
+    parser.add_argument('banks', type=Path, nargs='+', metavar='BANK.npz', help='of one split, oldest first')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder of index.html and its pictures')
+    parser.add_argument('--samples', type=int, default=6, help='frames to draw')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures there')
     return parser.parse_args(argv)
 
 

@@ -20,6 +20,10 @@ CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_FRONT_LEFT', 'CAM_BACK', 'CAM_BA
 """The cameras of nuScenes' cars, in the order of the published models. Other rigs have others."""
 Info = dict[str, Any]
 InfoFile = dict[str, Any]
+AMBIGUOUS = 'ambiguous_boxes'
+"""Key of an info of a derived set: (m, 7) boxes that are neither objects nor background for certain."""
+BANK = 'bank_boxes'
+"""Key of an info of a derived set: (n, 7) boxes of what was mined in the frame. Both in the LiDAR frame, bottom centres."""
 _NEEDED = ('token', 'scene_token', 'timestamp', 'cams', 'can_bus', 'lidar_path')
 
 
@@ -46,6 +50,11 @@ def ordered_cameras(names: Iterable[str]) -> tuple[str, ...]:
 def save_infos(content: InfoFile | list[Info] | dict[str, list[Info]], path: Path) -> None:
     """Write an info file, whole or not at all."""
     write_pickle(path, content)
+
+
+def mined_boxes(info: Info) -> dict[str, np.ndarray]:
+    """What a derived set says of a frame beside its labels; nothing where the info is of no derived set."""
+    return {key: info[key] for key in (AMBIGUOUS, BANK) if key in info}
 
 
 def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:

@@ -17,7 +17,7 @@ from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.info_checks import LARGEST, LARGEST_ANGLE
-from projects.mmdet3d_plugin.datasets.info_files import create_command, find_info_file
+from projects.mmdet3d_plugin.datasets.info_files import create_command, find_info_file, mined_boxes
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
 from projects.mmdet3d_plugin.evaluation.kitti_metric import (
     MAX_OCCLUSION,
@@ -129,12 +129,11 @@ class KittiFrames(KittiDataset):
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """What the pipeline starts from: paths, calibration and, in training, ground truth."""
+        more = dict(pc_range=list(self.pc_range), **mined_boxes(self.data_infos[index]))
         if 'image_path' in self.data_infos[index]['image']:
-            return dict(super().get_data_info(index), pc_range=list(self.pc_range))
+            return dict(super().get_data_info(index), **more)
         number = self.data_infos[index]['image']['image_idx']
-        found = dict(
-            sample_idx=number, pts_filename=self._get_pts_filename(number), pc_range=list(self.pc_range)
-        )
+        found = dict(sample_idx=number, pts_filename=self._get_pts_filename(number), **more)
         return found if self.test_mode else dict(found, ann_info=self.get_ann_info(index))
 
     def get_frame(self, index: int) -> dict[str, Any]:

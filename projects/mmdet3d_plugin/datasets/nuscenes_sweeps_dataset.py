@@ -8,6 +8,7 @@ from mmdet.datasets.builder import DATASETS
 from mmdet3d.core.bbox import Box3DMode
 
 from projects.mmdet3d_plugin.common.rng import drawn_from
+from projects.mmdet3d_plugin.datasets.info_files import mined_boxes
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
 from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
@@ -36,7 +37,8 @@ class NuScenesSweepsDataset(NuScenesTemporalDataset):
         """What mmdet3d's transforms start from."""
         frame = super().get_frame(index)
         images = dict.fromkeys(('img_fields', 'bbox_fields', 'mask_fields', 'seg_fields'), ())  # none to flip
-        return {**frame, **images, 'sample_idx': frame['sample_token'], 'box_mode_3d': Box3DMode.LIDAR}
+        names = dict(sample_idx=frame['sample_token'], box_mode_3d=Box3DMode.LIDAR)
+        return {**frame, **images, **names, **mined_boxes(self.infos[index])}
 
     def _predictions(self, results: Sequence[dict[str, Any]]) -> NuScenesPredictions:
         return super()._predictions(

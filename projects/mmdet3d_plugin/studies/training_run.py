@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.studies.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[3]
-TRAIN, DISTIL = 'tools/train.py', 'tools/distillation.py'
+TRAIN, DISTIL, SELF_TRAIN = 'tools/train.py', 'tools/distillation.py', 'tools/self_train.py'
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_self_train
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
 from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
@@ -39,6 +40,18 @@ def test_a_world_that_needs_no_info_files_is_the_only_thing_to_wait_for(tmp_path
     assert stages['teacher'].after == ('world',)
     assert stages['fd3d_seed_0'].after == ('world', 'teacher')
     assert '--format coco' in stages['world'].shown
+
+
+def test_self_training_goes_on_from_the_student_of_its_seed(tmp_path: Path) -> None:
+    family = FAMILIES['sparse']
+    choices, scale = choose_rows(family, ['bank2']), replace(family.scales['cpu'], seeds=(1,))
+    options = options_for(tmp_path, family=family, choices=choices, scale=scale)
+    stages = by_name(make_plan(options).stages())
+    second = stages['bank2_seed_1']
+    assert second.after == ('infos', 'labels_seed_1')
+    assert f'self_training.pretrained={stages["labels_seed_1"].outputs[0]}' in second.command
+    assert parse_self_train(second.command[1:]).seed == 1
+    assert '--every 3' in stages['infos'].shown
 
 
 def test_rows_of_a_seed_differ_in_the_recipe_only(tmp_path: Path) -> None:

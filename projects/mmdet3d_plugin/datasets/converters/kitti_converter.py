@@ -1,7 +1,7 @@
 """A folder in KITTI's layout -> info files, point clouds cut to the image, and a database of objects."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -89,15 +89,13 @@ def create_kitti_infos(
         print_counts(part, made)
         infos.update({(part, i): info for i, info in zip(frames, made, strict=True)})
     train = [infos['training', i] for i in splits['train']]
-    objects = runs.map(partial(cut_objects, out), train, 'objects')
+    objects = runs.map(partial(cut_objects, out, out), train, 'objects')
     written = [
         _save([infos[SPLITS[split], i] for i in indices], out / info_file_name(split), 'frames')
         for split, indices in splits.items()
     ]
-    database = defaultdict(list)
-    for number, described in enumerate(item for frame in objects for item in frame):
-        database[described['name']].append(dict(described, group_id=number))
-    return [*written, _save(dict(database), out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
+    database = join_objects(objects)
+    return [*written, _save(database, out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
 
 
 def _recognise(root: Path, splits: dict[str, list[int]]) -> int:
@@ -259,10 +257,16 @@ def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return inside[0].numpy().astype(bool)
 
 
-def cut_objects(out: Path, info: Info) -> list[Info]:
-    """Write the points of every object of a frame, relative to its box, and describe them for ``ObjectSample``."""
+def cut_objects(clouds: Path, out: Path, info: Info) -> list[Info]:
+    """Write the points of every object of a frame, relative to its box, and describe them for ``ObjectSample``.
+
+    Args:
+        clouds: folder with ``training/velodyne_reduced``.
+        out: folder that the objects are written to and that their paths are relative to.
+        info: of the frame.
+    """
     index, annos = info['image']['image_idx'], info['annos']
-    points = np.fromfile(reduced_path(out, 'training', index), np.float32).reshape(-1, 4)
+    points = np.fromfile(reduced_path(clouds, 'training', index), np.float32).reshape(-1, 4)
     boxes = lidar_boxes(info)
     described = []
     for i, inside in enumerate(points_in_boxes(points[:, :3], boxes).T):
@@ -283,6 +287,14 @@ def cut_objects(out: Path, info: Info) -> list[Info]:
             )
         )
     return described
+
+
+def join_objects(objects: Iterable[list[Info]]) -> dict[str, list[Info]]:
+    """Objects of all frames, as :func:`cut_objects` describes them, by class and numbered."""
+    database = defaultdict(list)
+    for number, described in enumerate(item for frame in objects for item in frame):
+        database[described['name']].append(dict(described, group_id=number))
+    return dict(database)
 
 
 def _read_splits(root: Path) -> dict[str, list[int]]:

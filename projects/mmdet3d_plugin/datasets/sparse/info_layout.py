@@ -18,10 +18,6 @@ from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations
 
 Content = Any
 """What an info file holds: a list of infos, or a dict with a list of them."""
-AMBIGUOUS = 'ambiguous_boxes'
-"""Key of an info of a derived set: (m, 7) boxes that are neither objects nor background for certain."""
-BANK = 'bank_boxes'
-"""Key of an info of a derived set: (n, 7) boxes of what was mined in the frame."""
 
 
 class InfoLayout(ABC):

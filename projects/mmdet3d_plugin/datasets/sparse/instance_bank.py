@@ -1,5 +1,6 @@
 """The instance bank: what a detector found beside the labels of a sparse split, in one file that never changes."""
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -90,6 +91,19 @@ class InstanceBank:
         """(n,) class names."""
         return np.asarray(self.header['classes'], dtype=str)[self.label]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All arrays by name."""
+        return {name: getattr(self, name) for name in _COLUMNS}
+
+    def select(self, rows: np.ndarray) -> 'InstanceBank':
+        """A bank of some rows, with the same header."""
+        return InstanceBank(self.header, **{name: array[rows] for name, array in self.columns().items()})
+
     def in_frame(self, frame: str) -> np.ndarray:
         """Rows of a frame."""
         return np.arange(np.searchsorted(self.frame, frame), np.searchsorted(self.frame, frame, side='right'))
@@ -98,7 +112,7 @@ class InstanceBank:
         """The file: arrays without objects, and the header as JSON; the same bank gives the same bytes."""
         header = np.frombuffer(to_json(dict(self.header), sort_keys=True).encode(), np.uint8)
         buffer = io.BytesIO()
-        np.savez(buffer, header=header, **{name: getattr(self, name) for name in _COLUMNS})
+        np.savez(buffer, header=header, **self.columns())
         return buffer.getvalue()
 
     def save(self, path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Objects of other frames to paste into this one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from projects.mmdet3d_plugin.common.config_numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.info_checks import LARGEST
+from projects.mmdet3d_plugin.evaluation.rotated_iou import rectangle_iou
 
 Objects = dict[str, list[dict[str, Any]]]
+_PLANE = [0, 1, 3, 4, 6]
+_NOTHING = np.zeros((0, 7), np.float32)
 _READ = ('name', 'path', 'box3d_lidar', 'num_points_in_gt', 'difficulty')
 
 
@@ -64,6 +68,7 @@ class ObjectDatabase(DataBaseSampler):
         super().__init__(
             info_path, data_root, classes=list(classes), sample_groups=dict(sample_groups), **kwargs
         )
+        self._occupied = _NOTHING
         self.sampler_dict = {name: _Draw(self.db_infos.get(name, [])) for name in self.classes}
 
     @staticmethod
@@ -76,7 +81,25 @@ class ObjectDatabase(DataBaseSampler):
 
     def sample_class_v2(self, name: str, num: int, gt_bboxes: np.ndarray) -> list[dict[str, Any]]:
         """Draw up to ``num`` objects of a class that touch neither the boxes (n, 7) nor each other."""
-        return super().sample_class_v2(name, num, gt_bboxes) if len(self.sampler_dict[name]) else []
+        if not len(self.sampler_dict[name]):
+            return []
+        standing = np.concatenate([gt_bboxes[:, :7], self._occupied])
+        drawn = super().sample_class_v2(name, num, standing)
+        if not drawn or not len(standing):
+            return drawn
+        # upstream's test of crossing sides does not see an object that is put onto itself, in the frame it comes from
+        boxes = np.stack([item['box3d_lidar'][_PLANE] for item in drawn])
+        free = ~(rectangle_iou(boxes[:, None], standing[None][..., _PLANE]) > 0).any(1)
+        return [item for item, is_free in zip(drawn, free, strict=True) if is_free]
+
+    @contextmanager
+    def avoiding(self, boxes: np.ndarray) -> Iterator[None]:
+        """Keep clear of further boxes (n, 7), for a block."""
+        self._occupied = boxes
+        try:
+            yield
+        finally:
+            self._occupied = _NOTHING
 
 
 def _check_objects(path: str, objects: Any, command: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, TRAIN
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, SELF_TRAIN, TRAIN
 
 CONFIGS = 'projects/configs/synthetic'
 
@@ -24,6 +24,7 @@ class Row:
         minutes: about how long that takes at ``--scale cpu`` with the epochs of a student; only ratios matter.
         goal: what it should gain over the student alone, or where the pair says so beyond the inherited head, in points
             of the first metric.
+        goes_on: the setting that takes the checkpoint of the student alone, of the same seed, where a row goes on from it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Row:
     tool: str = DISTIL
     minutes: float = 9.0
     goal: float | None = None
+    goes_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ _cross = Recipes(f'{CONFIGS}/cross_near_distill_{{}}.py')
 _bevdepth = Recipes(f'{CONFIGS}/bevdepth_near_distill_{{}}.py')
 _detr3d = Recipes(f'{CONFIGS}/detr3d_distill_{{}}.py')
 _lidar = Recipes(f'{CONFIGS}/kitti_distill_{{}}.py')
+_sparse = Recipes(f'{CONFIGS}/kitti_sparse_{{}}.py')
 _self = Recipes(f'{CONFIGS}/kitti_self_{{}}.py')
 _mmdet2d = Recipes(f'{CONFIGS}/coco_distill_{{}}.py')
 
@@ -429,6 +432,41 @@ LIDAR = Family(
     pictures=(),
 )
 
+_MINED: dict[str, Any] = dict(tool=SELF_TRAIN, goes_on='self_training.pretrained')
+SPARSE = Family(
+    name='sparse',
+    pairs=(
+        Pair(
+            teacher=_sparse.row('full', 'all labels', tool=TRAIN, minutes=3.0),
+            student=Row('labels', 'few labels alone', f'{CONFIGS}/kitti_sparse.py', TRAIN, 3.0),
+            rows=(
+                _sparse.row('removal', 'removal only', **_MINED, minutes=4.5),
+                _sparse.row('original', "SS3D's fixed thresholds", **_MINED, minutes=9.0),
+                _sparse.row('bank1', 'first bank', **_MINED, minutes=4.5),
+                _sparse.row('bank2', 'second bank', **_MINED, minutes=9.0, goal=5.0),
+                _sparse.row('online', 'mining within the step', goes_on='load_from', minutes=4.5),
+            ),
+            rivals=(('bank2', 'original'),),
+            leads={('bank2', 'removal'): 3.0},
+            least_gap=10.0,
+        ),
+    ),
+    metrics=LIDAR.metrics,
+    world=WorldRecipe(
+        make=LIDAR.world.make,
+        made=LIDAR.world.made,
+        convert='tools/create_data.py kitti --root-path {world} --sparse 1 --every 3 --seed 0 --area 0 -17.92 35.84 17.92',
+        infos=(*LIDAR.world.infos, 'kitti_sparse1_every3_s0.json'),
+        shown='{scenes} frames, seed {seed}, one label in every third frame',
+    ),
+    scales={
+        'cpu': Scale(scenes=400, frames=1, size='', epochs=6, teacher_epochs=6),
+        'gpu': Scale(scenes=2000, frames=1, size='', epochs=24, teacher_epochs=24, device='cuda', jobs=8),
+    },
+    recipe=_sparse.path,
+    pictures=(),
+)
+
 # The teacher is a row of its own, the detector kept whole with both stages: no recipe reads its weights, since each trains
 # its second stage along. It says how far a first stage could come.
 SELF = replace(
@@ -500,4 +538,6 @@ MMDET2D = Family(
     pictures=(),
 )
 
-FAMILIES = {family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, SELF, MMDET2D)}
+FAMILIES = {
+    family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, SELF, SPARSE, MMDET2D)
+}

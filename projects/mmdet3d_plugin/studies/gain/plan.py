@@ -7,7 +7,7 @@ from pathlib import Path
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.studies.gain.choice import Choice, teachers_of
-from projects.mmdet3d_plugin.studies.gain.families import Family, Row, Scale
+from projects.mmdet3d_plugin.studies.gain.families import Family, Pair, Row, Scale
 from projects.mmdet3d_plugin.studies.stages import Stage
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text
 
@@ -174,7 +174,7 @@ def _plan_pair(choice: Choice, options: GainOptions) -> PlannedPair:
     teacher = _plan_teacher(main, options, options.teacher)
     more = tuple(_plan_teacher(other, options) for other in others if other.config in wanted)
     students = {
-        (row.name, seed): _plan_student(row, seed, (teacher, *more), options)
+        (row.name, seed): _plan_student(row, seed, choice.pair, (teacher, *more), options)
         for seed in options.scale.seeds
         for row in choice.rows
     }
@@ -201,7 +201,9 @@ def _plan_teacher(row: Row, options: GainOptions, trained: Path | None = None) -
     )
 
 
-def _plan_student(row: Row, seed: int, teachers: Sequence[TrainingRun], options: GainOptions) -> TrainingRun:
+def _plan_student(
+    row: Row, seed: int, pair: Pair, teachers: Sequence[TrainingRun], options: GainOptions
+) -> TrainingRun:
     overrides, after, inputs = (
         _overrides(options, options.scale.epochs),
         _after_world(options),
@@ -216,6 +218,11 @@ def _plan_student(row: Row, seed: int, teachers: Sequence[TrainingRun], options:
             after += (teacher.name,)
         else:
             inputs += (hash_file(teacher.trained),)
+    if row.goes_on is not None:
+        alone = _plan_student(pair.student, seed, pair, teachers, options)
+        overrides += (f'{row.goes_on}={alone.checkpoint}',)
+        inputs += (as_text(alone.settings),)
+        after += (alone.name,)
     return TrainingRun(
         f'{row.name}_seed_{seed}',
         f'{row.title}, seed {seed}',

@@ -1,0 +1,47 @@
+# One label in every third frame:
+#   tools/create_data.py kitti --root-path DIR --sparse 1 --every 3 --seed 0 --area 0 -17.92 35.84 17.92
+# tools/train.py trains on it; tools/self_train.py goes on from there and mines what is missing, twice. An epoch repeats
+# the frames that have labels until it is as long as with all labels.
+from projects.configs._base_ import kitti, sparse_labels
+
+_base_ = ['./kitti_pointpillars_teacher.py']
+
+_split = 'sparse1_every3_s0'
+train_pipeline = kitti.training(
+    {{_base_.load_points}},
+    *sparse_labels.pint_augmentations(
+        f'kitti_dbinfos_train_{_split}.pkl', {{_base_.load_points}}, {{_base_.class_names}}
+    ),
+    point_cloud_range={{_base_.point_cloud_range}},
+    class_names={{_base_.class_names}},
+    meta_keys={{_base_.meta_keys}},
+)
+data = dict(
+    train=sparse_labels.repeated(
+        3,
+        type={{_base_.dataset_type}},
+        ann_file=f'kitti_infos_train_{_split}.pkl',
+        pipeline=train_pipeline,
+        classes={{_base_.class_names}},
+        point_cloud_range={{_base_.point_cloud_range}},
+    )
+)
+self_training = dict(
+    split=f'kitti_{_split}.json',
+    iterations=2,
+    mine=dict(
+        least_score=0.1,
+        score='labels',
+        between=0.5,
+        consistency=0.5,
+        rotate=0.39,
+        scale=(0.95, 1.05),
+        least_points=5,
+    ),
+    unsure='remove',
+    own_scene=True,
+    fill=False,
+    start='scratch',
+    epochs=None,
+    pretrained=None,
+)

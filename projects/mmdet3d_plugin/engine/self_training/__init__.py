@@ -1,0 +1,1 @@
+"""Self-training under sparse labels: mining, and the training sets that follow."""

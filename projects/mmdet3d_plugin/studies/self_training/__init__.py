@@ -1,0 +1,1 @@
+"""Self-training under sparse labels as a whole: its stages, and how good its banks are."""

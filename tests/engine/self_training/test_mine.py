@@ -1,0 +1,184 @@
+"""Mining with a real detector, of random weights: what it reads, and that it does not matter how many look."""
+
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmcv import Config
+
+from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.datasets.sparse.instance_bank import InstanceBank
+from projects.mmdet3d_plugin.datasets.sparse.sparse_split import (
+    SparseOptions,
+    SparseSplit,
+    create_sparse_split,
+)
+from projects.mmdet3d_plugin.engine.build import build_loader, build_split
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
+from projects.mmdet3d_plugin.engine.inference import run_inference, sample_indices
+from projects.mmdet3d_plugin.engine.launch import Launch
+from projects.mmdet3d_plugin.engine.self_training import mine
+from projects.mmdet3d_plugin.engine.self_training.derive import derive
+from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config, labelled_config
+from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
+
+ALL = dict(least_score=0.0, score=0.0, consistency=0.01, least_points=0, sigmas=1e6)
+TAG = 'sparse1_every3_s0'
+
+
+def config(root: Path, **settings: Any) -> Config:
+    """The scaled-down config with settings of ``self_training``."""
+    cfg = load_config('kitti_sparse.py', None, str(root))
+    cfg.self_training.update(settings)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def root(synthetic_kitti: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world of six frames with a sparse split, its clouds linked."""
+    root = tmp_path_factory.mktemp('sparse')
+    for path in synthetic_kitti.glob('*.pkl'):
+        shutil.copy(path, root)
+    infos = pickle.loads((root / 'kitti_infos_train.pkl').read_bytes())
+    (root / 'kitti_infos_train.pkl').write_bytes(pickle.dumps(infos[:6]))
+    (root / 'training').mkdir()
+    (root / 'training/velodyne_reduced').symlink_to(synthetic_kitti / 'training/velodyne_reduced')
+    (root / 'kitti_gt_database').symlink_to(synthetic_kitti / 'kitti_gt_database')
+    create_sparse_split(root, 'kitti', SparseOptions(every=3))
+    return root
+
+
+@pytest.fixture(scope='module')
+def checkpoint(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights."""
+    torch.manual_seed(0)
+    model = build_model(config(root).model)
+    path = tmp_path_factory.mktemp('weights') / 'random.pth'
+    torch.save(dict(meta={}, state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def bank(root: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mined from it."""
+    out = tmp_path_factory.mktemp('banks') / 'bank.npz'
+    mine.mine_bank(config(root, mine=ALL), checkpoint, out, threads=1)
+    return out
+
+
+def test_it_sees_two_views_and_says_where_everything_comes_from(bank: Path) -> None:
+    found = InstanceBank.load(bank)
+    assert found.accepted.any()
+    assert found.unsure.any()
+    assert (found.consistency[found.accepted] >= 0.01).all()
+    assert len(set(found.frame.tolist())) == 6
+    header = found.header
+    assert header['settings']['sigmas'] == 1e6
+    assert (header['iteration'], header['seed'], header['split_tag'], header['parent']) == (1, 0, TAG, None)
+    assert len(header['split']) == 64
+    counts = np.array([list(count.values()) for count in header['counts'].values()])
+    assert counts.sum() == len(found)
+
+
+def _two_processes(model: Any, loader: Any, launch: Launch, *_: Any) -> list[Any]:
+    """As two processes share a set out, one after the other."""
+    found = {}
+    for rank in range(2):
+        shard = build_loader(
+            Config(dict(data={})), loader.dataset, False, Launch(rank, 2, launch.device, False)
+        )
+        indices = sample_indices(shard)
+        part = torch.utils.data.Subset(loader.dataset, indices)
+        part_loader = torch.utils.data.DataLoader(part, collate_fn=loader.collate_fn)
+        found.update(zip(indices, run_inference(model, part_loader, launch), strict=True))
+    assert len(indices) == 3
+    return [found[index] for index in range(len(found))]
+
+
+def test_hidden_labels_are_not_read_and_two_processes_mine_the_same(
+    root: Path, checkpoint: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder in which the full labels are garbage, those of the text files are gone: not a byte is another."""
+    other = tmp_path / 'data'
+    other.mkdir()
+    for path in (*root.glob(f'*{TAG}*'), root / 'training'):
+        (other / path.name).symlink_to(path)
+    for name in ('kitti_infos_train.pkl', 'kitti_dbinfos_train.pkl'):
+        (other / name).write_bytes(b'garbage')
+    monkeypatch.setattr(mine, 'run_inference', _two_processes)
+    out = tmp_path / 'bank.npz'
+    mine.mine_bank(config(other, mine=ALL), checkpoint, out, threads=1)
+    assert out.read_bytes() == bank.read_bytes()
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    derive(config(root), bank, first)
+    derive(config(other), out, second)
+    for path in (path for path in first.rglob('*') if path.is_file()):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
+
+
+@pytest.mark.parametrize('unsure', ['remove', 'ignore', 'keep'])
+def test_a_derived_config_trains(root: Path, bank: Path, tmp_path: Path, unsure: str) -> None:
+    cfg = config(root, unsure=unsure, fill=unsure == 'remove', start='previous')
+    derive(cfg, bank, tmp_path)
+    made = iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, Path('before.pth'))
+    assert (made.load_from, made.data.train.type) == ('before.pth', 'KittiFrames')
+    kinds = [step['type'] for step in made.data.train.pipeline]
+    assert ('RemovePoints' in kinds, 'FillHoles' in kinds, 'IgnoreAmbiguous' in kinds) == (
+        unsure == 'remove',
+        unsure == 'remove',
+        unsure == 'ignore',
+    )
+    assert 'ObjectSample' not in kinds
+    dataset = build_split(made, 'train', test_mode=False)
+    assert len(dataset) == 6
+    sample = dataset[0]
+    assert ('gt_bboxes_ignore' in sample) == (unsure == 'ignore')
+    if unsure != 'ignore':
+        return
+    model = build_model(made.model)
+    batch = {key: [value.data] for key, value in sample.items()}
+    plain = {key: value for key, value in batch.items() if key != 'gt_bboxes_ignore'}
+    losses = [sum(model(return_loss=True, **given)['loss_cls']).item() for given in (plain, batch)]
+    assert losses[0] > losses[1] > 0  # background is left out
+
+
+def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) -> None:
+    for settings, said in (
+        (dict(unsure='hide'), "unsure is 'hide'"),
+        (dict(iterations=0), 'iterations is 0'),
+        (dict(splits='a'), "takes no 'splits'"),
+        (dict(split='kitti_none.json'), 'there is no file'),
+    ):
+        with pytest.raises(UserError, match=said):
+            mine.mine_bank(config(root, **settings), checkpoint, tmp_path / 'bank.npz')
+    cfg = config(root)
+    cfg.pop('self_training')
+    with pytest.raises(UserError, match='no self_training'):
+        SelfTraining.from_config(cfg)
+    cfg = config(root, unsure='ignore')
+    cfg.model.train_cfg = dict()
+    with pytest.raises(UserError, match="say 'remove'"):
+        iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize('name', ['second', 'pointpillars', 'point_rcnn'])
+def test_configs_of_full_size_follow(root: Path, tmp_path: Path, name: str) -> None:
+    """The first training has the labels of the split, the next the derived set; what cannot be ignored is removed."""
+    cfg = load_config(f'{name}_kitti_sparse.py', None, str(root))
+    plan = SelfTraining.from_config(cfg)
+    first = labelled_config(cfg, SparseSplit.read(root / f'kitti_{TAG}.json'))
+    inner = next(innermost_datasets(first.data.train))
+    assert inner['ann_file'] == f'kitti_infos_train_{TAG}.pkl'
+    (paste,) = (step for step in inner['pipeline'] if step['type'] == 'ObjectSample')
+    assert paste['db_sampler']['info_path'] == f'{root}/kitti_dbinfos_train_{TAG}.pkl'
+    made = iteration_config(first, plan, tmp_path, tmp_path / 'before.pth')
+    check_train_config(made)
+    kinds = [step['type'] for step in made.data.train.pipeline]
+    assert kinds.index('RemovePoints') < kinds.index('AvoidingObjectSample')
+    assert mine.see_more(made.model, 0.01).test_cfg != made.model.test_cfg

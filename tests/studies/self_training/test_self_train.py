@@ -1,0 +1,93 @@
+"""The stages of a self-training, and what is told of them, without training anything."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from projects.mmdet3d_plugin.command_line.parsers import parse_derive, parse_mine, parse_self_train
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseOptions, create_sparse_split
+from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
+from projects.mmdet3d_plugin.studies.self_training.plan import SelfTrainPlan
+from projects.mmdet3d_plugin.studies.self_training.self_train import options_of, result_table
+from projects.mmdet3d_plugin.studies.stages import StageRunner
+from projects.mmdet3d_plugin.studies.training_run import ROOT
+
+RECIPE = 'projects/configs/synthetic/kitti_sparse.py'
+
+
+@pytest.fixture(scope='module')
+def world(synthetic_kitti: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('world')
+    for path in synthetic_kitti.glob('*.pkl'):
+        shutil.copy(path, root)
+    create_sparse_split(root, 'kitti', SparseOptions(every=3))
+    return root
+
+
+def plan(world: Path, out: Path, *more: str) -> SelfTrainPlan:
+    words = [RECIPE, '--data-root', str(world), '--work-dir', str(out), '--seed', '4', '--no-validate']
+    return SelfTrainPlan(options_of(parse_self_train([*words, *more])))
+
+
+def test_stages_follow_each_other(world: Path, tmp_path: Path) -> None:
+    made = plan(world, tmp_path, '--cfg-options', 'runner.max_epochs=2', 'self_training.epochs=3')
+    stages = {stage.name: stage for stage in made.stages()}
+    assert list(stages) == [
+        'pretrain', 'evaluate_pretrain', 'mine_01', 'derive_01', 'train_01', 'evaluate_train_01', 'mine_02', 'derive_02',
+        'train_02', 'evaluate_train_02',
+    ]  # fmt: skip
+    assert stages['mine_01'].after == ('pretrain',)
+    assert stages['mine_02'].after == ('train_01', 'mine_01')
+    assert stages['derive_02'].after == ('mine_02',)
+    assert stages['train_02'].after == ('derive_02',)
+    assert str(tmp_path / 'runs/train_01/epoch_3.pth') in stages['mine_02'].command
+    assert stages['mine_02'].command[-2:] == ('--parent', str(tmp_path / 'banks/01/bank.npz'))
+    for name in ('mine_01', 'mine_02', 'derive_01', 'derive_02'):
+        script, config = stages[name].command[:2]
+        assert (ROOT / script).is_file()
+        assert SelfTraining.from_config(load_config(config)).iterations == 2
+    assert parse_mine(stages['mine_02'].command[1:]).iteration == 2
+    assert parse_derive(stages['derive_02'].command[1:]).out == tmp_path / 'derived/02'
+    pretrain, second = (load_config(tmp_path / f'configs/{name}.py') for name in ('pretrain', 'train_02'))
+    assert (pretrain.runner.max_epochs, second.runner.max_epochs) == (2, 3)
+    assert pretrain.data.train.type == 'RepeatDataset'
+    assert second.data.train.ann_file == str(tmp_path / 'derived/02/infos_train.pkl')
+
+
+def test_what_is_finished_is_not_done_again_and_a_new_split_is(world: Path, tmp_path: Path) -> None:
+    keys = [StageRunner(tmp_path, plan(world, tmp_path).stages(), ROOT).keys() for _ in range(2)]
+    assert keys[0] == keys[1]
+    other = plan(world, tmp_path, '--cfg-options', 'self_training.mine.least_score=0.2')
+    changed = StageRunner(tmp_path, other.stages(), ROOT).keys()
+    same = {name for name in keys[0] if keys[0][name] == changed[name]}
+    assert same == {'pretrain', 'evaluate_pretrain'}  # they know nothing of mining
+    create_sparse_split(world, 'kitti', SparseOptions(every=3, least_points=30))
+    again = StageRunner(tmp_path, plan(world, tmp_path).stages(), ROOT).keys()
+    assert not [name for name in keys[0] if keys[0][name] == again[name]]
+
+
+def test_processes_and_weights_from_elsewhere(world: Path, tmp_path: Path) -> None:
+    weights = tmp_path / 'given.pth'
+    weights.write_bytes(b'weights')
+    given = f'self_training.pretrained={weights}'
+    options = ['--processes', '2', '--cfg-options', given, 'self_training.iterations=1']
+    made = plan(world, tmp_path, *options)
+    stages = {stage.name: stage for stage in made.stages()}
+    assert list(stages) == ['evaluate_pretrain', 'mine_01', 'derive_01', 'train_01', 'evaluate_train_01']
+    for name in ('mine_01', 'train_01', 'evaluate_train_01'):
+        assert stages[name].command[:4] == ('tools/torchrun.py', '--standalone', '--nproc-per-node', '2')
+    assert stages['derive_01'].command[0] == 'tools/derive_training_set.py'
+    assert str(weights) in stages['mine_01'].command
+    with pytest.raises(UserError, match='--processes is 0'):
+        plan(world, tmp_path, '--processes', '0')
+
+
+def test_the_table_has_a_row_per_training() -> None:
+    metrics = {'mAP_3d_R40_moderate': 0.5, 'AP_3d_R40_moderate/Car': 0.25, 'AP_bev_R40_easy/Car': 1.0}
+    bank = dict(counts=dict(Car=dict(accepted=7)), thresholds=dict(Car=dict(score=0.4)))
+    table = result_table([dict(iteration=0, metrics=metrics), dict(iteration=1, metrics=metrics, **bank)])
+    cells = [list(column.cells) for column in table.columns]
+    assert cells == [['none', '1'], ['-', '7 from 0.40'], ['50.00', '50.00'], ['25.00', '25.00']]
