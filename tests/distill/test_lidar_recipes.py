@@ -37,7 +37,7 @@ def build(path: Path) -> tuple[Config, Distiller]:
 @pytest.mark.parametrize('path', [*FULL, *PINT], ids=lambda path: path.stem)
 def test_recipe_builds_and_agrees_with_its_teacher(path: Path) -> None:
     cfg, distiller = build(path)
-    assert bool(distiller.distill) == bool(cfg.distiller.terms)
+    assert bool(distiller.distill) == bool(cfg.distiller.terms or cfg.distiller.get('head'))
     assert distiller.teacher.classes == list(cfg.class_names)
     assert distiller.teacher.view == 'same'
     assert bool(distiller.targets) == ('_label' in path.stem)
@@ -94,4 +94,6 @@ def test_pint_sized_recipe_takes_a_step(path: Path) -> None:
     losses = distiller(**batch)
     taught = [value for name, value in losses.items() if name.startswith('loss_kd_')]
     assert len(taught) == len(distiller.distill)
-    assert all(value.isfinite() and value > 0 for value in taught)
+    assert all(value.isfinite() and value.requires_grad for value in taught)
+    # untrained anchors give every class a hundredth, which DecoupledLogits passes over
+    assert all(value > 0 for value in taught) or path.stem.endswith('_same_stage')

@@ -98,7 +98,8 @@ def test_detector_sees_the_frames_before(
         return forward(self, img, img_metas, **extra)
 
     monkeypatch.setattr(type(model), 'forward_test', spy)
-    boxes, bev = detect(model, dataset, 2, launch)
+    boxes, bev, stages = detect(model, dataset, 2, launch)
+    assert stages is None
     assert tokens == [info['token'] for info in dataset.infos[:3]]
     assert bev.shape[1:] == model.pts_bbox_head.bev_shape
     assert boxes.boxes.shape[1] == 9

@@ -22,6 +22,7 @@ from projects.mmdet3d_plugin.visualization.heatmap_view import CONTOUR, draw_hea
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions
+from projects.mmdet3d_plugin.visualization.proposal_view import draw_proposals
 from projects.mmdet3d_plugin.visualization.region_view import NOTHING, draw_camera_regions, tint
 from projects.mmdet3d_plugin.visualization.style import CANVAS, class_colour, save_figure
 
@@ -323,3 +324,14 @@ def test_heatmaps_and_weights_stand_side_by_side(tmp_path: Path) -> None:
     corners = [bright[:20, 8:24], bright[-25:, 300:335], bright[-20:, 340:356]]
     assert all(corner.mean() > 0.6 for corner in corners)
     assert bright[:, :500].mean() < 0.12
+
+
+def test_both_stages_are_drawn_side_by_side(tmp_path: Path) -> None:
+    """A car of the first stage behind the LiDAR, moved ahead of it by the second."""
+    first, second = boxes(0, -30), boxes(0, 30)
+    nobody = second.select(np.zeros(1, bool))
+    figure = draw_proposals(CLASSES, None, first, second, nobody, View.of(PC_RANGE), size=300)
+    x, y = pixels_of(save_figure(figure, tmp_path / 'proposals.png'), class_colour('car')).T
+    drawn = y < 0.9  # the legend lies below
+    assert y[drawn & (x < 0.5)].min() > 0.6
+    assert y[drawn & (x > 0.5)].max() < 0.4

@@ -339,6 +339,26 @@ def attention() -> str:
     return table(columns, rows)
 
 
+@block('voxel query')
+def voxel_query() -> str:
+    """Voxel R-CNN's query at KITTI's full size, three ways."""
+    report = record('voxel_query_cpu')
+    rows = [
+        [
+            f'`{row["stage"]}`',
+            f'{row["voxels"]:,}',
+            *(f'{row["ms"][way]:,.1f} ms' for way in ('ours', 'torch', 'naive')),
+            *(f'{row["peak_mb"][way]:,.0f} MB' for way in ('ours', 'torch', 'naive')),
+        ]
+        for row in report['rows']
+    ]
+    columns = ['stage', 'voxels', 'kernel', 'plain torch', 'naive', 'kernel', 'plain torch', 'naive']
+    points = report['rows'][0]['points']
+    note = "the kernel's one bit per cell is not counted in"
+    origins = origin('voxel_query_cpu')
+    return f'{table(columns, rows)}\n\nCPU time and peak memory for {points:,} points; {note}. {origins}'
+
+
 @block('look-ups')
 def look_ups() -> str:
     """DETR3D's look-ups in image features, per decoder layer, beside the original's way."""

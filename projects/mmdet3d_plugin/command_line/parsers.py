@@ -9,7 +9,7 @@ from pathlib import Path
 from projects.mmdet3d_plugin.command_line.override_action import OverrideAction
 
 PRECISIONS = ('bf16', 'fp16')
-PICTURES = ('overview', 'cameras', 'bev', 'heatmap')
+PICTURES = ('overview', 'cameras', 'bev', 'heatmap', 'proposals')
 LATENCY_PROTOCOL = (
     'one sample of noise images, or of a made-up street in points, fp32, from input tensors to decoded boxes, with '
     'what a temporal model remembers of the frame before; models take turns frame by frame; median'

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from mmcv import Config
 from mmcv.parallel import collate
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -34,12 +35,14 @@ from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.test import check_classes
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
 from projects.mmdet3d_plugin.studies.visualize_images import draw_sample, read_image
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras
 from projects.mmdet3d_plugin.visualization.heatmap_view import draw_heatmap
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
+from projects.mmdet3d_plugin.visualization.proposal_view import draw_proposals
 from projects.mmdet3d_plugin.visualization.style import save_figure
 
 # Frames before the drawn one that a temporal detector sees first.
@@ -59,6 +62,7 @@ class Scene:
         forward: where the ego car drives, radians counter-clockwise from x of the LiDAR frame.
         predicted: detected boxes, None without a detector.
         bev: (C, H, W) BEV feature of the detector, None without one.
+        stages: boxes of the first stage and what the second made of them, where the detector has two.
     """
 
     cameras: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -67,6 +71,7 @@ class Scene:
     forward: float
     predicted: BoxSet | None = None
     bev: np.ndarray | None = None
+    stages: tuple[BoxSet, BoxSet] | None = None
 
 
 def read_scene(dataset: Dataset, index: int) -> Scene:
@@ -112,16 +117,19 @@ def _to_array(boxes: Any) -> np.ndarray:
 @torch.no_grad()
 def detect(
     model: nn.Module, dataset: Dataset, index: int, launch: Launch
-) -> tuple[BoxSet, np.ndarray | None]:
+) -> tuple[BoxSet, np.ndarray | None, tuple[BoxSet, BoxSet] | None]:
     """Detect in a sample after the frames of its scene before it.
 
     Returns:
-        Boxes with scores, and the (C, H, W) BEV feature where the host's adapter has one by the name of 'bev'.
+        Boxes with scores, the (C, H, W) BEV feature where the host's adapter has one by the name of 'bev', and the boxes
+        of both stages where it has a 'second_stage'.
     """
     try:
-        tap = next(iter(adapter_for(model).aliases(model).get('bev', ())), None)
+        aliases = adapter_for(model).aliases(model)
     except DistillError:  # boxes can be drawn of a detector without an adapter too
-        tap = None
+        aliases = {}
+    bev, second = (next(iter(aliases.get(name, ())), None) for name in ('bev', 'second_stage'))
+    taps = [tap for tap in (bev, second) if tap]
     first = index
     while first > max(0, index - HISTORY) and dataset.scene_tokens[first - 1] == dataset.scene_tokens[index]:
         first -= 1
@@ -129,12 +137,23 @@ def detect(
     first = first if extra else index
     for i in range(first, index + 1):
         batch = unpack_batch(collate([dataset[i]], samples_per_gpu=1), launch)
-        with Recorder(model, [tap] if tap and i == index else []) as recorder:
+        with Recorder(model, taps if i == index else []) as recorder:
             result = model(return_loss=False, **batch, **extra)[0]
     result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
-    bev = tap.convert(recorder.pop()[tap.path])[0].cpu().numpy() if tap else None
-    return boxes, bev
+    records = recorder.pop()
+    feature = bev.convert(records[bev.path])[0].cpu().numpy() if bev else None
+    return boxes, feature, _both_stages(second.convert(records[second.path])) if second else None
+
+
+def _both_stages(refined: Refined) -> tuple[BoxSet, BoxSet]:
+    """The first stage's boxes by their class scores, and the second's by their IoU scores."""
+    before, labels = refined.proposals, refined.proposals.labels.numpy()
+    pairs = (before.boxes, before.scores), (refined.boxes, refined.iou_scores)
+    first, second = (
+        BoxSet(_to_array(LiDARInstance3DBoxes(boxes)), labels, scores.numpy()) for boxes, scores in pairs
+    )
+    return first, second
 
 
 def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[float]) -> Figure:
@@ -156,6 +175,13 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
         return draw_overview(scene.cameras, classes, scene.points, scene.predicted, scene.truth, view)
     if kind == 'cameras':
         return draw_cameras(scene.cameras, classes, scene.predicted, scene.truth)
+    if kind == 'proposals':
+        if scene.stages is None:
+            raise UserError(
+                'proposals are drawn of a detector with two stages: give a checkpoint of one, or other --kinds'
+            )
+        view = View.of(pc_range, scene.forward)
+        return draw_proposals(classes, scene.points, *scene.stages, scene.truth, view)
     if scene.bev is None:
         raise UserError('a heatmap is drawn over a BEV feature: give a checkpoint of a detector that has one')
     truth = heatmap_of(scene.truth, scene.bev.shape[1:], pc_range)
@@ -165,6 +191,7 @@ def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[flo
 def kinds_of(scene: Scene) -> list[str]:
     """The pictures that a scene has all parts of."""
     missing = ('overview', 'cameras') * (not scene.cameras) + ('heatmap',) * (scene.bev is None)
+    missing += ('proposals',) * (scene.stages is None)
     return [kind for kind in PICTURES if kind not in missing]
 
 
@@ -239,8 +266,9 @@ def _draw_from(arguments: argparse.Namespace) -> None:
             continue
         scene = read_scene(dataset, index)
         if model is not None:
-            boxes, scene.bev = detect(model, dataset, index, launch)
+            boxes, scene.bev, stages = detect(model, dataset, index, launch)
             scene.predicted = boxes.above(arguments.score_thr)
+            scene.stages = stages and tuple(one.above(arguments.score_thr) for one in stages)
         for kind in arguments.kinds or kinds_of(scene):
             figure = draw(kind, scene, classes, dataset.pc_range)
             save_figure(figure, Path(arguments.out) / f'{index:05d}_{kind}.jpg')

@@ -9,9 +9,17 @@ from mmcv import ConfigDict
 from torch import nn
 
 from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_terms
 from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
-from tests.lidar_factories import emptied, lidar_batch, two_stage_centerpoint_config, two_stage_config
+from tests.lidar_factories import (
+    emptied,
+    lidar_batch,
+    pillar_config,
+    two_stage_centerpoint_config,
+    two_stage_config,
+)
 
 HOSTS = {'anchors': two_stage_config, 'cells': two_stage_centerpoint_config}
 
@@ -48,3 +56,23 @@ def test_a_cloud_without_points_has_no_boxes() -> None:
     counts = [len(one.scores) for one in teacher.detect(seen)]
     assert counts[0] > 0
     assert counts[1] == 0
+
+
+def test_a_frozen_second_stage_teaches_a_detector_of_one() -> None:
+    """Cross-stage: each refined box speaks to the anchor of the student whose index its proposal remembers."""
+    teacher, model = teacher_of(two_stage_config)
+    student = build_model(ConfigDict(pillar_config())).train()
+    student.init_weights()
+    on = dict(student='heads', teacher='second_stage')
+    terms = build_terms(
+        [dict(type='HeadToHead', on=on, name='heads', score_thr=0.0, box_thr=0.0)], student, teacher
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = Distiller(student, teacher, terms, debug=True)(**lidar_batch([0, 1]))
+    assert losses['loss_kd_heads'] > 0
+    losses['loss_kd_heads'].backward()
+    assert student.bbox_head.conv_cls.weight.grad.any()
+    assert student.bbox_head.conv_reg.weight.grad.any()
+    assert student.backbone.blocks[0][0].weight.grad.any()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
