@@ -55,6 +55,19 @@ def test_duplicates_are_dropped_whatever_their_class() -> None:
     assert names.tolist() == [2, 1, 1]
 
 
+def test_boxes_in_single_images() -> None:
+    """One of the teacher's lies on the ground truth, one is unsure, one is new; an image without objects gets boxes too."""
+    truth = [torch.tensor([[0.0, 0, 10, 10]]), torch.zeros(0, 4)]
+    batch = dict(gt_bboxes=truth, gt_labels=[torch.tensor([3]), torch.zeros(0, dtype=torch.long)])
+    teacher = found(
+        torch.tensor([[1.0, 1, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]), [0.9, 0.7, 0.5], [0, 1, 1]
+    )
+    changed = TeacherLabels()(batch, [teacher, teacher])
+    assert changed['gt_bboxes'][0].tolist() == [[0, 0, 10, 10], [20, 0, 30, 10]]
+    assert [labels.tolist() for labels in changed['gt_labels']] == [[3, 1], [0, 1]]
+    assert batch['gt_bboxes'] is truth
+
+
 def test_a_dropped_box_drops_no_other() -> None:
     """The second overlaps the first and goes; the third overlaps only the second and stays."""
     teacher = boxes((0.0, 0.0), (0.0, 1.2), (0.0, 2.4))
@@ -185,7 +198,7 @@ def test_a_two_stage_teacher_teaches_a_one_stage_student_by_its_boxes() -> None:
     batch['gt_labels_3d'] = [torch.zeros(0, dtype=torch.long)]
     losses, seen = distiller.run_models(batch)
     assert len(seen.batch['gt_labels_3d'][0]) == 0  # terms go by the ground truth
-    distiller.targets[0].score_thr = 0.95
+    distiller.targets[0][1].score_thr = 0.95
     alone = distiller(**batch)
     # Without the teacher's box there is nothing to regress; with it there is, and only in its class's task.
     assert alone['task0.loss_bbox'] == 0

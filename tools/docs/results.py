@@ -435,6 +435,17 @@ def bank_quality() -> str:
         f'Mining took {seconds["mining"] / seconds["first training"]:.2f} of the CPU time of that training. Measured on '
         f'{content["measured"]}, {content["machine"].partition(",")[0]}, by the commands in '
         '`benchmarks/bank_quality_cpu.json`.'
+
+
+@block('one nuScenes frame')
+def one_nuscenes_frame() -> str:
+    """What overfitting one real frame comes to, next to what its ground truth scores."""
+    content = record('observations')['bevdepth_one_frame']
+    best = content['possible']
+    return (
+        f'{content["what"]}, {content["steps"]} steps: mAP {content["mAP"]:.3f} of {best["mAP"]:.3f} and NDS '
+        f'{content["NDS"]:.3f} of {best["NDS"]:.3f}, which the ground truth scores as predictions: the frame has not all '
+        f'classes. `{content["command"]} --data-root DIR`.'
     )
 
 

@@ -37,7 +37,6 @@ self_training = dict(
         rotate=0.39,
         scale=(0.95, 1.05),
         least_points=5,
-        least_labels=10,
     ),
     unsure='remove',
     own_scene=True,

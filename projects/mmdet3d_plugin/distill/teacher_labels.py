@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from mmcv.ops import box_iou_rotated
+from mmdet.core import bbox_overlaps
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
@@ -37,24 +38,26 @@ class TeacherLabels:
         """New targets.
 
         Args:
-            batch: the student's, with ``gt_bboxes_3d`` (list of B boxes) and ``gt_labels_3d`` (list of B (n,)).
+            batch: the student's, with ``gt_bboxes_3d`` (list of B boxes) and ``gt_labels_3d`` (list of B (n,)), or with
+                ``gt_bboxes`` (list of B (n, 4), pixels) and ``gt_labels`` of detectors in single images.
             detections: the teacher's, of the same B samples in the same frame of coordinates.
 
         Returns:
             A batch with more boxes and labels; the argument is not changed.
         """
-        if 'gt_bboxes_3d' not in batch:
-            raise DistillError("TeacherLabels adds 3D boxes, but the student's batch has no 'gt_bboxes_3d'")
-        samples = zip(batch['gt_bboxes_3d'], batch['gt_labels_3d'], detections, strict=True)
-        changed = [self.join(*sample) for sample in samples]
-        boxes, labels = ([item[i] for item in changed] for i in range(2))
-        return {**batch, 'gt_bboxes_3d': boxes, 'gt_labels_3d': labels}
+        boxes, labels = (
+            ('gt_bboxes_3d', 'gt_labels_3d') if 'gt_bboxes_3d' in batch else ('gt_bboxes', 'gt_labels')
+        )
+        if boxes not in batch:
+            raise DistillError("TeacherLabels adds boxes, but the student's batch has no ground truth")
+        changed = [self.join(*sample) for sample in zip(batch[boxes], batch[labels], detections, strict=True)]
+        return {**batch, boxes: [item[0] for item in changed], labels: [item[1] for item in changed]}
 
     def join(self, boxes: Any, labels: Tensor, found: Detections) -> tuple[Any, Tensor]:
         """Targets of one sample.
 
         Args:
-            boxes: n ground-truth boxes, LiDAR frame.
+            boxes: n ground-truth boxes, LiDAR frame; or (n, 4), pixels.
             labels: (n,).
             found: m boxes of the teacher, scores (m,) and labels (m,).
 
@@ -62,12 +65,12 @@ class TeacherLabels:
             n + k boxes and (n + k,) labels, k <= m.
         """
         sure = self.confident(found)
-        more = like_ground_truth(found.boxes[sure], boxes).to(boxes.tensor.device)
-        names = found.labels[sure].to(labels)
+        more, names = like_ground_truth(found.boxes[sure], boxes), found.labels[sure].to(labels)
+        join = torch.cat if isinstance(boxes, Tensor) else type(boxes).cat
         if self.compat:
-            return type(boxes).cat([more, boxes]), torch.cat([names, labels])
-        new = first_of_overlapping(boxes.bev, more.bev, self.overlap)
-        return type(boxes).cat([boxes, more[new]]), torch.cat([labels, names[new]])
+            return join([more, boxes]), torch.cat([names, labels])
+        new = first_of_overlapping(boxes, more, self.overlap)
+        return join([boxes, more[new]]), torch.cat([labels, names[new]])
 
     def confident(self, found: Detections) -> Tensor:
         """Indices of the boxes whose score is above the limit of their class, surest first."""
@@ -83,31 +86,41 @@ class TeacherLabels:
 
 
 def like_ground_truth(found: Any, boxes: Any) -> Any:
-    """The teacher's boxes with as many numbers per box as the ground truth has; a student without velocity needs none."""
+    """The teacher's boxes where the ground truth is, with as many numbers per box as it has; a student without velocity
+    needs none."""
+    if isinstance(boxes, Tensor):
+        return found.to(boxes)
     width = boxes.tensor.shape[1]
     if found.tensor.shape[1] < width:
         raise DistillError(
             f'the ground truth has {width} numbers per box (velocity), the boxes of the teacher {found.tensor.shape[1]}; '
             'TeacherLabels needs a teacher that predicts them all'
         )
-    return type(boxes)(found.tensor[:, :width], box_dim=width)
+    return type(boxes)(found.tensor[:, :width], box_dim=width).to(boxes.tensor.device)
 
 
-def first_of_overlapping(taken: Tensor, boxes: Tensor, overlap: float) -> Tensor:
+def first_of_overlapping(taken: Any, boxes: Any, overlap: float) -> Tensor:
     """Which boxes overlap nothing that comes before them.
 
     Args:
-        taken: (n, 5) rotated boxes ``(x, y, l, w, yaw)`` that stay in any case.
-        boxes: (m, 5), best first.
+        taken: n boxes of mmdet3d, seen from above, or (n, 4) in pixels; they stay in any case.
+        boxes: m of the same, best first.
         overlap: largest intersection over union that is not an overlap.
 
     Returns:
         (m,) bool.
     """
-    free = (
-        (box_iou_rotated(boxes, taken) <= overlap).all(1) if len(taken) else boxes.new_ones(len(boxes)).bool()
-    )
-    among = box_iou_rotated(boxes, boxes) > overlap
+    free = (overlaps(boxes, taken) <= overlap).all(1)
+    among = overlaps(boxes, boxes) > overlap
     for i in range(1, len(boxes)):
         free[i] &= not (among[i, :i] & free[:i]).any()
     return free
+
+
+def overlaps(boxes: Any, others: Any) -> Tensor:
+    """Intersection over union (m, n) of boxes of mmdet3d seen from above, or of (m, 4) with (n, 4) in pixels."""
+    if isinstance(boxes, Tensor):
+        return bbox_overlaps(boxes, others)
+    if len(others) == 0:
+        return boxes.tensor.new_zeros(len(boxes), 0)
+    return box_iou_rotated(boxes.bev, others.bev)

@@ -1,5 +1,6 @@
 """BEVDepth as student and teacher, one step each on the real frame through the pint-sized recipes."""
 
+from collections import UserList
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
+from projects.mmdet3d_plugin.engine.build import require_cameras
 
 WORLD = 'projects/configs/synthetic'
 
@@ -57,6 +59,9 @@ def test_fd3d_with_a_head_trained_along(one_frame_root: Path) -> None:
     )
     assert losses['loss_head_cls'] > 0
     assert losses['loss_kd_bev_generation'] > 0
+    frames = UserList([batch])
+    for frames.cameras in (range(6), range(2)):  # neither host, nor the head, is made for a number of cameras
+        require_cameras(distiller, frames)
 
 
 def test_bev_map_and_heatmaps(one_frame_root: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.detr3d.camera_cross_attention import CameraViews
 from projects.mmdet3d_plugin.hosts.detr3d.detr3d import DETR3D
 from tests.factories import NUM_CAMS, frame_batch, pint_detr3d
 
@@ -75,6 +76,27 @@ def test_a_camera_that_shows_no_query_does_not_matter(model: DETR3D) -> None:
     with torch.no_grad():
         one, two = (model.predict_raw(img, batch['img_metas']) for img in (batch['img'], noise))
     torch.testing.assert_close(one['all_bbox_preds'], two['all_bbox_preds'])
+
+
+def test_padding_is_seen_only_as_published(model: DETR3D, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``valid_shape`` a point that falls below the image is not seen; without, padding is image."""
+    transformer, batch = model.pts_bbox_head.transformer, frame_batch([0])
+    meta = batch['img_metas'][0][0]
+    meta['valid_shape'], places = [(20, 96, 3)] * NUM_CAMS, []
+    project = CameraViews.project
+
+    def spy(views: CameraViews, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        places.append(project(views, reference))
+        return places[-1]
+
+    monkeypatch.setattr(CameraViews, 'project', spy)
+    for valid_shape in (False, True):
+        monkeypatch.setattr(transformer, 'valid_shape', valid_shape)
+        with torch.no_grad():
+            model.predict_raw(batch['img'], batch['img_metas'])
+    (where, everywhere), (_, seen) = places[0], places[len(places) // 2]
+    assert torch.equal(seen, everywhere & (where[..., 1] * meta['img_shape'][0][0] < 20))
+    assert seen.sum() < everywhere.sum()
 
 
 def test_mistakes_are_clear(model: DETR3D) -> None:

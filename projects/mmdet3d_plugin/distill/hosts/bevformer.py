@@ -74,6 +74,7 @@ class BEVFormerAdapter(CameraHostAdapter):
         head.bev_geometry = None
         transformer = head.transformer
         del transformer.encoder, transformer.level_embeds, transformer.cams_embeds, transformer.can_bus_mlp
+        transformer.num_cams = None  # what is left reads a map, whatever the cameras that made it
         return head
 
     def query_taps(self, head: nn.Module) -> list[Tap]:

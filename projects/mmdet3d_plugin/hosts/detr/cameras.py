@@ -37,6 +37,20 @@ def camera_geometry(
     return torch.from_numpy(lidar2img).to(device, dtype), torch.tensor(size, dtype=dtype, device=device)
 
 
+def filled_share(img_metas: list[dict], img_shape: Tensor) -> Tensor:
+    """What of the padded images is image.
+
+    Args:
+        img_metas: one dict per sample with ``valid_shape``, (h, w, 3) of every camera.
+        img_shape: (B, num_cams, 2), (width, height) of the padded images in pixels.
+
+    Returns:
+        (B, num_cams, 2), shares of width and height.
+    """
+    size = [[(shape[1], shape[0]) for shape in meta['valid_shape']] for meta in img_metas]
+    return img_shape.new_tensor(size) / img_shape
+
+
 def project_to_cameras(points: Tensor, lidar2img: Tensor, img_shape: Tensor) -> tuple[Tensor, Tensor]:
     """Project LiDAR-frame points into every camera of every sample.
 

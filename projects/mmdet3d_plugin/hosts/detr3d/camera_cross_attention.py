@@ -20,12 +20,14 @@ class CameraViews:
         lidar2img: (B, num_cams, 4, 4), LiDAR frame (metres) to pixels of the padded image.
         img_shape: (B, num_cams, 2), (width, height) of the padded images in pixels.
         pc_range: [x0, y0, z0, x1, y1, z1], metres, what reference points are relative to.
+        filled: (B, num_cams, 2), share of width and height that is image and not padding; None takes padding for image.
     """
 
     maps: FeatureMaps
     lidar2img: Tensor
     img_shape: Tensor
     pc_range: Sequence[float]
+    filled: Tensor | None = None
 
     def project(self, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Find reference points in the images.
@@ -39,7 +41,10 @@ class CameraViews:
         low, high = reference.new_tensor(self.pc_range).view(2, 3)
         points = reference * (high - low) + low
         places, seen = project_to_cameras(points[:, :, None], self.lidar2img, self.img_shape)
-        return places.squeeze(3).transpose(1, 2), seen.squeeze(3).transpose(1, 2)
+        places, seen = places.squeeze(3).transpose(1, 2), seen.squeeze(3).transpose(1, 2)
+        if self.filled is not None:
+            seen = seen & (places < self.filled[:, None]).all(-1)
+        return places, seen
 
 
 class CameraCrossAttention(nn.Module):
