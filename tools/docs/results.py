@@ -435,6 +435,7 @@ def bank_quality() -> str:
         f'Mining took {seconds["mining"] / seconds["first training"]:.2f} of the CPU time of that training. Measured on '
         f'{content["measured"]}, {content["machine"].partition(",")[0]}, by the commands in '
         '`benchmarks/bank_quality_cpu.json`.'
+    )
 
 
 @block('one nuScenes frame')
