@@ -59,3 +59,18 @@ def test_nothing_to_do_is_a_mistake(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         parsers.parse_test(['config.py', 'weights.pth'])
     assert 'say what to do with the results' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--eval', 'bbox', '--format-only'], 'without evaluation: leave it or --eval out'),
+        (['--out', 'r.pkl', '--evaluator', 'devkit'], 'add --eval bbox'),
+    ],
+)
+def test_options_that_contradict_each_other_are_a_mistake(
+    words: list[str], said: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit):
+        parsers.parse_test(['config.py', 'weights.pth', *words])
+    assert said in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """Images in COCO's layout: reproducible samples, COCO's AP, and one line for what is wrong."""
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -126,11 +128,14 @@ def test_images_that_cannot_be_read_are_named(coco_world: Path, tmp_path: Path) 
     first, second = data.image_path(0), data.image_path(1)
     first.unlink()
     second.write_bytes(b'no image')
+    data.image_path(2).write_bytes(b'')
     with pytest.raises(UserError, match=f'{first.name} does not exist'):
         data[0]
     with pytest.raises(UserError, match=f'{second.name} is no image'):
         data[1]
-    assert data[2]['img'][0].shape[0] == 3
+    with pytest.raises(UserError, match='is no image'):
+        data[2]
+    assert data[3]['img'][0].shape[0] == 3
 
 
 def test_files_without_annotations_have_no_labels(coco_world: Path, tmp_path: Path) -> None:
@@ -139,3 +144,47 @@ def test_files_without_annotations_have_no_labels(coco_world: Path, tmp_path: Pa
     (tmp_path / 'test.json').write_text(json.dumps(content))
     assert not dataset(coco_world, ann_file=str(tmp_path / 'test.json')).has_labels
     assert dataset(coco_world).has_labels
+
+
+def every(rows: str, **values: object) -> Callable[[dict], None]:
+    """A change of all rows of a kind; ... takes a key out."""
+
+    def change(content: dict) -> None:
+        for row in content[rows]:
+            for key, value in values.items():
+                row.pop(key) if value is ... else row.update({key: value})
+
+    return change
+
+
+MUTANTS = {
+    'bbox nan': (every('annotations', bbox=[float('nan'), 1, 5, 5]), 'annotation 1 has the bbox'),
+    'bbox infinite': (every('annotations', bbox=[0, 1, float('inf'), 5]), 'four finite numbers'),
+    'bbox of three': (every('annotations', bbox=[1, 2, 3]), 'four finite numbers'),
+    'bbox of text': (every('annotations', bbox=['a', 1, 2, 3]), 'four finite numbers'),
+    'bbox negative': (every('annotations', bbox=[1, 1, -5, 5]), 'whose size is negative'),
+    'bbox gone': (every('annotations', bbox=...), "annotation 1 has no 'bbox'"),
+    'area gone': (every('annotations', area=...), "has no 'area' .of a box without a mask"),
+    'area of text': (every('annotations', area='big'), "has the area 'big'"),
+    'category unknown': (every('annotations', category_id=999), 'category 999, which the file does not have'),
+    'image unknown': (every('annotations', image_id=999), 'image 999, which the file does not have'),
+    'annotations twice': (every('annotations', id=1), 'two annotation rows have the id 1|not unique'),
+    'images twice': (lambda c: c['images'].append(dict(c['images'][0])), 'two image rows have the id'),
+    'width zero': (every('images', width=0), 'has the width 0'),
+    'width gone': (every('images', width=...), 'has the width None'),
+    'beyond the images': (every('annotations', bbox=[1000, 1000, 20, 20]), r'none of its \d+ boxes can be learnt'),
+    'all crowds': (every('annotations', iscrowd=1), r'none of its \d+ boxes can be learnt'),
+    'images of another size': (every('images', width=960, height=640), 'is 96x64 pixels, but .* says 960x640'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', MUTANTS)
+def test_rows_that_cannot_be_right_are_named(coco_world: Path, tmp_path: Path, kind: str) -> None:
+    change, message = MUTANTS[kind]
+    content = json.loads((coco_world / 'annotations/instances_train2017.json').read_text())
+    change(content)
+    (tmp_path / 'bad.json').write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        dataset(coco_world, 'train', ann_file=str(tmp_path / 'bad.json'))[0]
+    assert re.search(message, str(caught.value)), caught.value
+    assert kind == 'images of another size' or 'bad.json' in str(caught.value)

@@ -271,7 +271,7 @@ def test_different_cameras_and_ranges_are_an_error(recipe: Recipe, monkeypatch: 
     monkeypatch.setattr(ToyAdapter, 'bev_grid', lambda _, model: BEVGrid([-8, -8, -5, 8, model.bev_size, 3]))
     build_distiller(recipe())  # maps of two ranges are resampled
     build_distiller(recipe(initialize=[dict(type='InheritHead')]))  # a head of convolutions knows no range
-    monkeypatch.setattr(ToyAdapter, 'weights_know_range', True)
+    monkeypatch.setattr(ToyAdapter, 'head_range', lambda _, model: [-8, -8, -5, 8, model.bev_size, 3])
     with pytest.raises(DistillError, match='inherited'):
         build_distiller(recipe(initialize=[dict(type='InheritHead')]))
 

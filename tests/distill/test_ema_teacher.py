@@ -1,5 +1,6 @@
 """The running average of the student: how it follows, what is saved, and that it resumes to the bit."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.teachers.ema_teacher import STEPS_UNMOVED, RunningAverage
+from projects.mmdet3d_plugin.engine.hooks import OptimizeHook
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch
 
 TERM = dict(type='FeatureL2', name='bev', on='bev')
@@ -89,6 +91,20 @@ def test_a_loop_that_never_tells_of_updates_is_noticed(caplog: pytest.LogCapture
         for _ in range(STEPS_UNMOVED + 2):
             model.teacher.observe(toy_batch(batch_size=1, frames=1), [], torch.device('cpu'))
     assert [record.message.count('after_update()') for record in caplog.records] == [1]
+
+
+def test_our_own_training_loop_tells_of_every_update() -> None:
+    """Once per update of the weights, not per step."""
+    model = averaged()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    hook = OptimizeHook(cumulative_iters=2)
+    runner = SimpleNamespace(
+        model=model, optimizer=optimizer, data_loader=range(4), precision=SimpleNamespace(scaler=None)
+    )
+    for runner.inner_iter in range(4):
+        runner.outputs = dict(loss=sum(model(**toy_batch()).values()))
+        hook.after_train_iter(runner)
+    assert model.teacher._average.updates == 3  # the copy, and two updates
 
 
 def test_a_resumed_run_goes_on_to_the_bit() -> None:

@@ -31,6 +31,19 @@ def test_config_may_be_a_file(teacher_file: str, tmp_path: Path) -> None:
     assert FrozenTeacher(str(file), teacher_file).classes is None
 
 
+def test_what_the_file_says_of_its_classes_counts(teacher_file: str, recipe: Callable[..., Config]) -> None:
+    content = torch.load(teacher_file, weights_only=True)
+    torch.save({**content, 'meta': dict(CLASSES=CLASSES[::-1])}, teacher_file)
+    with pytest.raises(
+        DistillError, match=rf'checkpoint {teacher_file} was trained for classes .* its config'
+    ):
+        build_distiller(recipe())
+    silent = dict(model=CONFIG['model'])
+    assert FrozenTeacher(silent, teacher_file).classes == CLASSES[::-1]
+    with pytest.raises(DistillError, match='the same class names in the same order'):
+        build_distiller(recipe(teacher=dict(config=silent)))
+
+
 def test_a_distilled_student_can_teach(tmp_path: Path, recipe: Callable[..., Config]) -> None:
     distiller = build_distiller(recipe())
     path = tmp_path / 'distilled.pth'

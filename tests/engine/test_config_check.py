@@ -14,8 +14,11 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.registry import register_all
 
-CAMERA, PILLARS, CENTER = (
-    f'synthetic/{name}.py' for name in ('bevformer_student', 'kitti_pointpillars_student_4x', 'kitti_centerpoint_teacher')
+CAMERA, PILLARS, CENTER, DETR3D, BEVDEPTH, GFL = (
+    f'synthetic/{name}.py' for name in (
+        'bevformer_student', 'kitti_pointpillars_student_4x', 'kitti_centerpoint_teacher', 'detr3d_student',
+        'bevdepth_near_student', 'coco_gfl_student',
+    )
 )  # fmt: skip
 _READ: dict[str, Config] = {}
 
@@ -159,6 +162,58 @@ REFUSED = [
     (CENTER, {'model.pts_bbox_head.bbox_coder.out_size_factor': 4}, r'^out_size_factor: strides of backbone and neck is 2'),
     (CENTER, {'model.train_cfg.pts.code_weights': [1.0] * 10}, r'^numbers of a box: '),
     (CENTER, {'model.pts_bbox_head.bbox_coder.code_size': 9}, r'^numbers of a box: '),
+    # values are what the constructors of this project say
+    (CAMERA, {'model.use_grid_mask': 'yes'}, r"^model\.use_grid_mask is 'yes': it must be True or False"),
+    (CAMERA, {'data.train.filter_empty': 'x'}, r'^data\.train\.filter_empty is .x.: it must be True or False'),
+    (CAMERA, {'data.train.classes': None}, r'^data\.train\.classes is None: it must be a list'),
+    (CAMERA, {'model.dense_head': 3}, r'^model.*dense_head is 3: it must be a dict'),
+    (CAMERA, {'model.dense_head': dict(chanels=3)}, r"^model\.dense_head: DenseBEVHead takes no 'chanels'"),
+    (CAMERA, {'model.pts_bbox_head.proposals': dict(x=1)}, r"^model\.pts_bbox_head\.proposals: DenseBEVHead takes no 'x'"),
+    (CAMERA, {'model.pts_bbox_head.velocity_scale': 0}, r'velocity_scale is 0: it must be a number above 0'),
+    (CAMERA, {'model.img_backbone.style': 'pytorh'}, r"img_backbone\.style is 'pytorh': it must be 'pytorch' or 'caffe'"),
+    (CAMERA, {'checkpoint_config.save_last': 'x'}, r"^checkpoint_config\.save_last is 'x': it must be True or False"),
+    (CAMERA, {'lr_config': dict(policy='step', step=[3, 2])}, r'^lr_config\.step is \[3, 2\]: .* each above the one before'),
+    (CAMERA, {'find_unused_parameters': 'no'}, r"find_unused_parameters is 'no': it must be True or False"),
+    (CAMERA, {'load_from': 3}, r'load_from is 3: it must be a text or None'),
+    (CAMERA, {'resume_from': 'epoch_1.pth'}, r'^resume_from .* --resume'),
+    (CAMERA, {'workflow': [('train', 1), ('val', 1)]}, r'^workflow'),
+    (CAMERA, {'compute': dict(dtype='bf16')}, r"^compute has no 'modules'"),
+    (CAMERA, {'compute': dict(modules=['img_neck'], dtypes='bf16')}, r"^compute takes no 'dtypes'; did you mean 'dtype'"),
+    (CAMERA, {'evaluation': dict(interval=1, jsonfile_prefix='x')}, r"^evaluation takes no 'jsonfile_prefix'"),
+    # hooks that a run has already, or cannot have twice
+    (CAMERA, {'custom_hooks': [dict(type='CheckpointHook', interval=1)]}, r'^custom_hooks\[0\]\.type=CheckpointHook: leave it out, checkpoint_config'),
+    (CAMERA, {'custom_hooks': [dict(type='StepLrUpdaterHook', step=[1])]}, r'leave it out, lr_config says it'),
+    (CAMERA, {'custom_hooks': [dict(type='GradientCumulativeOptimizerHook')]}, r'leave it out, optimizer_config says it'),
+    (CAMERA, {'custom_hooks': [dict(type='EMAHook'), dict(type='ExpMomentumEMAHook')]}, r'both average the weights'),
+    (CAMERA, {'custom_hooks': [dict(type='EMAHook', warm_up=-5)]}, r'^custom_hooks\[0\]\.warm_up is -5'),
+    # DETR3D and BEVDepth
+    (DETR3D, {'model.pts_bbox_head.num_classes': 9}, r'^number of classes: .* is 9'),
+    (DETR3D, {'model.pts_bbox_head.pc_range': [-50, -50, -5, 50, 50, 3]}, r'^range: '),
+    (DETR3D, {'model.pts_bbox_head.transformer.num_levels': 2}, r'^levels: .* is 2, but model\.img_neck\.num_outs is 3'),
+    (BEVDEPTH, {'model.head.tasks.1.class_names': ['truck', 'car']}, r'^classes: data\.train\.classes'),
+    (BEVDEPTH, {'model.head.tasks.0.class_names': ['car', 'bus']}, r'^number of classes: model\.head\.tasks\[0\]\.num_class is 1'),
+    (BEVDEPTH, {'model.train_cfg.grid_size': [64, 64, 1]}, r'^cells: '),
+    (BEVDEPTH, {'model.train_cfg.code_weights': [1.0]}, r'^numbers of a box: '),
+    (BEVDEPTH, {'model.head.common_heads': dict(reg=(2, 2))}, r'common_heads has no dim, height, rot'),
+    (BEVDEPTH, {'model.head.bbox_coder.voxel_size': [0.3, 0.3, 8]}, r'^(cell|voxel size): '),
+    (BEVDEPTH, {'model.train_cfg': None}, r'^model\.train_cfg is missing'),
+    (BEVDEPTH, {'model.depth_weight': -1}, r'^model\.depth_weight is -1'),
+    (BEVDEPTH, {'model.num_frames': 0}, r'^model\.num_frames is 0'),
+    (BEVDEPTH, {'model.backbone.lift_splat.cells': 3}, r"^model\.backbone\.lift_splat: LiftSplat takes no 'cells'; did you mean 'cell'"),
+    (BEVDEPTH, {'model.backbone.lift_splat.truncate': 3}, r'^model\.backbone\.lift_splat\.truncate is 3'),
+    (BEVDEPTH, {'model.backbone.depth_net.mid_channels': 0}, r'mid_channels is 0'),
+    (BEVDEPTH, {'model.test_cfg.nms_type': 'circles'}, r"nms_type is 'circles': it must be 'rotate' or 'circle'"),
+    (BEVDEPTH, {'model.test_cfg.nms_thr': 'x'}, r"nms_thr is 'x'"),
+    # mmdet's detectors on images
+    (GFL, {'model.bbox_head.num_classes': 9}, r'^number of classes: model\.bbox_head\.num_classes is 9, but .* is 10'),
+    (GFL, {'model.bbox_head.in_channels': 32}, r'^channels: model\.neck\.out_channels is 64, but model\.bbox_head\.in_channels is 32'),
+    (GFL, {'model.bbox_head.anchor_generator.strides': [8, 16]}, r'^levels: model\.neck\.num_outs is 5, but the number of .*strides is 2'),
+    (GFL, {'model.neck.in_channels': [16, 32, 64]}, r'^levels: the number of model\.backbone\.out_indices is 4'),
+    (GFL, {'model.neck.in_channels': [16, 32, 64, 64]}, r'^channels: model\.backbone is \[16, 32, 64, 128\]'),
+    (GFL, {'model.test_cfg.nms.iou_threshold': 2}, r'iou_threshold is 2'),
+    (GFL, {'evaluation': dict(interval=1, classwise=True)}, r"^evaluation takes no 'classwise'"),
+    ('coco/faster_rcnn_r50.py', {'model.roi_head.bbox_head.num_classes': 10}, r'^number of classes: model\.roi_head\.bbox_head\.num_classes is 10, but .* is 80'),
+    ('coco/faster_rcnn_r50.py', {'model.rpn_head.anchor_generator.strides': [4]}, r'^levels: '),
 ]  # fmt: skip
 
 
@@ -182,6 +237,7 @@ def test_what_cannot_be_right_is_refused_with_its_key(
         (CAMERA, {'optimizer': dict(type='SGD', lr=0.1, momentum=0.9, nesterov=True)}),
         (CAMERA, {'lr_config': None, 'evaluation': None, 'custom_hooks': [dict(type='EMAHook', momentum=0.0002, priority='NORMAL')]}),
         (CAMERA, {'data.train': dict(type='RepeatDataset', times=2, dataset=dict(type='NuScenesTemporalDataset', data_root='x', ann_file='y', pipeline=[dict(type='FormatFrame')]))}),
+        (CAMERA, {'evaluation': dict(interval=1, evaluator='devkit'), 'model.pts_bbox_head.code_weights': [1] * 10}),
         (PILLARS, {'data.train.pipeline.4.point_cloud_range': [-1, -40, -5, 70, 40, 5]}),
     ],
 )  # fmt: skip

@@ -216,6 +216,21 @@ def published() -> str:
     return table(['recipe', 'student', 'published NDS / mAP', 'source'], rows)
 
 
+@block('self-distillation log')
+def self_distillation_log() -> str:
+    """What the original log of voxel self-distillation reports, beside the recipes that mean the same."""
+    names = ('Car', 'Pedestrian', 'Cyclist')
+    rows = [
+        [
+            f'{row["run"]}, {row["output"]}',
+            f'`{row["recipe"]}`' if row['recipe'] else '-',
+            *(' / '.join(f'{value:.2f}' for value in row[name]) for name in names),
+        ]
+        for row in record('published')['self_distillation_kitti_val']
+    ]
+    return table(['run, output', 'recipe', *names], rows)
+
+
 @block('models')
 def models() -> str:
     """Size and cost of the camera detectors."""

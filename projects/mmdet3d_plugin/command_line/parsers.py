@@ -52,6 +52,10 @@ def parse_test(argv: Words = None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if not (arguments.eval or arguments.format_only or arguments.out):
         parser.error('say what to do with the results: --eval bbox, --format-only, or --out results.pkl')
+    if arguments.eval and arguments.format_only:
+        parser.error('--format-only is without evaluation: leave it or --eval out')
+    if arguments.evaluator and not arguments.eval:
+        parser.error('--evaluator says who evaluates: add --eval bbox')
     return arguments
 
 

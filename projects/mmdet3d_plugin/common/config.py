@@ -75,7 +75,8 @@ def _what_failed(error: Exception) -> str:
             file, line = frame.f_locals.get('filename'), None
         elif frame.f_code.co_name == '<module>' and line is None:
             line = number
-    text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    said = error if str(error) or error.__context__ is None else error.__context__  # mmcv's custom_imports
+    text = said.args[0] if isinstance(said, KeyError) and said.args else str(said)
     place = '' if file is None else f' ({file}, line {line})' if line else f' ({file})'
     return f'{type(error).__name__}: {text}{place}'
 

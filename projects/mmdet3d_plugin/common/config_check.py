@@ -15,6 +15,7 @@ from projects.mmdet3d_plugin.common.config_types import (
     find_kinds,
     require_arguments,
     require_type,
+    require_values,
 )
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
@@ -181,7 +182,17 @@ def _classes_of(dataset: dict[str, Any]) -> list[str] | None:
 
 def _check_dataset(node: dict[str, Any], place: str) -> None:
     """Type and arguments of a dataset and of its transforms."""
+    require_type(node, place, 'dataset')
+    _check_names_and_transforms(node, place)
     require_arguments(node, place, 'dataset')
+    for where, transform in transforms_of(node.get('pipeline'), f'{place}.pipeline'):
+        require_arguments(transform, where, 'transform')
+        if isinstance(transform.get('db_sampler'), dict):
+            require_arguments(transform['db_sampler'], f'{where}.db_sampler', 'object sampler')
+
+
+def _check_names_and_transforms(node: dict[str, Any], place: str) -> None:
+    """The classes of a dataset are a list of names, its pipeline a list of dicts."""
     classes = node.get('classes')
     if isinstance(classes, str) and not Path(classes).is_file():  # mmdet reads names from a file too
         raise UserError(f'{place}.classes is {classes!r}: it must be a list of names')
@@ -200,10 +211,6 @@ def _check_dataset(node: dict[str, Any], place: str) -> None:
     for index, transform in enumerate(pipeline):
         if not isinstance(transform, dict):
             raise UserError(f'{place}.pipeline[{index}] is {transform!r}: it must be a dict with a type')
-    for where, transform in transforms_of(pipeline, f'{place}.pipeline'):
-        require_arguments(transform, where, 'transform')
-        if isinstance(transform.get('db_sampler'), dict):
-            require_arguments(transform['db_sampler'], f'{where}.db_sampler', 'object sampler')
 
 
 def _check_model(node: Any, place: str) -> None:
@@ -237,10 +244,13 @@ def _check_untyped(node: Any, place: str, kind: type) -> None:
         return
     if not isinstance(node, dict):
         raise UserError(f'{place} is {node!r}: it must be a dict of the arguments of {kind.__name__}')
+    require_values(kind, node, f'{place}.')
     accepted = accepted_arguments(kind)
     for key in node:
         if accepted is not None and key not in accepted:
             raise UserError(f'{place}: {kind.__name__} takes no {key!r}; {nearest(key, accepted)}')
+    for key, part in getattr(kind, 'CONFIG_PARTS', {}).items():
+        _check_untyped(node.get(key), f'{place}.{key}', part)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
@@ -41,10 +42,21 @@ NOT_NEGATIVE: Rule = ('a number of at least 0', lambda v: is_number(v) and v >= 
 SHARE: Rule = ('a number from 0 to 1', lambda v: is_number(v) and 0 <= v <= 1)
 DROPPED: Rule = ('a number from 0 to below 1', lambda v: is_number(v) and 0 <= v < 1)
 SEED: Rule = ('a whole number from 0 to 2**63 - 1', lambda v: is_whole(v) and 0 <= v < 2**63)
+MILESTONES: Rule = (
+    'a whole number of at least 1, or a list of such, each above the one before',
+    lambda v: (
+        bool(counts := list(v) if isinstance(v, (list, tuple)) else [v])
+        and all(is_whole(n) and n >= 1 for n in counts)
+        and all(a < b for a, b in pairwise(counts))
+    ),
+)
 RANGE: Rule = (
     'six numbers [x0, y0, z0, x1, y1, z1], each end above its beginning',
     lambda v: isinstance(v, (list, tuple)) and len(v) == 6 and all(map(is_number, v)) and all(a < b for a, b in zip(v[:3], v[3:], strict=True)),
 )  # fmt: skip
+
+WHOLE_LISTS = (RANGE, MILESTONES)
+"""Rules for a whole list, not for each of its numbers."""
 
 BY_PATH: dict[str, Rule] = {
     'runner.max_epochs': COUNT,
@@ -61,6 +73,8 @@ BY_PATH: dict[str, Rule] = {
     'lr_config.min_lr': NOT_NEGATIVE,
     'lr_config.min_lr_ratio': SHARE,
     'lr_config.gamma': POSITIVE,
+    'lr_config.step': MILESTONES,
+    'momentum_config.step': MILESTONES,
     'checkpoint_config.interval': COUNT,
     'checkpoint_config.max_keep_ckpts': COUNT_OR_ALL,
     'evaluation.interval': COUNT,
@@ -78,18 +92,31 @@ BY_NAME: dict[str, Rule] = {
             'num_outs', 'num_points_in_pillar', 'temporal_points', 'max_num_points', 'max_voxels', 'base_channels', 'stem_channels',
             'output_channels', 'share_conv_channel', 'num_stages', 'layer_nums', 'output_shape', 'sparse_shape', 'grid_size',
             'out_size_factor', 'max_objs', 'num_features', 'load_dim', 'times', 'code_size', 'depth', 'strides', 'dilations',
-            'layer_strides',
+            'layer_strides', 'mid_channels', 'num_frames', 'final_kernel',
+            'reg_max', 'topk', 'pre_max_size', 'post_max_size', 'nms_pre',
         ),
         COUNT,
     ),
     **dict.fromkeys(('max_num', 'max_per_img'), COUNT_OR_ALL),
-    **dict.fromkeys(('voxel_size', 'embed_std', 'upsample_strides', 'sizes', 'eps'), POSITIVE),
-    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius', 'gamma'), NOT_NEGATIVE),
-    **dict.fromkeys(('score_thr', 'score_threshold', 'pos_iou_thr', 'neg_iou_thr', 'min_pos_iou', 'alpha', 'flip_ratio_bev_horizontal', 'flip_ratio_bev_vertical'), SHARE),
+    **dict.fromkeys(('voxel_size', 'embed_std', 'velocity_scale', 'upsample_strides', 'sizes', 'eps'), POSITIVE),
+    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius', 'gamma', 'depth_weight', 'heatmap_weight', 'box_weight', 'beta'), NOT_NEGATIVE),
+    **dict.fromkeys(('score_thr', 'score_threshold', 'pos_iou_thr', 'neg_iou_thr', 'min_pos_iou', 'alpha', 'gaussian_overlap', 'nms_thr', 'iou_threshold', 'flip_ratio_bev_horizontal', 'flip_ratio_bev_vertical'), SHARE),
     **dict.fromkeys(('dropout', 'ffn_drop', 'attn_drop', 'drop_path_rate'), DROPPED),
     **dict.fromkeys(('point_cloud_range', 'post_center_range', 'post_center_limit_range'), RANGE),
+    **dict.fromkeys(('num_reg_fcs', 'stacked_convs'), COUNT_OR_NONE),
+    'nms_type': ("'rotate' or 'circle'", lambda v: v in ('rotate', 'circle')),
+    'style': ("'pytorch' or 'caffe'", lambda v: v in ('pytorch', 'caffe')),
 }  # fmt: skip
 """Arguments of models, datasets and transforms, wherever they stand; a list must hold such numbers only."""
+
+
+_OF_HOOKS: dict[str, Rule] = {
+    'interval': COUNT,
+    'warm_up': COUNT_OR_NONE,
+    'total_iter': COUNT,
+    'skip_iters': COUNT_OR_NONE,
+}
+"""Arguments of the hooks that a config adds."""
 
 
 def check_numbers(cfg: dict[str, Any]) -> None:
@@ -102,7 +129,7 @@ def check_numbers(cfg: dict[str, Any]) -> None:
         section, _, key = path.rpartition('.')
         if path in NEEDED and key in (value_at(cfg, section) or {}) and value_at(cfg, path) is None:
             raise UserError(f'{path} is None: it must be {rule[0]}')
-        if isinstance(value_at(cfg, path), (list, tuple)):
+        if isinstance(value_at(cfg, path), (list, tuple)) and rule not in WHOLE_LISTS:
             raise UserError(f'{path} is {value_at(cfg, path)!r}: it must be {rule[0]}, not a list')
         check_number(path, value_at(cfg, path), rule)
     for section in ('model', 'data'):
@@ -111,6 +138,9 @@ def check_numbers(cfg: dict[str, Any]) -> None:
                 check_number(path, value, BY_NAME[key])
             elif key == 'pc_range' and not (isinstance(value, (list, tuple)) and len(value) == 2):
                 check_number(path, value, RANGE)  # decoders of CenterPoint want x0 and y0 only
+    for path, key, value in _leaves(cfg.get('custom_hooks'), 'custom_hooks'):
+        if key in _OF_HOOKS:
+            check_number(path, value, _OF_HOOKS[key])
 
 
 def value_at(cfg: Any, path: str) -> Any:
@@ -137,7 +167,7 @@ def check_number(path: str, value: Any, rule: Rule) -> None:
     wanted, holds = rule
     if value is None:
         return
-    if rule is not RANGE and isinstance(value, (list, tuple)):
+    if rule not in WHOLE_LISTS and isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             check_number(f'{path}[{index}]', item, rule)
     elif not holds(value):

@@ -29,7 +29,7 @@ FAMILIES = {
     ),
 }  # fmt: skip
 """What a part of a config names -> names of the registries that hold it; models may come from any other registry."""
-_NOT_MODELS = ('runner builder', 'module wrapper', 'host adapter', 'config check', 'graph in ONNX')
+_NOT_MODELS = ('runner builder', 'module wrapper', 'host adapter', 'config check', 'export adapter')
 _OF_BUILDERS = {
     'norm layer': {'requires_grad'},
     'conv layer': {'fallback_on_stride'},
@@ -85,12 +85,15 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
     """Check type and argument names of one part of a config.
 
     Raises:
-        UserError: an unknown type, an argument that its constructor does not take, or one that is None but needed.
+        UserError: an unknown type, an argument that its constructor does not take, one that is None but needed, or, of a
+            class of ours, a value that its annotations do not allow.
     """
     kinds = require_type(node, place, family)
     for key, value in node.items():
         if value is None and kinds and all(_needs(kind, key) for kind, _ in kinds):
             raise UserError(f'{place}.{key} is None, but {node["type"]} needs it')
+    if kinds and all(is_ours(kind) for kind, _ in kinds):
+        require_values(kinds[0][0], {key: value for key, value in node.items() if key != 'type'}, f'{place}.')
     accepted = [accepted_arguments(kind) for kind, _ in kinds]
     if not accepted or None in accepted:  # at least one takes anything
         return
@@ -101,6 +104,11 @@ def require_arguments(node: dict[str, Any], place: str, family: str) -> None:
         if key != 'type' and not any(key in names for names in accepted):
             known = set().union(*accepted)
             raise UserError(f'{place}: {node["type"]} takes no {key!r}; {nearest(key, known)}')
+
+
+def is_ours(kind: Kind) -> bool:
+    """Whether annotations of a class or function are to be relied on: upstream's say less than they take."""
+    return kind.__module__.partition('.')[0] == __name__.partition('.')[0]
 
 
 def _needs(kind: Kind, key: str) -> bool:
@@ -176,14 +184,14 @@ def require_values(kind: Kind, values: Mapping[str, Any], place: str) -> None:
     Args:
         kind: a class of ours, or a function.
         values: by the name of the argument.
-        place: in the config, for the message.
+        place: what stands before the name in the message, such as ``'model.'``.
 
     Raises:
         UserError: a value is of another type, or no finite number.
     """
     for name, wanted in _annotations(kind).items():
         if name in values and not _fits(values[name], wanted):
-            raise UserError(f'{place}: {name} is {values[name]!r}: it must be {_in_words(wanted)}')
+            raise UserError(f'{place}{name} is {values[name]!r}: it must be {_in_words(wanted)}')
 
 
 @functools.cache

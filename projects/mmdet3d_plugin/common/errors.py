@@ -91,10 +91,9 @@ def explain(error: BaseException) -> str | None:
         file = _file_in_hand(error)
         return f'{file} is damaged ({text or type(error).__name__}): make it again' if file else None
     if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
-        return _explain_torch(error, text)
-    if isinstance(error, AssertionError | IndexError | ValueError) and (module := _part_of_library(error)):
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        return f'{module} does not fit what it is given ({text or frame.line}): check its arguments in the config'
+        return _explain_torch(error, text) or _explain_part(error, text, 'losses')
+    if isinstance(error, AssertionError | IndexError | ValueError) and (said := _explain_part(error, text)):
+        return said
     return _explain_transform(error, name, text)
 
 
@@ -190,15 +189,26 @@ def _file_in_hand(error: BaseException | None) -> str | None:
     return None
 
 
-def _part_of_library(error: BaseException) -> str | None:
-    """The module of mmcv, mmdet or mmdet3d at work when their code raised: what its arguments say does not hold."""
+def _explain_part(error: BaseException, text: str, folder: str = '') -> str | None:
+    """The module of mmcv, mmdet or mmdet3d whose code raised, in torch perhaps: what its arguments say does not hold.
+
+    Args:
+        error: what was raised.
+        text: its message.
+        folder: part of the path that the code must have, for errors that may have other reasons elsewhere.
+    """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not frames or not set(Path(frames[-1].f_code.co_filename).parts) & set(_LIBRARIES):
-        return None
+    while frames and 'torch' in Path(frames[-1].f_code.co_filename).parts:
+        frames.pop()
+    parts = set(Path(frames[-1].f_code.co_filename).parts) if frames else set()
     owners = [frame.f_locals['self'] for frame in frames if frame.f_code.co_name == 'forward']
+    if not parts & set(_LIBRARIES) or (folder and folder not in parts):
+        return None
     if not owners or type(owners[-1]).__module__.partition('.')[0] not in _LIBRARIES:
         return None
-    return _module_in_hand(error.__traceback__)
+    line = text or traceback.extract_tb(error.__traceback__)[-1].line
+    module = _module_in_hand(error.__traceback__)
+    return f'{module} does not fit what it is given ({line}): check its arguments in the config'
 
 
 def _module_in_hand(trace: TracebackType | None) -> str | None:
@@ -212,4 +222,5 @@ def _module_in_hand(trace: TracebackType | None) -> str | None:
         return None
     names = {id(module): name for name, module in modules[0].named_modules()}
     place = next((names[id(module)] for module in reversed(modules) if names.get(id(module))), '')
+    place = place.removeprefix('module.')  # of what wraps a model in training
     return f'{place} ({type(modules[-1]).__name__})' if place else type(modules[-1]).__name__

@@ -51,6 +51,8 @@ def build_dataloader(
         )
     else:
         sampler = SceneSampler(dataset.scene_tokens, rank, world_size)
+    batches = -(-len(sampler) // samples_per_gpu)
+    workers_per_gpu = min(workers_per_gpu, batches)  # what more of them would load is nothing
     return DataLoader(
         dataset,
         batch_size=samples_per_gpu,

@@ -12,6 +12,7 @@ from mmdet.datasets import DATASETS, CocoDataset
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import write_json
 from projects.mmdet3d_plugin.common.rng import drawn_from
+from projects.mmdet3d_plugin.datasets.coco_checks import check_coco, require_boxes
 from projects.mmdet3d_plugin.evaluation.coco_metric import evaluate_coco, metric_names
 
 RESULT_FILE = 'results.bbox.json'
@@ -45,12 +46,15 @@ class CocoImages(CocoDataset):
             raise UserError(
                 f'{ann_file} is no annotation file in COCO format ({type(error).__name__}: {error})'
             ) from None
+        check_coco(self.coco.dataset, ann_file)
         names = [self.coco.cats[number]['name'] for number in self.cat_ids]
         if names != list(self.CLASSES):
             raise UserError(
                 f'the classes {list(self.CLASSES)} are not categories of {ann_file} in its order; of them it has {names}: '
                 'give classes in the order of the file'
             )
+        if not self.test_mode:
+            require_boxes(self.coco.dataset, ann_file)
         return rows
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -58,13 +62,27 @@ class CocoImages(CocoDataset):
         seed = getattr(index, 'seed', None)
         try:
             with drawn_from(np.random.randint(2**31) if seed is None else seed):
-                return super().__getitem__(int(index))
-        except (FileNotFoundError, AttributeError):  # OpenCV gives None for what is no image
+                sample = super().__getitem__(int(index))
+        except (FileNotFoundError, AttributeError, cv2.error):  # OpenCV gives None for what is no image
             path = self.image_path(int(index))
-            if cv2.imread(str(path)) is not None:
+            if path.is_file() and path.stat().st_size and cv2.imread(str(path)) is not None:
                 raise
             what = 'is no image' if path.is_file() else 'does not exist'
             raise UserError(f'{path} {what}; look at img_prefix and --data-root') from None
+        self._check_size(sample, int(index))
+        return sample
+
+    def _check_size(self, sample: dict[str, Any], index: int) -> None:
+        """Boxes are in pixels of an image as large as its row says."""
+        metas = sample.get('img_metas')
+        meta = getattr(metas[0] if isinstance(metas, list) and metas else metas, 'data', None) or {}
+        height, width = meta.get('ori_shape', (None, None))[:2]
+        row = self.data_infos[index]
+        if height is not None and (height, width) != (row['height'], row['width']):
+            raise UserError(
+                f'{self.image_path(index)} is {width}x{height} pixels, but its row in the annotation file says '
+                f'{row["width"]}x{row["height"]}: the boxes belong to another size of it'
+            )
 
     def image_path(self, index: int) -> Path:
         """The file of an image."""

@@ -381,16 +381,17 @@ def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: Teacher
             f"the student's boxes are {ours!r}, the teacher's {theirs!r}: weights that are inherited ('initialize') belong "
             'to one convention'
         )
-    mine, other = adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model)
-    if None not in (mine, other) and mine.frame != other.frame:
+    grids = adapter.bev_grid(student), teacher.adapter.bev_grid(teacher.model)
+    if None not in grids and grids[0].frame != grids[1].frame:
         raise DistillError(
-            f"the student's BEV lies in the {mine.frame} frame, the teacher's in the {other.frame} frame: weights that are "
-            "inherited ('initialize') belong to one frame (model.frame)"
+            f"the student's BEV lies in the {grids[0].frame} frame, the teacher's in the {grids[1].frame} frame: weights that "
+            "are inherited ('initialize') belong to one frame (model.frame)"
         )
-    if adapter.weights_know_range and shared_range(mine, other, "'distiller.initialize'") is not None:
+    mine, other = adapter.head_range(student), teacher.adapter.head_range(teacher.model)
+    if None not in (mine, other) and mine != other:
         raise DistillError(
-            f"the student's BEV covers {list(mine.pc_range)} m, the teacher's {list(other.pc_range)}: weights that "
-            "are inherited ('initialize') belong to one pc_range"
+            f"the student's head gives places as parts of {mine} m, the teacher's of {other} m: weights that are inherited "
+            "('initialize') belong to one pc_range"
         )
 
 

@@ -53,7 +53,7 @@ def build_part(registry: Registry, cfg: str | Mapping, where: str, **context: An
         if parameter.default is parameter.empty and key not in filled:
             raise DistillError(f'{where}: {kind.__name__} needs {key!r}; give it in the config')
     try:
-        require_values(kind, filled, f'{where}: {kind.__name__}')
+        require_values(kind, filled, f'{where}: {kind.__name__}: ')
         for key in filled.keys() & BY_NAME.keys():
             check_number(f'{where}: {kind.__name__}: {key}', filled[key], BY_NAME[key])
     except UserError as error:

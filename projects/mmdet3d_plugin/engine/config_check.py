@@ -1,16 +1,25 @@
 """Check a whole config before a run: model and data, and what only a run reads (optimizer, hooks, schedule)."""
 
 import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config_check import check_parts
+from projects.mmdet3d_plugin.common.config_check import check_parts, datasets_of
 from projects.mmdet3d_plugin.common.config_numbers import NOT_NEGATIVE, POSITIVE, check_number, check_numbers
-from projects.mmdet3d_plugin.common.config_types import accepted_arguments, find_kinds, require_arguments
+from projects.mmdet3d_plugin.common.config_types import (
+    Kind,
+    find_kinds,
+    require_arguments,
+    require_values,
+)
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import close_names, nearest
+from projects.mmdet3d_plugin.engine.compute import speed_up
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, SaveHook
+from projects.mmdet3d_plugin.engine.runner import SWAP
 
 SECTIONS = (
     'model', 'data', 'optimizer', 'optimizer_config', 'lr_config', 'momentum_config', 'runner', 'checkpoint_config',
@@ -27,6 +36,17 @@ _OF_UPSTREAM = {
     'by_epoch',
 }  # what upstream's configs say beside our hooks' arguments
 ALIKE = 0.75
+_OURS_INSTEAD = {
+    'CheckpointHook': 'checkpoint_config',
+    'EvalHook': 'evaluation',
+    'OptimizerHook': 'optimizer_config',
+    'LrUpdaterHook': 'lr_config',
+    'MomentumUpdaterHook': 'momentum_config',
+    'SaveHook': 'checkpoint_config',
+    'EvaluateHook': 'evaluation',
+    'OptimizeHook': 'optimizer_config',
+}
+"""How names of hooks end that a run attaches itself -> section of the config that says how."""
 _MULTIPLIERS = (
     'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult',
     'bypass_duplicate',
@@ -73,10 +93,14 @@ def check_train_config(cfg: Config, validate: bool = True) -> None:
     _check_hook_settings(cfg.get('optimizer_config'), 'optimizer_config', OptimizeHook, {'type'})
     _check_clipping((cfg.get('optimizer_config') or {}).get('grad_clip'))
     _check_hook_settings(cfg.get('checkpoint_config'), 'checkpoint_config', SaveHook, {'type'})
-    _check_hook_settings(cfg.get('evaluation'), 'evaluation', EvaluateHook, _OF_UPSTREAM)
+    _check_hook_settings(
+        cfg.get('evaluation'), 'evaluation', EvaluateHook, _OF_UPSTREAM | _evaluation_arguments(cfg)
+    )
     _check_hooks((cfg.get('log_config') or {}).get('hooks'), 'log_config.hooks')
     _check_hooks(cfg.get('custom_hooks'), 'custom_hooks')
+    _check_own_hooks(cfg.get('custom_hooks') or ())
     _check_runner(cfg)
+    _check_settings(cfg)
 
 
 def _check_sections(cfg: Config) -> None:
@@ -146,14 +170,28 @@ def _check_policy(settings: dict[str, Any] | None, place: str, suffix: str) -> N
     require_arguments({'type': name, **arguments}, place, 'hook')
 
 
-def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: type, more: set[str]) -> None:
-    """Arguments of a hook of ours whose type a config need not name."""
-    accepted = accepted_arguments(hook)
-    known = set(inspect.signature(hook).parameters) | more
+def _check_hook_settings(settings: dict[str, Any] | None, place: str, hook: Kind, more: set[str]) -> None:
+    """Arguments of a hook or function of ours whose name a config need not say."""
+    parameters = inspect.signature(hook).parameters.values()
+    known = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} | more
     for key in settings or ():
-        if key in known or (accepted is None and not close_names(key, known, cutoff=ALIKE)):
-            continue  # what the hook passes on is for others to judge, but not what looks like a slip
+        if key in known:
+            continue
         raise UserError(f'{place} takes no {key!r}; {nearest(key, known)}')
+    plain = {key: value for key, value in (settings or {}).items() if key != 'grad_clip'}  # _check_clipping
+    require_values(hook, plain, f'{place}.')
+
+
+def _evaluation_arguments(cfg: Config) -> set[str]:
+    """What the datasets to evaluate on take beside results and a folder."""
+    kinds = [
+        kind
+        for place, dataset in datasets_of(cfg)
+        for kind, _ in find_kinds(str(dataset.get('type')), 'dataset')
+        if place.startswith('data.val') and hasattr(kind, 'evaluate')
+    ]
+    names = {name for kind in kinds for name in inspect.signature(kind.evaluate).parameters}
+    return names - {'self', 'results', 'out_dir', '_', 'kwargs'}
 
 
 def _check_clipping(settings: Any) -> None:
@@ -181,6 +219,47 @@ def _check_hooks(hooks: Any, place: str) -> None:
         if not isinstance(hook, dict):
             raise UserError(f'{place}[{index}] is {hook!r}: it must be a dict with a type')
         require_arguments(hook, f'{place}[{index}]', 'hook')
+
+
+@dataclass
+class _Settings:
+    """What stands in a config beside its sections."""
+
+    load_from: str | None = None
+    work_dir: str | None = None
+    find_unused_parameters: bool = False
+    cudnn_benchmark: bool = False
+
+
+def _check_settings(cfg: Config) -> None:
+    """Settings outside the sections are of the right kind, and none is upstream's that has no effect here."""
+    require_values(_Settings, cfg, '')
+    if cfg.get('resume_from') is not None:
+        raise UserError(
+            f'resume_from is {cfg.resume_from!r}: say it on the command line, --resume PATH or auto'
+        )
+    if len(cfg.get('workflow') or ()) > 1:
+        raise UserError(
+            f'workflow is {cfg.workflow!r}: only training is repeated; evaluation=dict(interval=1) scores'
+        )
+    if (compute := cfg.get('compute')) is not None:
+        _check_hook_settings(compute, 'compute', speed_up, set())
+        if 'modules' not in compute:
+            raise UserError("compute has no 'modules', such as ['img_backbone', 'img_neck']")
+
+
+def _check_own_hooks(hooks: Sequence[dict[str, Any]]) -> None:
+    """What a run attaches itself, or can have only once, is not among the hooks of a config."""
+    averages = []
+    for index, hook in enumerate(hooks):
+        name = hook['type'] if isinstance(hook['type'], str) else hook['type'].__name__
+        for suffix, section in _OURS_INSTEAD.items():
+            if name.endswith(suffix):
+                raise UserError(f'custom_hooks[{index}].type={name}: leave it out, {section} says it')
+        if any(hasattr(kind, SWAP) for kind, _ in find_kinds(name, 'hook')):
+            averages.append(f'custom_hooks[{index}] ({name})')
+    if len(averages) > 1:
+        raise UserError(f'{" and ".join(averages)} both average the weights: keep one of them')
 
 
 def _check_runner(cfg: Config) -> None:

@@ -239,7 +239,7 @@ def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, lau
         # upstream repeats the test pipeline, which data.val has, and names the metric: there is one, bbox
         settings = _without(cfg.evaluation, 'pipeline', 'metric')
         split = build_split(cfg, 'val', test_mode=True)
-        require_evaluation(split, 'val')
+        require_evaluation(split, 'val', settings.get('evaluator'))
         runner.register_hook(
             EvaluateHook(build_loader(cfg, split, False, launch), **settings), priority='LOW'
         )

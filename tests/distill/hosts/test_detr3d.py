@@ -117,8 +117,15 @@ def test_a_head_of_its_own_is_trained_on_image_features(build: Build) -> None:
 
 
 def test_there_is_no_bev(build: Build) -> None:
-    with pytest.raises(DistillError, match=r"no module 'bev'.*short names: pv, queries"):
+    with pytest.raises(DistillError, match=r"no module 'bev'.*short names: .*pv, queries"):
         build(terms=[dict(type='FeatureL2', on='bev')])
+
+
+def test_a_head_is_not_taken_over_into_another_range(tmp_path: Path) -> None:
+    torch.save({'state_dict': pint_detr3d(seed=3).state_dict()}, tmp_path / 'teacher.pth')
+    near = dict(model=pint_detr3d_config(pc_range=[-40.0, -40, -5, 40, 40, 3]), class_names=CLASSES)
+    with pytest.raises(DistillError, match=r'places as parts of .*51\.2.* the teacher.s of .*-40'):
+        build_pair(tmp_path, teacher=dict(config=near, checkpoint=str(tmp_path / 'teacher.pth')))
 
 
 def test_full_size_recipe_and_twin_fit_together() -> None:

@@ -46,9 +46,6 @@ class HostAdapter:
     """Paths of modules that run one after the other before any other and need no values, only shapes, when operations
     are counted: an image backbone and its neck, say. Counting is as right without, and slower."""
 
-    weights_know_range: ClassVar[bool] = False
-    """Whether the head's weights belong to one ``pc_range``, as those of a head do that gives places as parts of it."""
-
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
         """Do what comes before the frame that is distilled (earlier frames), outside the taps.
 
@@ -144,6 +141,10 @@ class HostAdapter:
 
     def box_convention(self, model: nn.Module) -> str | None:
         """Convention of the host's boxes ('v1.0' or 'legacy'), None where it has no say."""
+        return None
+
+    def head_range(self, model: nn.Module) -> list[float] | None:
+        """The ``pc_range`` that the head's weights belong to, where the head gives places as parts of it; else None."""
         return None
 
     def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:

@@ -21,7 +21,6 @@ class CameraHostAdapter(HostAdapter):
     predict in all decoder layers: ``scores`` (L, B, Q, K), logits, and ``codes`` (L, B, Q, 10) of mmdet3d 1.0."""
 
     head: ClassVar[str] = 'pts_bbox_head'
-    weights_know_range: ClassVar[bool] = True
     shape_only: ClassVar[tuple[str, ...]] = ('img_backbone', 'img_neck')
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
@@ -98,6 +97,10 @@ class CameraHostAdapter(HostAdapter):
     def box_convention(self, model: nn.Module) -> str | None:
         """The convention of the head's box codes."""
         return model.pts_bbox_head.box_convention
+
+    def head_range(self, model: nn.Module) -> list[float] | None:
+        """What reference points are parts of."""
+        return [float(x) for x in model.pts_bbox_head.pc_range]
 
     def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
         """Black images of as many cameras as the model was made for."""

@@ -9,7 +9,7 @@ import torch
 from mmcv import Config
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.common.checkpoint import load_weights
+from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import as_config, config_classes
 from projects.mmdet3d_plugin.common.files import hash_file
 from projects.mmdet3d_plugin.common.models import build_model, init_model
@@ -71,8 +71,13 @@ class FrozenTeacher(Teacher):
         cfg = as_config(config)
         self.checkpoint = checkpoint
         self.sha256 = None if checkpoint is None else hash_file(checkpoint)
-        model = _load_model(cfg, checkpoint, allow)
-        self._hold(model, adapter_for(model), cfg, config_classes(cfg), view, guard_every)
+        model, trained = _load_model(cfg, checkpoint, allow)
+        classes = config_classes(cfg)
+        if None not in (classes, trained) and classes != trained:
+            raise DistillError(
+                f"the teacher's checkpoint {checkpoint} was trained for classes {trained}, its config names {classes}"
+            )
+        self._hold(model, adapter_for(model), cfg, classes or trained, view, guard_every)
         self._cache = None if cache_dir is None else ObservationCache(cache_dir, model)
 
     @classmethod
@@ -158,14 +163,22 @@ class FrozenTeacher(Teacher):
             self._loaded = _snapshot(self.model)
 
 
-def _load_model(cfg: Config, checkpoint: str | None, allow: Sequence[str]) -> nn.Module:
-    """Build the detector of a config and load its weights, strictly but for what is allowed by name."""
+def _load_model(
+    cfg: Config, checkpoint: str | None, allow: Sequence[str]
+) -> tuple[nn.Module, list[str] | None]:
+    """Build the detector of a config and load its weights, strictly but for what is allowed by name.
+
+    Returns:
+        the detector, and the classes that the checkpoint says it was trained for.
+    """
     model = build_model(cfg.get('model') if checkpoint else without_pretrained(cfg.get('model')))
     if checkpoint is None:
         init_model(model, cfg.get('model'))
-    else:
-        logger.info('teacher %s: %s', checkpoint, load_weights(model, checkpoint, allow=allow))
-    return model
+        return model, None
+    content = read_checkpoint(checkpoint)
+    logger.info('teacher %s: %s', checkpoint, load_weights(model, content, allow=allow, source=checkpoint))
+    trained = content['meta'].get('CLASSES')
+    return model, None if trained is None else [trained] if isinstance(trained, str) else list(trained)
 
 
 def without_pretrained(model: Any) -> Any:

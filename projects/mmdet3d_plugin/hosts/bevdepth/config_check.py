@@ -5,10 +5,11 @@ from typing import Any
 from projects.mmdet3d_plugin.common.config_check import (
     CONFIG_CHECKS,
     data_ranges,
-    number_of_classes,
     require_equal,
 )
 from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 
 
 @CONFIG_CHECKS.register_module(name='BEVDepth')
@@ -62,12 +63,17 @@ def _at(cfg: dict[str, Any], path: str) -> tuple[str, Any]:
 
 def _check_heads(cfg: dict[str, Any], head: str, lift: str) -> None:
     """Tasks have the classes of the data, and a heatmap the cells of the map."""
-    where, tasks = _at(cfg, f'{head}.tasks')
-    if tasks is not None:
-        named = (f'the classes of {where}', sum(task['num_class'] for task in tasks))
-        require_equal('number of classes', named, number_of_classes(cfg))
+    check_tasks(cfg, *_at(cfg, f'{head}.tasks'))
     for part in (f'{head}.bbox_coder', 'model.train_cfg', 'model.test_cfg'):
         factor, voxel = _at(cfg, f'{part}.out_size_factor')[1], _at(cfg, f'{part}.voxel_size')[1]
         if factor is not None and voxel is not None:
             metres = (f'{part}.out_size_factor times voxel_size', round(factor * voxel[0], 6))
             require_equal('cell', _at(cfg, f'{lift}.cell'), metres)
+    parts = [
+        lambda key, part=part: _at(cfg, f'{part}.{key}')
+        for part in (head, 'model.train_cfg', 'model.test_cfg')
+    ]
+    extent, size = (_at(cfg, f'model.train_cfg.{key}') for key in ('point_cloud_range', 'voxel_size'))
+    check_cells(extent, size, ('', None), *parts)
+    if cfg.get('optimizer') and not value_at(cfg, 'model.train_cfg'):
+        raise UserError('model.train_cfg is missing, and this config has an optimizer')

@@ -1,7 +1,7 @@
 """BEVDepth's way from images to a BEV map."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmcv.runner import BaseModule
@@ -29,6 +29,8 @@ class LiftSplatBackbone(BaseModule):
         use_da: run :class:`DepthAggregation` over the lifted features; it needs all of them in memory.
         init_cfg: initialisation, see mmcv.
     """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {'lift_splat': LiftSplat, 'depth_net': DepthNet}
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """BEVFormer: Learning Bird's-Eye-View Representation from Multi-Camera Images (ECCV 2022)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmdet.models import DETECTORS
@@ -24,6 +24,8 @@ class BEVFormer(CameraDetector):
             from :meth:`init_weights` on: a model that is built to be tested, counted or frozen has none.
         **detector: arguments of :class:`CameraDetector`; its head is a :class:`BEVFormerHead`.
     """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {'dense_head': DenseBEVHead}
 
     def __init__(self, dense_head: dict[str, Any] | None = None, **detector: Any) -> None:
         super().__init__(**detector)

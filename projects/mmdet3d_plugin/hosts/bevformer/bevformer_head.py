@@ -1,13 +1,14 @@
 """The detection head of BEVFormer: BEV queries, and object queries that look at the BEV feature."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmcv.cnn.bricks.transformer import build_positional_encoding
 from mmdet.models import HEADS
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.hosts.bevformer.bev_geometry import BEVGeometry
+from projects.mmdet3d_plugin.hosts.bevformer.dense_bev_head import DenseBEVHead
 from projects.mmdet3d_plugin.hosts.bevformer.perception_transformer import Rig
 from projects.mmdet3d_plugin.hosts.bevformer.query_proposals import QueryProposals
 from projects.mmdet3d_plugin.hosts.detr.detr_head import CODE_WEIGHTS, DETRHead
@@ -32,6 +33,8 @@ class BEVFormerHead(DETRHead):
     Raises:
         ValueError: for an unknown convention of boxes, or proposals with the legacy one, which they do not speak.
     """
+
+    CONFIG_PARTS: ClassVar[dict[str, type]] = {**DETRHead.CONFIG_PARTS, 'proposals': DenseBEVHead}
 
     def __init__(
         self,

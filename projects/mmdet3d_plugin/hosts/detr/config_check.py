@@ -25,22 +25,31 @@ def check_camera_detector(cfg: dict[str, Any]) -> None:
     require_equal('number of classes', at(f'{_HEAD}.num_classes'), number_of_classes(cfg))
     require_equal('range', at(f'{_HEAD}.pc_range'), *data_ranges(cfg))
     require_equal('channels', at(f'{_HEAD}.transformer.embed_dims'), at('model.img_neck.out_channels'))
-    _check_backbone(at)
+    check_backbone(at, 'model.img_backbone', 'model.img_neck')
     _check_queries(at)
 
 
-def _check_backbone(at: At) -> None:
-    """The neck takes as many levels, and as many channels, as the backbone gives."""
-    outs, ins = at('model.img_backbone.out_indices'), at('model.img_neck.in_channels')
+def check_backbone(at: At, backbone: str, neck: str) -> None:
+    """The neck takes as many levels, and as many channels, as the backbone gives.
+
+    Args:
+        at: path -> (path, value).
+        backbone: path of the backbone's config.
+        neck: path of the neck's.
+
+    Raises:
+        UserError: names the places that disagree and their values.
+    """
+    outs, ins = at(f'{backbone}.out_indices'), at(f'{neck}.in_channels')
     if outs[1] is None or not isinstance(ins[1], (list, tuple)):
         return
     require_equal(
         'levels', (f'the number of {outs[0]}', len(outs[1])), (f'the number of {ins[0]}', len(ins[1]))
     )
-    depth = at('model.img_backbone.depth')[1]
-    if at('model.img_backbone.type')[1] == 'ResNet' and depth is not None:
-        width = (at('model.img_backbone.base_channels')[1] or 64) * (4 if depth >= 50 else 1)
-        require_equal('channels', ('model.img_backbone', [width * 2**i for i in outs[1]]), ins)
+    depth = at(f'{backbone}.depth')[1]
+    if at(f'{backbone}.type')[1] == 'ResNet' and depth is not None:
+        width = (at(f'{backbone}.base_channels')[1] or 64) * (4 if depth >= 50 else 1)
+        require_equal('channels', (backbone, [width * 2**i for i in outs[1]]), ins)
 
 
 def _check_queries(at: At) -> None:

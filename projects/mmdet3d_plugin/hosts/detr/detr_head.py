@@ -80,7 +80,7 @@ class DETRHead(nn.Module):
         dims = self.transformer.embed_dims
         self.query_embedding = nn.Embedding(num_query, dims * 2)
         # A parameter, since the published checkpoints hold it; never trained.
-        self.code_weights = nn.Parameter(torch.tensor(code_weights), requires_grad=False)
+        self.code_weights = nn.Parameter(torch.tensor(code_weights, dtype=torch.float32), requires_grad=False)
         num_layers = len(self.transformer.decoder.layers)
         self.cls_branches = _copies(_cls_branch(dims, self.num_classes, num_reg_fcs), num_layers)
         self.reg_branches = _copies(_reg_branch(dims, num_reg_fcs), num_layers)

@@ -7,7 +7,6 @@ import numpy as np
 
 from projects.mmdet3d_plugin.common.config_check import (
     CONFIG_CHECKS,
-    class_names,
     data_ranges,
     datasets_of,
     number_of_classes,
@@ -16,11 +15,11 @@ from projects.mmdet3d_plugin.common.config_check import (
 )
 from projects.mmdet3d_plugin.common.config_numbers import value_at
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 
 At = Callable[[str], tuple[str, Any]]
 _RANGED = ('PointsRangeFilter', 'ObjectRangeFilter')
 TOLERANCE = 1e-6  # metres
-_VELOCITY = 2  # numbers of a box code beside the seven of its shape and place
 
 
 @CONFIG_CHECKS.register_module(name='VoxelNet')
@@ -48,10 +47,13 @@ def check_center_point(cfg: dict[str, Any]) -> None:
     """CenterPoint: tasks that together are the classes, and one grid in head, coder, training and testing."""
     at = _reader(cfg, 'model.pts_')
     _check_training(cfg)
-    _check_tasks(cfg, at)
+    check_tasks(cfg, *at('bbox_head.tasks'))
     _check_grid(cfg, at)
     _check_channels(cfg, at, 'bbox_head')
-    _check_cells(cfg, at)
+    train, test = _reader(cfg, 'model.train_cfg.pts.'), _reader(cfg, 'model.test_cfg.pts.')
+    head = _reader(cfg, 'model.pts_bbox_head.')
+    extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
+    check_cells(extent, size, _heatmap_stride(at), head, train, test)
 
 
 @CONFIG_CHECKS.register_module(name='PointRCNN')
@@ -173,53 +175,6 @@ def _point_numbers(cfg: dict[str, Any]) -> list[tuple[str, int | None]]:
             if used is not None and 'load_dim' in transform:
                 found.append((f'{where}.use_dim', len(used) if isinstance(used, (list, tuple)) else used))
     return found
-
-
-def _check_tasks(cfg: dict[str, Any], at: At) -> None:
-    """The classes of the tasks, one after the other, are those of the data: labels count through them."""
-    where, tasks = at('bbox_head.tasks')
-    names = []
-    for index, task in enumerate(tasks or ()):
-        listed = task.get('class_names')
-        if listed is None:
-            raise UserError(f'{where}[{index}] has no class_names')
-        require_equal(
-            'number of classes',
-            (f'{where}[{index}].num_class', task.get('num_class')),
-            (f'the number of {where}[{index}].class_names', len(listed)),
-        )
-        names += list(listed)
-    found = class_names(cfg)
-    if tasks is not None and found is not None:
-        require_equal('classes', found, (f'class_names of {where}', names))
-
-
-def _check_cells(cfg: dict[str, Any], at: At) -> None:
-    """Voxel size, range and cells of the heatmap are the same in voxel layer, coder, training and testing."""
-    extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
-    train, test = _reader(cfg, 'model.train_cfg.pts.'), _reader(cfg, 'model.test_cfg.pts.')
-    coder = _reader(cfg, 'model.pts_bbox_head.bbox_coder.')
-    require_equal('range', extent, train('point_cloud_range'))
-    for place, value in (coder('pc_range'), test('pc_range')):
-        if value is not None and extent[1] is not None:
-            require_equal('range', (f'x and y of {extent[0]}', extent[1][:2]), (place, value[:2]))
-    for place, value in (coder('voxel_size'), train('voxel_size'), test('voxel_size')):
-        if value is not None and size[1] is not None:
-            require_equal('voxel size', (size[0], size[1][: len(value)]), (place, value))
-    stride = _heatmap_stride(at)
-    require_equal(
-        'out_size_factor', stride, coder('out_size_factor'), train('out_size_factor'), test('out_size_factor')
-    )
-    if extent[1] is not None and size[1] is not None and train('grid_size')[1] is not None:
-        cells = [round((extent[1][i + 3] - extent[1][i]) / size[1][i]) for i in range(3)]
-        require_equal('cells', ('the range over the voxel size', cells), train('grid_size'))
-    heads = at('bbox_head.common_heads')[1]
-    if heads is not None:
-        numbers = sum(head[0] for head in heads.values())
-        codes = train('code_weights')
-        require_equal('numbers of a box', ('model.pts_bbox_head.common_heads', numbers), _count(codes))
-        boxes = 7 + (_VELOCITY if 'vel' in heads else 0)
-        require_equal('numbers of a box', ('model.pts_bbox_head.common_heads', boxes), coder('code_size'))
 
 
 def _heatmap_stride(at: At) -> tuple[str, int | None]:
