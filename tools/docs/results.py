@@ -493,6 +493,33 @@ def one_kitti_frame() -> str:
     return f'{content["what"]}: {content["AP_3d_R40_moderate"]} %.'
 
 
+@block('bank quality')
+def bank_quality() -> str:
+    """What a first bank is worth."""
+    content = record('bank_quality_cpu')
+    seconds = content['cpu_seconds']
+    rows = [
+        [
+            name,
+            *(str(row[key]) for key in ('annotated', 'hidden', 'accepted')),
+            *(
+                '-' if share is None else f'{share:.2f}'
+                for share in (row['precision'][0], row['recall'][0], row['centre'])
+            ),
+            str(row['poison']),
+        ]
+        for bank in content['banks']
+        for name, row in bank['classes'].items()
+    ]
+    columns = ['class', 'labels', 'hidden', 'mined', 'precision @0.5', 'recall @0.5', 'centre, m', 'poison']
+    return (
+        f'{content["what"][0].upper()}{content["what"][1:]}.\n\n{table(columns, rows)}\n\n'
+        f'Mining took {seconds["mining"] / seconds["first training"]:.2f} of the CPU time of that training. Measured on '
+        f'{content["measured"]}, {content["machine"].partition(",")[0]}, by the commands in '
+        '`benchmarks/bank_quality_cpu.json`.'
+    )
+
+
 @block('one nuScenes frame')
 def one_nuscenes_frame() -> str:
     """What overfitting one real frame comes to, next to what its ground truth scores."""

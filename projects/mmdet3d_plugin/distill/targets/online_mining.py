@@ -11,7 +11,7 @@ from projects.mmdet3d_plugin.datasets.transforms.remove_points import RemovePoin
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
 from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS
 from projects.mmdet3d_plugin.distill.registry import TARGETS
-from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels, first_of_overlapping
+from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels, overlaps
 
 
 @TARGETS.register_module()
@@ -81,10 +81,8 @@ class OnlineMining(TeacherLabels):
         doubtful = torch.ones(len(found.scores), dtype=torch.bool, device=found.scores.device)
         doubtful[self.confident(found)] = False
         doubtful &= found.scores >= self.least_score
-        unsure = found.boxes[doubtful]
-        free = first_of_overlapping(boxes.bev.to(unsure.bev), unsure.bev, 0.0) if len(boxes) else None
-        if free is not None:
-            unsure = unsure[free]
+        unsure = found.boxes[doubtful].to(boxes.tensor.device)
+        unsure = unsure[(overlaps(unsure, boxes) <= 0).all(1)]
         gone = self.remove.inside(points[:, :3].cpu().numpy(), unsure.tensor[:, :7].cpu().numpy())
         return points[torch.from_numpy(~gone).to(points.device)]
 
