@@ -1,4 +1,4 @@
-# The student of bevdepth_near_teacher.py: 160x64 images, BEV 32x32 of 1.6 m, half its channels.
+# The student of bevdepth_near_teacher.py: 128x64 images that show what the teacher sees, BEV 32x32 of 1.6 m, half its channels.
 from projects.configs._base_ import camera
 
 _base_ = ['./bevdepth_near_teacher.py']
@@ -6,7 +6,7 @@ _base_ = ['./bevdepth_near_teacher.py']
 _cell = dict(voxel_size=[0.4, 0.4, 8])
 model = dict(
     backbone=dict(
-        lift_splat=dict(cell=1.6, image_size=(64, 160)),
+        lift_splat=dict(cell=1.6, image_size=(64, 128)),
         img_neck=dict(out_channels=[8] * 4),
         depth_net=dict(in_channels=32, mid_channels=32),
         out_channels=16,
@@ -21,7 +21,7 @@ model = dict(
 )
 
 train_pipeline, test_pipeline = camera.lifting_pipelines(
-    (160, 64), (160, 90), None, bev=None, float32=False, pc_range={{_base_.point_cloud_range}}
+    (128, 64), (128, 72), None, bev=None, float32=False, pc_range={{_base_.point_cloud_range}}
 )
 data = camera.data(train_pipeline, test_pipeline)
 runner = dict(max_epochs=2)
