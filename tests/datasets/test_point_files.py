@@ -92,6 +92,7 @@ def test_sweeps_are_checked_too(tmp_path: Path) -> None:
     frame = LoadPoints('LIDAR', load_dim=5, use_dim=5)(dict(pts_filename=path))
     joined = LoadSweeps(1, use_dim=[0, 1, 2, 3, 4])({**frame, 'timestamp': 1.0, 'sweeps': [sweep]})
     assert len(joined['points']) == 599 + 599
-    (tmp_path / 'a.bin').write_bytes(b'123')
-    with pytest.raises(UserError, match=r'a.bin does not hold whole points'):
+    sweep['data_path'] = str(tmp_path / 'b.bin')
+    (tmp_path / 'b.bin').write_bytes(b'123')
+    with pytest.raises(UserError, match=r'b.bin does not hold whole points'):
         LoadSweeps(1, use_dim=[0, 1, 2, 3, 4])({**frame, 'timestamp': 1.0, 'sweeps': [sweep]})

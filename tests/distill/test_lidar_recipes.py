@@ -79,7 +79,8 @@ def test_sparsekd_knows_what_both_heatmaps_cover(path: Path) -> None:
 @pytest.mark.parametrize('student', ['voxel_s', 'voxel_xs', 'voxel_xxs', 'pillar_v064'])
 def test_published_students_start_from_the_teacher_in_all_their_weights(student: str) -> None:
     distiller = build(ROOM / f'sparsekd_cp_{student}_waymo_label_tgi.py')[1]
-    report = distiller.initializers[0](distiller.student, distiller.adapter, distiller.teacher)
+    (_, initializer), *_ = distiller.initializers
+    report = initializer(distiller.student, distiller.adapter, distiller.teacher)
     assert report.left == []
     assert bool(report.resized) == student.startswith('voxel')
 

@@ -1,8 +1,8 @@
 // Voxel query on CPU: the first voxels around points, in the order of their cells.
 //
-// A dense table of all cells takes 47 MB for one sample of KITTI's second stage. One bit per cell takes 1.5 MB, which
-// stays in the cache: a row of nine cells is two words, and most rows are empty. The number of bits before a word says
-// which voxel a bit is.
+// A dense table of all cells takes 47 MB for one sample of KITTI's second stage. One bit per cell takes
+// 1.5 MB, which stays in the cache: a row of nine cells is two words, and most rows are empty. The number
+// of bits before a word says which voxel a bit is.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/full.h>
@@ -87,8 +87,8 @@ struct Ball {
   int64_t first(int axis, int64_t own) const { return std::max<int64_t>(own - reach, 0); }
   int64_t last(int axis, int64_t own) const { return std::min<int64_t>(own + reach, cells[axis] - 1); }
 
-  // Writes rows of voxels; `out` holds -1 already. Sums grow from z over y to x, so a plane or row that is too far
-  // away by itself can be left out without changing what is found.
+  // Writes rows of voxels; `out` holds -1 already. Sums grow from z over y to x, so a plane or row that is
+  // too far away by itself can be left out without changing what is found.
   void query(const CellIndex& index, const T* place, int64_t sample, int64_t* out) const {
     std::array<int64_t, 3> own;
     for (int axis = 0; axis < 3; axis++)
@@ -114,9 +114,9 @@ struct Ball {
   }
 };
 
-Tensor voxel_query(const Tensor& queries_, const Tensor& sample_, const Tensor& indices_, at::IntArrayRef shape,
-                   at::ArrayRef<double> origin, at::ArrayRef<double> size, int64_t samples, int64_t reach,
-                   double radius, int64_t neighbours) {
+Tensor voxel_query(const Tensor& queries_, const Tensor& sample_, const Tensor& indices_,
+                   at::IntArrayRef shape, at::ArrayRef<double> origin, at::ArrayRef<double> size,
+                   int64_t samples, int64_t reach, double radius, int64_t neighbours) {
   TORCH_CHECK(queries_.dim() == 2 && queries_.size(1) == 3, "queries must be (M, 3), got ", queries_.sizes());
   TORCH_CHECK(queries_.scalar_type() == at::kFloat || queries_.scalar_type() == at::kDouble,
               "queries must be float32 or float64, got ", queries_.scalar_type());
@@ -127,7 +127,8 @@ Tensor voxel_query(const Tensor& queries_, const Tensor& sample_, const Tensor& 
   TORCH_CHECK(shape.size() == 3 && origin.size() == 3 && size.size() == 3, "a grid has three axes");
   TORCH_CHECK(reach >= 0 && reach <= kMaxReach, "reach must lie between 0 and ", kMaxReach, ", got ", reach);
   TORCH_CHECK(neighbours > 0 && radius >= 0, "neighbours must be positive and radius not negative");
-  const Tensor queries = queries_.contiguous(), sample = sample_.contiguous(), indices = indices_.contiguous();
+  const Tensor queries = queries_.contiguous(), sample = sample_.contiguous();
+  const Tensor indices = indices_.contiguous();
   Tensor out = at::full({queries.size(0), neighbours}, -1, sample.options());
   if (!queries.size(0)) return out;
   const CellIndex index(indices, samples, {shape[0], shape[1], shape[2]});
