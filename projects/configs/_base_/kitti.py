@@ -24,3 +24,28 @@ def training(
         dict(type='DefaultFormatBundle3D', class_names=class_names),
         dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys=meta_keys),
     ]
+
+
+def paste(info_path: str, load_points: object, class_names: object, least_points: dict, counts: dict) -> dict:
+    """Paste objects of a database until a frame has so many of each class.
+
+    Args:
+        info_path: the database; paths in it lie below ``data/kitti/``, which ``--data-root DIR`` replaces.
+        load_points: how its clouds are read.
+        class_names: in the order of the labels.
+        least_points: that an object of each class must have.
+        counts: of each class.
+    """
+    return dict(
+        type='ObjectSample',
+        db_sampler=dict(
+            type='ObjectDatabase',
+            data_root='data/kitti/',
+            info_path=info_path,
+            rate=1.0,
+            prepare=dict(filter_by_difficulty=[-1], filter_by_min_points=least_points),
+            classes=class_names,
+            sample_groups=counts,
+            points_loader=load_points,
+        ),
+    )

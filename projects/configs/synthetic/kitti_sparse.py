@@ -26,22 +26,6 @@ data = dict(
         point_cloud_range={{_base_.point_cloud_range}},
     )
 )
-self_training = dict(
-    split=f'kitti_{_split}.json',
-    iterations=2,
-    mine=dict(
-        least_score=0.1,
-        score='labels',
-        between=0.5,
-        consistency=0.5,
-        rotate=0.39,
-        scale=(0.95, 1.05),
-        least_points=5,
-    ),
-    unsure='remove',
-    own_scene=True,
-    fill=False,
-    start='scratch',
-    epochs=None,
-    pretrained=None,
+self_training = sparse_labels.self_training(
+    f'kitti_{_split}.json', iterations=2, rotate=0.39, start='scratch', epochs=None
 )

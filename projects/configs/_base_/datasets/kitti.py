@@ -9,21 +9,12 @@ point_cloud_range = [0, -40, -3, 70.4, 40, 1]
 meta_keys = ('sample_idx', 'pts_filename', 'box_type_3d', 'box_mode_3d', 'lidar2img', 'pc_range')
 
 load_points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=4, use_dim=4)
-object_sample = dict(
-    type='ObjectSample',
-    db_sampler=dict(
-        type='ObjectDatabase',
-        data_root=data_root,
-        info_path=data_root + 'kitti_dbinfos_train.pkl',
-        rate=1.0,
-        prepare=dict(
-            filter_by_difficulty=[-1],
-            filter_by_min_points=dict(Car=5, Pedestrian=10, Cyclist=10),
-        ),
-        classes=class_names,
-        sample_groups=dict(Car=12, Pedestrian=6, Cyclist=6),
-        points_loader=load_points,
-    ),
+object_sample = kitti.paste(
+    data_root + 'kitti_dbinfos_train.pkl',
+    load_points,
+    class_names,
+    dict(Car=5, Pedestrian=10, Cyclist=10),
+    dict(Car=12, Pedestrian=6, Cyclist=6),
 )
 object_noise = dict(
     type='ObjectNoise',
