@@ -13,7 +13,7 @@ FILES = sorted(
     for pattern in ('lidar/*', 'synthetic/kitti_*', 'synthetic/centerpoint_*')
     for path in CONFIG_ROOT.glob(f'{pattern}.py')
 )
-VOXELS = [path for path in FILES if not path.name.startswith('point_rcnn')]
+VOXELS = [path for path in FILES if not any(name in path.name for name in ('point_rcnn', 'ia_ssd'))]
 
 
 def part(cfg: Config, name: str) -> dict:

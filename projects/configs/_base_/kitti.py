@@ -11,8 +11,12 @@ def training(
     class_names: object,
     meta_keys: object,
     shuffle: bool = True,
+    sample: dict | None = None,
 ) -> list:
-    """Load points and objects, change them, keep what lies in range, and collect what a detector trains on."""
+    """Load points and objects, change them, keep what lies in range, and collect what a detector trains on.
+
+    ``sample`` thins out the points that are left, for detectors that look at points.
+    """
     return [
         load_points,
         dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
@@ -20,9 +24,28 @@ def training(
         dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
         dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
         dict(type='ObjectNameFilter', classes=class_names),
+        *([sample] if sample else []),
         *([dict(type='PointShuffle')] if shuffle else []),
         dict(type='DefaultFormatBundle3D', class_names=class_names),
         dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys=meta_keys),
+    ]
+
+
+def testing(load_points: object, *transforms: object, class_names: object, meta_keys: object) -> list:
+    """Load points, change them, and collect what a detector is tested on: one view of each frame."""
+    return [
+        load_points,
+        dict(
+            type='MultiScaleFlipAug3D',
+            img_scale=(1333, 800),
+            pts_scale_ratio=1,
+            flip=False,
+            transforms=[
+                *transforms,
+                dict(type='DefaultFormatBundle3D', class_names=class_names, with_label=False),
+                dict(type='Collect3D', keys=['points'], meta_keys=meta_keys),
+            ],
+        ),
     ]
 
 

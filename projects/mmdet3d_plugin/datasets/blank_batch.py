@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from mmcv import Config
 from mmcv.utils import build_from_cfg
-from mmdet.datasets.builder import PIPELINES
 from mmdet.datasets.pipelines import Compose
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
+from mmdet3d.core.points import LiDARPoints
+from mmdet3d.datasets.builder import PIPELINES
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
+from projects.mmdet3d_plugin.common.config_check import transforms_of
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, LIDAR_TO_EGO, nuscenes_rig
 from projects.mmdet3d_plugin.datasets.point_files import read_points
 
@@ -140,6 +143,28 @@ def blank_cloud(cfg: Config, path: str | None = None) -> dict[str, Any]:
     else:
         points = torch.from_numpy(read_points(Path(path), columns)[:, taken])
     return dict(points=[points], img_metas=[dict(box_type_3d=LiDARInstance3DBoxes)])
+
+
+def thinned_cloud(cfg: Config, batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch of :func:`blank_cloud` with the points that the config's test pipeline leaves, equal on every call.
+
+    Args:
+        cfg: with ``data.test.pipeline``.
+        batch: with ``points``, B clouds (N_i, C).
+    """
+    steps = [
+        build_from_cfg(dict(step), PIPELINES)
+        for _, step in transforms_of(_pipeline(cfg, 'test'), 'data.test.pipeline')
+        if step['type'] in ('PointsRangeFilter', 'SamplePoints')
+    ]
+    clouds = []
+    for cloud in batch['points']:
+        results: dict[str, Any] = dict(points=LiDARPoints(cloud, points_dim=cloud.shape[1]))
+        with drawn_from(0):
+            for step in steps:
+                results = step(results)
+        clouds.append(results['points'].tensor)
+    return {**batch, 'points': clouds}
 
 
 def street_scan(columns: int) -> Tensor:

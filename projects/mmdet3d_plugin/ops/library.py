@@ -14,7 +14,16 @@ from torch.library import register_autograd, register_fake
 
 from projects.mmdet3d_plugin.ops.build import BuildError, build, cached_library, find_compiler
 
-OPERATORS = ('ms_deform_attn', 'gather_maps', 'channel_wise_kl', 'masked_l2', 'lift_splat', 'voxel_query')
+OPERATORS = (
+    'ms_deform_attn',
+    'gather_maps',
+    'channel_wise_kl',
+    'masked_l2',
+    'lift_splat',
+    'voxel_query',
+    'furthest_points',
+    'ball_query',
+)
 _served: frozenset[tuple[str, str]] = frozenset()
 _loaded = False
 

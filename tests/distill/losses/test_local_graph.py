@@ -246,7 +246,9 @@ def test_other_voxels_are_a_clear_error() -> None:
 def test_other_maps_are_a_clear_error() -> None:
     with pytest.raises(ValueError, match=r'tap both at the same stride'):
         build()(torch.zeros(1, 3, 4, 4), torch.zeros(1, 5, 8, 8))
-    with pytest.raises(ValueError, match='two VoxelFeatures or two tensors, got Tensor and VoxelFeatures'):
+    with pytest.raises(
+        ValueError, match='two VoxelFeatures, two PointSets or two tensors, got Tensor and VoxelFeatures'
+    ):
         build()(torch.zeros(1, 3, 4, 4), pair([4])[1])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, require_same_rows
+from projects.mmdet3d_plugin.hosts.iassd.point_set import PointSet
 from projects.mmdet3d_plugin.ops.knn import nearest_rows
 
 REWEIGHTING = ('relative', 'counts', 'none')
@@ -144,7 +145,7 @@ class LocalGraph(DistillLoss):
         """Distance between two graphs of local features.
 
         Args:
-            student: :class:`VoxelFeatures`, points (B, C_S, N) or a map (B, C_S, H, W).
+            student: :class:`VoxelFeatures`, :class:`PointSet`, points (B, C_S, N) or a map (B, C_S, H, W).
             teacher: the same with C_T channels, constant; its voxels are the student's, row by row.
 
         Returns:
@@ -154,7 +155,7 @@ class LocalGraph(DistillLoss):
         graphs = [self.graph(rows) for rows in samples]
         counts = [graph.neighbour.numel() for graph in graphs]
         if sum(counts) < 2:  # a batch norm has no statistics of less
-            feature = student.features if isinstance(student, VoxelFeatures) else student
+            feature = student if isinstance(student, Tensor) else student.features
             # a live graph to the student and to all parameters, which distributed training waits for
             return feature.sum() * 0 + sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
         student = self.student_adapter([rows.student for rows in samples], graphs).split(counts)
@@ -197,7 +198,7 @@ def rows_of(student: Any, teacher: Any) -> list[Rows]:
     """Part two features into the rows of each sample.
 
     Args:
-        student: :class:`VoxelFeatures`, points (B, C_S, N) or a map (B, C_S, H, W).
+        student: :class:`VoxelFeatures`, :class:`PointSet`, points (B, C_S, N) or a map (B, C_S, H, W).
         teacher: the same, with rows in the same order.
 
     Returns:
@@ -206,9 +207,11 @@ def rows_of(student: Any, teacher: Any) -> list[Rows]:
     """
     if isinstance(student, VoxelFeatures) and isinstance(teacher, VoxelFeatures):
         return _voxel_rows(student, teacher)
+    if isinstance(student, PointSet) and isinstance(teacher, PointSet):
+        return _point_rows(student, teacher)
     if not isinstance(student, Tensor) or not isinstance(teacher, Tensor):
         kinds = f'{type(student).__name__} and {type(teacher).__name__}'
-        raise ValueError(f'LocalGraph needs two VoxelFeatures or two tensors, got {kinds}')
+        raise ValueError(f'LocalGraph needs two VoxelFeatures, two PointSets or two tensors, got {kinds}')
     if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:] or student.dim() < 3:
         raise ValueError(
             f'the student gives {tuple(student.shape)} and the teacher {tuple(teacher.shape)}; LocalGraph needs '
@@ -226,3 +229,14 @@ def _voxel_rows(student: VoxelFeatures, teacher: VoxelFeatures) -> list[Rows]:
     order = sample.argsort(stable=True)
     columns = (student.features[order], teacher.features[order], importance[order])
     return [Rows(*parts) for parts in zip(*(column.split(counts) for column in columns), strict=True)]
+
+
+def _point_rows(student: PointSet, teacher: PointSet) -> list[Rows]:
+    """Rows of the clouds that have points."""
+    if student.counts != teacher.counts or not torch.equal(student.places, teacher.places):
+        raise ValueError(
+            'points cannot be compared row by row: student and teacher look at different ones; tap both where points are '
+            "spread evenly (on='points'), and let both keep as many"
+        )
+    parts = zip(student.features.split(student.counts), teacher.features.split(teacher.counts), strict=True)
+    return [Rows(ours, theirs, theirs.amax(1)) for ours, theirs in parts if len(ours)]

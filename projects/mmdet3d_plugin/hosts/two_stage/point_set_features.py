@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.hosts.row_layers import row_layers
 from projects.mmdet3d_plugin.hosts.two_stage.points_in_boxes import frame_coordinates, points_in_proposals
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
 from projects.mmdet3d_plugin.hosts.two_stage.roi_features import ROI_FEATURES, RoIFeatures
-from projects.mmdet3d_plugin.hosts.two_stage.row_layers import row_layers
 
 _PLACE = 9  # coordinates in the box's frame, and distances to its six faces
 
@@ -27,7 +27,7 @@ class PointSetFeatures(RoIFeatures):
         most: points kept of one box.
         scale: size of the box in which points count, over the proposal's.
         margin: metres added to that.
-        norm: between layers, see :func:`~projects.mmdet3d_plugin.hosts.two_stage.row_layers.norm_of`.
+        norm: between layers, see :func:`~projects.mmdet3d_plugin.hosts.row_layers.norm_of`.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from mmdet3d.models.builder import HEADS, build_head
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.hosts.row_layers import row_layers
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     corners_of,
     decode_residuals,
@@ -20,7 +21,6 @@ from projects.mmdet3d_plugin.hosts.two_stage.roi_features import ROI_FEATURES
 from projects.mmdet3d_plugin.hosts.two_stage.roi_sampler import RoISampler
 from projects.mmdet3d_plugin.hosts.two_stage.roi_targets import assign_targets, quality_of
 from projects.mmdet3d_plugin.hosts.two_stage.rotated_nms import rotated_nms
-from projects.mmdet3d_plugin.hosts.two_stage.row_layers import row_layers
 
 MAP = 'bev'
 """Name of a map that is given without one: the first level of the neck."""

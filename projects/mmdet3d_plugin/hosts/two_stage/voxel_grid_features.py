@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.hosts.row_layers import norm_of, row_layers
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import gravity_centers, out_of_frame
 from projects.mmdet3d_plugin.hosts.two_stage.first_stage_maps import SparseVoxels
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
 from projects.mmdet3d_plugin.hosts.two_stage.roi_features import ROI_FEATURES, RoIFeatures, map_of
-from projects.mmdet3d_plugin.hosts.two_stage.row_layers import norm_of, row_layers
 from projects.mmdet3d_plugin.ops.voxel_query import CellGrid, voxel_query
 
 
@@ -67,7 +67,7 @@ class VoxelGridFeatures(RoIFeatures):
         neighbours: voxels that a point looks at in each stage at the most.
         reach: cells to each side in which they are looked for.
         channels: of a point per stage.
-        norm: see :func:`~projects.mmdet3d_plugin.hosts.two_stage.row_layers.norm_of`; the paper has 'batch'.
+        norm: see :func:`~projects.mmdet3d_plugin.hosts.row_layers.norm_of`; the paper has 'batch'.
     """
 
     def __init__(

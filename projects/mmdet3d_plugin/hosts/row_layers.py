@@ -1,7 +1,7 @@
 """Linear layers on rows, of which there may be any number: one, or none."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,16 +21,22 @@ class RowBatchNorm(nn.BatchNorm1d):
         return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
-def norm_of(kind: str, width: int) -> nn.Module:
+Norm = str | Callable[[int], nn.Module]
+"""Name of a norm, see :func:`norm_of`, or what makes one for a number of channels, such as :class:`RowBatchNorm`."""
+
+
+def norm_of(kind: Norm, width: int) -> nn.Module:
     """A norm of rows (N, width).
 
     Args:
-        kind: 'layer', which needs no other rows, or 'batch', as published second stages have it.
+        kind: 'layer', which needs no other rows, 'batch', as published second stages have it, or what makes a norm.
         width: numbers per row.
 
     Raises:
         UserError: another kind.
     """
+    if callable(kind):
+        return kind(width)
     if kind == 'layer':
         return nn.LayerNorm(width)
     if kind == 'batch':
@@ -38,7 +44,7 @@ def norm_of(kind: str, width: int) -> nn.Module:
     raise UserError(f"the norm of a second stage is 'layer' or 'batch', got {kind!r}")
 
 
-def row_layers(widths: Sequence[int], norm: str, dropout: float = 0.0) -> nn.Sequential:
+def row_layers(widths: Sequence[int], norm: Norm, dropout: float = 0.0) -> nn.Sequential:
     """Linear layers, each with a norm and a ReLU: rows (N, widths[0]) -> (N, widths[-1]).
 
     Args:

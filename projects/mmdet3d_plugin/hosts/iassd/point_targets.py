@@ -1,0 +1,72 @@
+"""To which object a point belongs, and how central it is there."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import gravity_centers, into_frame
+from projects.mmdet3d_plugin.hosts.two_stage.points_in_boxes import enlarged, in_boxes
+
+
+class Assignment(NamedTuple):
+    """Objects of N points of B clouds.
+
+    Args:
+        objects: (N,) rows of ``boxes``, -1 for background.
+        boxes: (G, 7) objects of all clouds, bottom centres.
+        labels: (G,).
+    """
+
+    objects: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+    @property
+    def foreground(self) -> Tensor:
+        """(N,) bool."""
+        return self.objects >= 0
+
+
+@torch.no_grad()
+def assign_points(
+    places: Tensor, counts: Sequence[int], boxes: Sequence[Tensor], labels: Sequence[Tensor], margin: float
+) -> Assignment:
+    """Give each point the object that it lies in; of several, the one whose centre is nearest.
+
+    Args:
+        places: (N, 3), metres.
+        counts: points of each of B clouds.
+        boxes: B times (n_i, 7), bottom centres.
+        labels: B times (n_i,).
+        margin: metres by which boxes are longer, wider and higher.
+    """
+    objects, first = [], 0
+    for cloud, own in zip(places.split(list(counts)), boxes, strict=True):
+        if len(own):
+            inside = in_boxes(enlarged(own, 1, margin), cloud)
+            far = torch.cdist(gravity_centers(own), cloud).masked_fill(~inside, torch.inf)
+            nearest = far.argmin(0)
+            objects.append(torch.where(inside.any(0), first + nearest, -1))
+        else:
+            objects.append(torch.full((len(cloud),), -1, device=places.device))
+        first += len(own)
+    return Assignment(torch.cat(objects), torch.cat(list(boxes)), torch.cat(list(labels)))
+
+
+@torch.no_grad()
+def centerness(places: Tensor, boxes: Tensor) -> Tensor:
+    """How central points are in their boxes: the cube root of the product over three axes of the distance to the nearer
+    face over that to the further one.
+
+    Args:
+        places: (N, 3), metres.
+        boxes: (N, 7), bottom centres.
+
+    Returns:
+        (N,): 1 in the middle, 0 on the surface and beyond.
+    """
+    local = into_frame(places - gravity_centers(boxes), boxes[:, 6]).abs()
+    half = boxes[:, 3:6] / 2
+    return ((half - local).clamp(min=0) / (half + local)).prod(1).pow(1 / 3)
