@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from mmcv import Config
 from mmcv.utils import build_from_cfg
+from mmdet.datasets.builder import PIPELINES
 from mmdet.datasets.pipelines import Compose
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from mmdet3d.core.points import LiDARPoints
-from mmdet3d.datasets.builder import PIPELINES
+from mmdet3d.datasets.pipelines import Compose as Compose3D
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
@@ -152,18 +153,18 @@ def thinned_cloud(cfg: Config, batch: dict[str, Any]) -> dict[str, Any]:
         cfg: with ``data.test.pipeline``.
         batch: with ``points``, B clouds (N_i, C).
     """
-    steps = [
-        build_from_cfg(dict(step), PIPELINES)
-        for _, step in transforms_of(_pipeline(cfg, 'test'), 'data.test.pipeline')
-        if step['type'] in ('PointsRangeFilter', 'SamplePoints')
-    ]
+    steps = Compose3D(
+        [
+            dict(step)
+            for _, step in transforms_of(_pipeline(cfg, 'test'), 'data.test.pipeline')
+            if step['type'] in ('PointsRangeFilter', 'SamplePoints')
+        ]
+    )
     clouds = []
     for cloud in batch['points']:
-        results: dict[str, Any] = dict(points=LiDARPoints(cloud, points_dim=cloud.shape[1]))
         with drawn_from(0):
-            for step in steps:
-                results = step(results)
-        clouds.append(results['points'].tensor)
+            left = steps(dict(points=LiDARPoints(cloud, points_dim=cloud.shape[1])))
+        clouds.append(left['points'].tensor)
     return {**batch, 'points': clouds}
 
 
