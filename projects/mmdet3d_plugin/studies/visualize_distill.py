@@ -44,7 +44,7 @@ from projects.mmdet3d_plugin.visualization.report import Report
 from projects.mmdet3d_plugin.visualization.style import save_figure
 
 AUGMENTATIONS = (
-    'PhotoMetricDistortionMultiView', 'ObjectSample', 'ObjectNoise', 'RandomFlip3D', 'GlobalRotScaleTrans', 'PointShuffle',
+    'PhotoMetricDistortionMultiView', 'BEVAugmentation', 'ObjectSample', 'ObjectNoise', 'RandomFlip3D', 'GlobalRotScaleTrans', 'PointShuffle',
 )  # fmt: skip
 UNTRAINED = (
     'The checkpoint has no distill.* parts (an exported student, or one trained alone): connectors and generators are '
@@ -121,7 +121,7 @@ def _camera_region(
 ) -> Picture:
     title = f'{comparison.name}, {comparison.extent}'
     figure = draw_camera_regions(
-        scene.cameras, comparison.region, inspection.filled, classes, scene.truth, title
+        scene.cameras, comparison.region, inspection.seen, classes, scene.truth, title
     )
     return Picture(f'{comparison.name}_region', f'{title}. Colour: weight; white: ground truth.', figure)
 
@@ -196,9 +196,8 @@ def without_chance(cfg: Config, split: str) -> Config:
     dataset.update(files_of(next(innermost_datasets(cfg.data[split]))))
     kept = [step for step in dataset['pipeline'] if step['type'] not in AUGMENTATIONS]
     # mmdet's other transforms want to be told whether an image was flipped
-    dataset['pipeline'] = [
-        {**step, 'flip_ratio': 0.0} if step['type'] == 'RandomFlip' else step for step in kept
-    ]
+    calm = dict(RandomFlip=dict(flip_ratio=0.0), ImageView=dict(augment=None))
+    dataset['pipeline'] = [{**step, **calm.get(step['type'], {})} for step in kept]
     dataset['filter_empty_gt' if dataset['type'] == 'CocoImages' else 'filter_empty'] = False
     cfg.data.train = dataset
     return cfg
