@@ -252,7 +252,7 @@ def _report(
     pictures: dict[int, list[tuple[Path, str]]],
 ) -> Report:
     """One page with the gaps and all pictures."""
-    files = ', '.join(str(teacher.checkpoint) for teacher in distiller.teachers.values())
+    files = ', '.join(str(teacher.checkpoint or type(teacher).__name__) for teacher in distiller.teachers.values())
     report = Report('Where it matters', f'What {Path(arguments.config).stem} teaches, as the terms see it.')
     report.facts(
         {
