@@ -20,6 +20,7 @@ from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.studies.lidar_inspection import (
     Importance,
     Pivots,
+    both_stages,
     read_importance,
     read_pivots,
 )
@@ -45,7 +46,8 @@ class Inspection:
         queries: boxes that the distillation head found, with scores, None in a recipe without.
         positions: where its queries sample the BEV feature, None in a recipe without.
         importance: of the terms that compare neighbourhoods of voxels.
-        pivots: of the terms that compare heatmaps of centre heads.
+        pivots: of the terms that compare heatmaps of centre heads, and of sub-heads.
+        stages: boxes of the student and what the recipe's second stage made of them; None without one.
     """
 
     comparisons: list[Comparison]
@@ -56,6 +58,7 @@ class Inspection:
     positions: Positions | None = None
     importance: Sequence[Importance] = ()
     pivots: Sequence[Pivots] = ()
+    stages: tuple[BoxSet, BoxSet] | None = None
 
     def at(self, place: str) -> list[Comparison]:
         """The comparisons of maps in one place."""
@@ -86,6 +89,8 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
     meta = _meta(step)
     inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(meta), seen=_seen(meta))
     inspection |= dict(importance=importance, pivots=pivots)
+    if step.refined is not None:  # boxes of training hold shifted copies of the objects too
+        inspection['stages'] = both_stages(step.refined[step.refined.proposals.remembered])
     if step.queries is not None:
         inspection['queries'] = _boxes(step.queries, *_query_limits(distiller))
         loss = _bev_focal_loss(distiller, step)

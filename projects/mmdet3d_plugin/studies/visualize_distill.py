@@ -39,6 +39,7 @@ from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparis
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions
+from projects.mmdet3d_plugin.visualization.proposal_view import draw_proposals
 from projects.mmdet3d_plugin.visualization.region_view import draw_camera_regions
 from projects.mmdet3d_plugin.visualization.report import Report
 from projects.mmdet3d_plugin.visualization.style import save_figure
@@ -91,6 +92,8 @@ def draw_inspection(inspection: Inspection, scene: Scene, classes: Sequence[str]
         yield Picture(comparison.name, f'{comparison.name}: image features, {_legend(comparison)}', figure)
     for importance in inspection.importance:
         yield _importance(importance, inspection, scene)
+    if inspection.stages is not None:
+        yield _stages(inspection, scene, classes)
     for pivots in inspection.pivots:
         yield _pivots(pivots, scene)
     for comparison in inspection.at(BEV):
@@ -136,8 +139,16 @@ def _importance(importance: Importance, inspection: Inspection, scene: Scene) ->
     return Picture(importance.name, caption, figure)
 
 
+def _stages(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Picture:
+    view = View.of(inspection.pc_range, scene.forward)
+    figure = draw_proposals(classes, scene.points, *inspection.stages, scene.truth, view)
+    caption = "Boxes of the student's dense head and what its second stage made of them; white: ground truth."
+    return Picture('second_stage', caption, figure)
+
+
 def _pivots(pivots: Pivots, scene: Scene) -> Picture:
-    caption = f'{pivots.name}: heatmaps of teacher and student, and the weight of each position; white: ground truth.'
+    weight = '' if pivots.weight is None else ', and the weight of each position'
+    caption = f'{pivots.name}: heatmaps of teacher and student{weight}; white: ground truth.'
     return Picture(pivots.name, caption, draw_pivots(pivots, scene.truth, scene.forward))
 
 
@@ -252,7 +263,9 @@ def _report(
     pictures: dict[int, list[tuple[Path, str]]],
 ) -> Report:
     """One page with the gaps and all pictures."""
-    files = ', '.join(str(teacher.checkpoint or type(teacher).__name__) for teacher in distiller.teachers.values())
+    files = ', '.join(
+        str(teacher.checkpoint or type(teacher).__name__) for teacher in distiller.teachers.values()
+    )
     report = Report('Where it matters', f'What {Path(arguments.config).stem} teaches, as the terms see it.')
     report.facts(
         {
