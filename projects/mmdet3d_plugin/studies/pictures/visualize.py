@@ -36,7 +36,7 @@ from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.test import check_classes
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
-from projects.mmdet3d_plugin.studies.visualize_images import draw_sample, read_image
+from projects.mmdet3d_plugin.studies.pictures.visualize_images import draw_sample, read_image
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras
