@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS as NUSCENES
-from projects.mmdet3d_plugin.studies.inspection import BEV, CAMERAS, Comparison, Positions
-from projects.mmdet3d_plugin.studies.lidar_inspection import Importance, Pivots
+from projects.mmdet3d_plugin.studies.pictures.inspection import BEV, CAMERAS, Comparison, Positions
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import Importance, Pivots
 from projects.mmdet3d_plugin.visualization.bev_view import UP, View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width

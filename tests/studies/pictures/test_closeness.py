@@ -10,7 +10,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.teachers.self_teacher import SelfTeacher
-from projects.mmdet3d_plugin.studies.closeness import Closeness, measure_closeness
+from projects.mmdet3d_plugin.studies.pictures.closeness import Closeness, measure_closeness
 from tests.distill.toy_host import ToyBEVHost, toy_batch
 
 

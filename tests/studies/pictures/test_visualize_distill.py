@@ -12,8 +12,8 @@ from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
-from projects.mmdet3d_plugin.studies.inspection import BEV, Comparison, Inspection
-from projects.mmdet3d_plugin.studies.visualize_distill import (
+from projects.mmdet3d_plugin.studies.pictures.inspection import BEV, Comparison, Inspection
+from projects.mmdet3d_plugin.studies.pictures.visualize_distill import (
     add_gap_table,
     gap_row,
     main,

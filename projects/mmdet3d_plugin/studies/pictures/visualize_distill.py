@@ -25,9 +25,15 @@ from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
-from projects.mmdet3d_plugin.studies.inspection import BEV, CAMERAS, Comparison, Inspection, inspect_step
-from projects.mmdet3d_plugin.studies.lidar_inspection import Importance, Pivots
-from projects.mmdet3d_plugin.studies.visualize import (
+from projects.mmdet3d_plugin.studies.pictures.inspection import (
+    BEV,
+    CAMERAS,
+    Comparison,
+    Inspection,
+    inspect_step,
+)
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import Importance, Pivots
+from projects.mmdet3d_plugin.studies.pictures.visualize import (
     Scene,
     check_indices,
     choose_samples,

@@ -17,7 +17,7 @@ from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, be
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.term import Term
-from projects.mmdet3d_plugin.studies.lidar_inspection import (
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import (
     Importance,
     Pivots,
     both_stages,

@@ -34,8 +34,8 @@ from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.test import check_classes
-from projects.mmdet3d_plugin.studies.lidar_inspection import both_stages
-from projects.mmdet3d_plugin.studies.visualize_images import draw_sample, read_image
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import both_stages
+from projects.mmdet3d_plugin.studies.pictures.visualize_images import draw_sample, read_image
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras

@@ -26,8 +26,12 @@ from projects.mmdet3d_plugin.distill.views import seen_by, split_views, with_tea
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
-from projects.mmdet3d_plugin.studies.visualize import choose_samples
-from projects.mmdet3d_plugin.studies.visualize_distill import load_distiller, one_sample, without_chance
+from projects.mmdet3d_plugin.studies.pictures.visualize import choose_samples
+from projects.mmdet3d_plugin.studies.pictures.visualize_distill import (
+    load_distiller,
+    one_sample,
+    without_chance,
+)
 
 
 @dataclass(frozen=True)
