@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_check import (
+from projects.mmdet3d_plugin.common.config_checks.check import (
     CONFIG_CHECKS,
     data_ranges,
     require_equal,
 )
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 

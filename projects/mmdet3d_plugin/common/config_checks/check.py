@@ -9,8 +9,8 @@ import numpy as np
 from mmcv.utils import Registry
 
 from projects.mmdet3d_plugin.common.config import SPLITS, innermost_datasets
-from projects.mmdet3d_plugin.common.config_numbers import check_numbers, is_number
-from projects.mmdet3d_plugin.common.config_types import (
+from projects.mmdet3d_plugin.common.config_checks.numbers import check_numbers, is_number
+from projects.mmdet3d_plugin.common.config_checks.types import (
     accepted_arguments,
     find_kinds,
     require_arguments,
