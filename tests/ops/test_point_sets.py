@@ -42,10 +42,12 @@ def furthest_by_definition(cloud: np.ndarray, number: int) -> list[int]:
     return chosen
 
 
-@ways
-@pytest.mark.parametrize('isa', ['baseline', 'avx2', 'avx512'])
-def test_they_find_what_the_definitions_say(kernel: bool, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('FOCALDISTILLER_ISA', isa)
+@pytest.mark.parametrize(
+    'isa', [pytest.param(isa, marks=compiled) for isa in ('baseline', 'avx2', 'avx512')] + [None]
+)
+def test_they_find_what_the_definitions_say(isa: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = isa is not None
+    monkeypatch.setenv('FOCALDISTILLER_ISA', isa or '')
     points, queries = clouds(), clouds(1)[:80]
     rows = [
         np.array(furthest_by_definition(part.numpy(), min(70, len(part))))

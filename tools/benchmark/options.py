@@ -264,6 +264,17 @@ def parse_voxel_query(argv: Words = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def parse_point_sets(argv: Words = None) -> argparse.Namespace:
+    """point_sets.py."""
+    parser = make_parser(
+        "Time IA-SSD's sampling and grouping at KITTI's full size: ours and plain torch, in one process.",
+        rounds=3,
+        cuda=False,
+    )
+    parser.add_argument('--cloud', help='file of points, float32, four numbers each')
+    return parser.parse_args(argv)
+
+
 def _words(text: str) -> tuple[str, ...]:
     """Words between commas."""
     return tuple(word for word in text.split(',') if word)

@@ -359,6 +359,23 @@ def voxel_query() -> str:
     return f'{table(columns, rows)}\n\nCPU time and peak memory for {points:,} points; {note}. {origins}'
 
 
+@block('point sets')
+def point_sets() -> str:
+    """IA-SSD's sampling and grouping at KITTI's full size, two ways."""
+    report = record('point_sets_cpu')
+    rows = [
+        [
+            row['call'],
+            f'{row["points"]:,}',
+            f'{row["asked"]:,}',
+            *(f'{row["ms"][way]:,.1f} ms' for way in ('ours', 'torch')),
+        ]
+        for row in report['rows']
+    ]
+    columns = ['call', 'points', 'chosen, or asked about', 'kernel', 'plain torch']
+    return f'{table(columns, rows)}\n\nCPU time of one frame. {origin("point_sets_cpu")}'
+
+
 @block('look-ups')
 def look_ups() -> str:
     """DETR3D's look-ups in image features, per decoder layer, beside the original's way."""

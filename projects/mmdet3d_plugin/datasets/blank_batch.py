@@ -16,7 +16,7 @@ from mmdet3d.datasets.pipelines import Compose as Compose3D
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
-from projects.mmdet3d_plugin.common.config_check import transforms_of
+from projects.mmdet3d_plugin.common.config_checks.check import transforms_of
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, LIDAR_TO_EGO, nuscenes_rig

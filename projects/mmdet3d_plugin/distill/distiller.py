@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.state_names import load_any_names, save_plain_names
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap, stop_gradient, tensors_of
-from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels
 from projects.mmdet3d_plugin.distill.teachers.teacher import Teacher
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.training_head import TrainingHead

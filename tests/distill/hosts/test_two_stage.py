@@ -11,7 +11,7 @@ from torch import nn
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_terms
-from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from tests.lidar_factories import (
     emptied,

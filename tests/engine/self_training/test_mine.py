@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from mmcv import Config
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 
+from projects.mmdet3d_plugin.common import files
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
@@ -122,6 +124,45 @@ def test_hidden_labels_are_not_read_and_two_processes_mine_the_same(
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
 
 
+class Killed(BaseException):
+    """Nothing catches it but what cleans up."""
+
+
+def test_a_run_killed_at_any_write_goes_on_to_the_same_bytes(
+    root: Path, checkpoint: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mine and derive, killed before the first file is whole, before the second, and so on, each time in the folder that
+    was left behind, with half of the file lying about as a killed process leaves it."""
+    cfg, whole = config(root), tmp_path / 'whole'
+    mined = InstanceBank.load(bank)
+    small = mined.select(np.arange(0, len(mined), 200))
+    small.save(tmp_path / 'small.npz')
+    derive(cfg, tmp_path / 'small.npz', whole)
+    replace, left, kills = files.os.replace, [0], 0
+
+    def dying(source: Path, target: Path) -> None:
+        if not left[0]:
+            Path(f'{target}.left.tmp').write_bytes(Path(source).read_bytes()[:10])
+            raise Killed
+        left[0] -= 1
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, 'replace', dying)
+    while True:
+        left[0] = kills
+        try:
+            small.save(tmp_path / 'again.npz')
+            derive(cfg, tmp_path / 'again.npz', tmp_path / 'again')
+            break
+        except Killed:
+            kills += 1
+    written = [path for path in whole.rglob('*') if path.is_file()]
+    assert kills >= len(written)
+    assert (tmp_path / 'again.npz').read_bytes() == (tmp_path / 'small.npz').read_bytes()
+    for path in written:
+        assert path.read_bytes() == (tmp_path / 'again' / path.relative_to(whole)).read_bytes()
+
+
 @pytest.mark.parametrize('unsure', ['remove', 'ignore', 'keep'])
 def test_a_derived_config_trains(root: Path, bank: Path, tmp_path: Path, unsure: str) -> None:
     cfg = config(root, unsure=unsure, fill=unsure == 'remove', start='previous')
@@ -148,6 +189,27 @@ def test_a_derived_config_trains(root: Path, bank: Path, tmp_path: Path, unsure:
     assert losses[0] > losses[1] > 0  # background is left out
 
 
+def test_classes_that_a_frame_lacks_are_ignored_too(root: Path) -> None:
+    """In a frame without objects, anchors in an unsure box are background for no class; all others still are."""
+    cfg = config(root).model
+    for assigner in cfg.train_cfg.assigner:
+        assigner['ignore_iof_thr'] = 0.3
+    head = build_model(cfg).bbox_head
+    grid = head.anchor_generator.grid_anchors([(56, 56)], device='cpu')[0]
+    anchors = grid.reshape(-1, *grid.shape[-3:])  # (cells, classes, yaws, 7)
+    unsure = torch.tensor([[10.0, 1.0, -1.5, 3.9, 1.6, 1.6, 0.0]])
+    for label, assigner in enumerate(head.bbox_assigner):
+        mine, none = anchors[:, label].reshape(-1, 7), LiDARInstance3DBoxes(torch.zeros(0, 7))
+        plain, thinned = (
+            head.anchor_target_single_assigner(assigner, mine, none, boxes, torch.zeros(0).long(), {}, 3)
+            for boxes in (None, unsure)
+        )
+        (left_out,) = (plain[1] != thinned[1]).nonzero(as_tuple=True)
+        assert (plain[1] == 1).all()
+        assert len(left_out) == len(plain[-1]) - len(thinned[-1]) > 0
+        assert ((mine[left_out, :2] - unsure[:, :2]).abs() < 3).all()
+
+
 def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) -> None:
     for settings, said in (
         (dict(unsure='hide'), "unsure is 'hide'"),
@@ -167,7 +229,7 @@ def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) ->
         iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize('name', ['second', 'pointpillars', 'point_rcnn'])
+@pytest.mark.parametrize('name', ['second', 'pointpillars', 'point_rcnn', 'ia_ssd'])
 def test_configs_of_full_size_follow(root: Path, tmp_path: Path, name: str) -> None:
     """The first training has the labels of the split, the next the derived set; what cannot be ignored is removed."""
     cfg = load_config(f'{name}_kitti_sparse.py', None, str(root))

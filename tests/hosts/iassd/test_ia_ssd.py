@@ -10,7 +10,7 @@ from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.config_check import check_host
+from projects.mmdet3d_plugin.common.config_checks.check import check_host
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for

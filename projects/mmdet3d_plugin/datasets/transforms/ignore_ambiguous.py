@@ -19,8 +19,7 @@ class IgnoreAmbiguous:
     mmdet3d's flips and turns cannot carry a second set of boxes along: they would move the points twice. So what they
     have noted of themselves is done again here.
 
-    Assigners regard these boxes where their ``ignore_iof_thr`` is above zero, for classes of which the frame has an
-    object.
+    Assigners regard these boxes where their ``ignore_iof_thr`` is above zero.
     """
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from projects.mmdet3d_plugin.datasets.transforms.remove_points import RemovePoin
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
 from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS
 from projects.mmdet3d_plugin.distill.registry import TARGETS
-from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels, overlaps
+from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels, overlaps
 
 
 @TARGETS.register_module()

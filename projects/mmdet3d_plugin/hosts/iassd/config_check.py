@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_check import (
+from projects.mmdet3d_plugin.common.config_checks.check import (
     CONFIG_CHECKS,
     data_ranges,
     number_of_classes,
     require_equal,
 )
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 
 
 @CONFIG_CHECKS.register_module(name='IASSD')

@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
-from projects.mmdet3d_plugin.distill.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels
 from tests.lidar_factories import centerpoint_config, lidar_batch
 
 
