@@ -122,7 +122,8 @@ def _require_finite(head: nn.Module, outputs: Any) -> None:
             raise _NotFiniteError(f'{type(head).__name__} predicts what is not finite')
         return
     values = outputs.values() if isinstance(outputs, dict) else outputs
-    for value in values if isinstance(values, Iterable) else ():
+    # a letter of a text is a text again
+    for value in values if isinstance(values, Iterable) and not isinstance(values, str) else ():
         _require_finite(head, value)
 
 

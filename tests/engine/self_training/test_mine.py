@@ -189,6 +189,30 @@ def test_a_derived_config_trains(root: Path, bank: Path, tmp_path: Path, unsure:
     assert losses[0] > losses[1] > 0  # background is left out
 
 
+def test_any_number_of_workers_loads_the_same_batches(root: Path, bank: Path, tmp_path: Path) -> None:
+    """Removal, pasting, flips and turns draw from seed, epoch and place of a frame alone."""
+    cfg = config(root)
+    derive(cfg, bank, tmp_path)
+    plan = SelfTraining.from_config(cfg)
+    made = iteration_config(
+        labelled_config(cfg, SparseSplit.read(root / plan.split)), plan, tmp_path, tmp_path
+    )
+    batches = []
+    for made.data.workers_per_gpu in (0, 2):
+        loader = build_loader(
+            made,
+            build_split(made, 'train', test_mode=False),
+            True,
+            Launch(0, 1, torch.device('cpu'), False),
+            3,
+        )
+        loader.sampler.set_epoch(1)
+        batches.append([batch['points'].data[0] for batch in loader])
+    assert len(batches[0]) == 3
+    for ours, others in zip(*batches, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, others, strict=True))
+
+
 def test_classes_that_a_frame_lacks_are_ignored_too(root: Path) -> None:
     """In a frame without objects, anchors in an unsure box are background for no class; all others still are."""
     cfg = config(root).model
