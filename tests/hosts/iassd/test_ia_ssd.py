@@ -17,6 +17,7 @@ from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.losses.local_graph import LocalGraph
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.engine import inference
+from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 from tests.hosts.two_stage.kitti_frames import real_frame
 from tests.lidar_factories import total
 
@@ -142,6 +143,26 @@ def test_it_can_be_taught_and_looks_at_the_same_points_as_its_teacher(model: nn.
         loss(records['student', 'stage_2'], records['teacher', 'stage_2'])
     assert len(adapter.detect(model, batch)) == 2
     assert records['student', 'heads'].codes.shape == (24, 30)
+
+
+def test_its_cost_is_counted_without_values(model: nn.Module) -> None:
+    """Linear layers on every pair, as brute force counts them where nothing learned decides."""
+    batch, adapter = {**street(), 'points': street()['points'][:1]}, adapter_for(model)
+    counter, macs, handles = OpCounter(model), [], []
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            handles.append(
+                module.register_forward_hook(lambda m, args, out: macs.append(len(out) * m.weight.numel()))
+            )
+    with torch.no_grad():
+        adapter.run_for_cost(model, batch)
+    for handle in handles:
+        handle.remove()
+    with counter.counting():
+        adapter.run_for_cost(model, batch)
+    counted = sum(sum(operations.values()) for operations in counter.macs.values())
+    assert counted == sum(macs) > 1e5
+    assert [stage.sample for stage in model.backbone.stages][-1] == 'centroid_aware'
 
 
 def test_a_blank_frame_is_thinned_out_as_in_testing(model: nn.Module) -> None:

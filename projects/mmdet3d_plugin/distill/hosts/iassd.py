@@ -1,5 +1,7 @@
 """What the distiller knows about IA-SSD."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -32,6 +34,12 @@ class IASSDAdapter(LidarAdapter):
         """Raw predictions, as ``heads`` gives them."""
         return model.raw_outputs(batch['points'])
 
+    def run_for_cost(self, model: nn.Module, batch: Batch) -> CentroidOutputs:
+        """The whole detector, every stage choosing by where points lie and centroids staying where they are: operations
+        are counted without values, which learned sampling would need."""
+        with _blind(model):
+            return self.infer(model, batch)
+
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
         """Boxes after threshold and non-maximum suppression."""
         found = self.infer(model, batch) if predictions is None else predictions
@@ -52,3 +60,18 @@ class IASSDAdapter(LidarAdapter):
     def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
         """One frame without data, thinned out as the config's test pipeline does it."""
         return thinned_cloud(cfg, super().blank_batch(cfg, cloud))
+
+
+@contextmanager
+def _blind(model: nn.Module) -> Iterator[None]:
+    """Let nothing that a detector has learned decide where it looks, inside a ``with`` block."""
+    before = [stage.sample for stage in model.backbone.stages]
+    for stage in model.backbone.stages:
+        stage.sample = FURTHEST
+    model.bbox_head.moved = lambda places, shifts: places
+    try:
+        yield
+    finally:
+        del model.bbox_head.moved
+        for stage, sample in zip(model.backbone.stages, before, strict=True):
+            stage.sample = sample

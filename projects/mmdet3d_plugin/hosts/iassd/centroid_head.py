@@ -72,7 +72,7 @@ class CentroidHead(BaseModule):
         """Points after every stage of B clouds -> what M centroids say."""
         points = encoded.stages[-1]
         shifts = self.shift(points.features)
-        centroids = points.places + shifts.clamp(-self.max_shift, self.max_shift)
+        centroids = self.moved(points.places, shifts)
         features = self.aggregation(encoded.stages[self.context], centroids, points.counts)
         return CentroidOutputs(
             points.places,
@@ -83,6 +83,10 @@ class CentroidHead(BaseModule):
             self.boxes(features),
             encoded.confidences,
         )
+
+    def moved(self, places: Tensor, shifts: Tensor) -> Tensor:
+        """Where points (M, 3) come to lie that want to move by (M, 3) metres."""
+        return places + shifts.clamp(-self.max_shift, self.max_shift)
 
     def loss(
         self, outputs: CentroidOutputs, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]
