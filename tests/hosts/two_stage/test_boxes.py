@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import nms_rotated, points_in_boxes_cpu
+from mmcv.ops import box_iou_rotated, nms_rotated, points_in_boxes_cpu
 from torch import Tensor
 
-from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import footprints, iou_3d
+from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import footprints, iou_3d, iou_from_above
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     corners_of,
     decode_residuals,
@@ -76,6 +76,18 @@ def test_overlaps_are_those_of_clipped_outlines() -> None:
     np.testing.assert_allclose(iou_3d(ours, others).numpy(), wanted, atol=2e-5)
     assert iou_3d(ours[:0], others).shape == (0, 9)
     assert iou_3d(ours, others[:0]).shape == (12, 0)
+
+
+def test_boxes_that_are_not_compared_share_nothing() -> None:
+    """Over a whole scene, with boxes whose circles just meet: mmcv's operator on all pairs, to the bit."""
+    spread = torch.tensor([40.0, 40, 1, 1, 1, 1, 1])
+    ours, others = boxes_of(0, 60, torch.float32) * spread, boxes_of(1, 50, torch.float32) * spread
+    others[:2] = torch.tensor([[0, 0, 0, 3, 4, 1, 0.5], [5, 0, 0, 3, 4, 1, 0.5]])
+    ours[0] = torch.tensor([0, 0, 0, 3, 4, 1, 2.1])
+    wanted = box_iou_rotated(footprints(ours), footprints(others))
+    assert 0 < wanted.count_nonzero() < 100
+    assert torch.equal(iou_from_above(ours, others), wanted)
+    assert iou_from_above(ours[:0], others).shape == (0, 50)
 
 
 def test_codes_are_those_of_the_proposals_frame() -> None:
