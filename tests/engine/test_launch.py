@@ -16,6 +16,7 @@ from torch.distributed.run import config_from_args
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
+from projects.mmdet3d_plugin.common.config import config_text
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import launch, train
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
@@ -74,7 +75,7 @@ def stopping_config(tmp_path: Path) -> str:
         'data.samples_per_gpu': 1,
         'checkpoint_config': dict(interval=1, by_epoch=False),
     }
-    (tmp_path / 'toy.py').write_text(toy_config(tmp_path / 'run', 2, **changes).pretty_text)
+    (tmp_path / 'toy.py').write_text(config_text(toy_config(tmp_path / 'run', 2, **changes)))
     return str(tmp_path / 'toy.py')
 
 
