@@ -73,7 +73,15 @@ def measure_closeness(distiller: Distiller, batches: Iterable[dict[str, Any]]) -
     Args:
         distiller: with the weights of a checkpoint; its terms do not matter.
         batches: with the teacher's view and ground truth.
+
+    Raises:
+        UserError: the teacher is a part of the student, whose BEV feature is the student's own.
     """
+    if not distiller.teacher.answers_first:
+        raise UserError(
+            f'a {type(distiller.teacher).__name__} has no BEV feature but that of its student, so there is no gap to '
+            'measure; take a recipe with a teacher of its own'
+        )
     gaps, powers, covered, limits = [], [], [], []
     with evaluating(distiller):
         for batch in batches:
