@@ -45,10 +45,11 @@ def assign_points(
     objects, first = [], 0
     for cloud, own in zip(places.split(list(counts)), boxes, strict=True):
         if len(own):
-            inside = in_boxes(enlarged(own, 1, margin), cloud)
-            far = torch.cdist(gravity_centers(own), cloud).masked_fill(~inside, torch.inf)
-            nearest = far.argmin(0)
-            objects.append(torch.where(inside.any(0), first + nearest, -1))
+            box, point = in_boxes(enlarged(own, 1, margin), cloud)
+            far = own.new_full((len(own), len(cloud)), torch.inf)
+            far[box, point] = (cloud[point] - gravity_centers(own)[box]).norm(dim=1)
+            distance, nearest = far.min(0)
+            objects.append(torch.where(distance < torch.inf, first + nearest, -1))
         else:
             objects.append(torch.full((len(cloud),), -1, device=places.device))
         first += len(own)
