@@ -2,6 +2,7 @@
 
 import torch
 from mmcv import Config
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 
 from projects.mmdet3d_plugin.common.models import build_model
 from tests.lidar_factories import centerpoint_config
@@ -36,3 +37,16 @@ def test_weights_of_mmdet3ds_own_head_fit() -> None:
     cfg['pts_bbox_head']['type'] = 'CenterHead'
     theirs = build_model(Config(dict(model=cfg)).model)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
+
+
+def test_one_candidate_without_a_threshold_is_one_box() -> None:
+    head = build_model(Config(dict(model=centerpoint_config())).model).pts_bbox_head
+    head.test_cfg['score_threshold'] = 0.0
+    meta = dict(box_type_3d=LiDARInstance3DBoxes)
+    for count in (0, 1, 2):
+        boxes = torch.tensor([[3.0, 0, -1, 1, 1, 1, 0, 0, 0]]) + torch.tensor([0.0, 2]).repeat(9, 1).T[:count]
+        boxes = boxes[:, : head.bbox_coder.code_size]
+        (found,) = head.get_task_detections(
+            1, [torch.full((count,), 0.5)], [boxes], [torch.zeros(count)], [meta]
+        )
+        assert len(found['bboxes']) == len(found['scores']) == count
