@@ -202,7 +202,7 @@ def test_what_was_seen_of_a_batch_is_kept_and_found_again(
     # A file that a crash cut off is written again.
     (file,) = (tmp_path / 'seen').iterdir()
     whole = file.read_bytes()
-    for left in (b'', whole[: len(whole) // 2], b'not a file of torch'):
+    for left in (b'', whole[: len(whole) // 2], b'not a file of torch', b'\x80'):
         file.write_bytes(left)
         assert torch.equal(teacher.observe(batch, teacher.taps('bev'), device).predictions, first.predictions)
         assert len(file.read_bytes()) == len(whole)

@@ -98,6 +98,7 @@ BAD_CAMERA: list[tuple[dict[str, Any], str]] = [
     ({'log_config.hooks': 'TextLoggerHook'}, r'log_config\.hooks'),
     ({'custom_hooks': [dict(type='EMAHook', momentum='x')]}, 'custom_hooks|EMAHook'),
     ({'custom_hooks': [dict(type='EMAHook', momentun=0.1)]}, 'momentun'),
+    ({'custom_hooks': [dict(type='EMAHook', warm_up=0)]}, r'custom_hooks\[0\]\.warm_up'),
     ({'evaluation': dict(interval=1, save_best='mAPP')}, 'mAPP'),
     ({'evaluation': dict(interval=1, save_best='AP/cat')}, 'AP/cat'),
     ({'evaluation': dict(interval=1, save_best=3)}, r'evaluation\.save_best is 3'),

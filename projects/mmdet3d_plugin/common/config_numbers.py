@@ -112,7 +112,7 @@ BY_NAME: dict[str, Rule] = {
 
 _OF_HOOKS: dict[str, Rule] = {
     'interval': COUNT,
-    'warm_up': COUNT_OR_NONE,
+    'warm_up': COUNT,
     'total_iter': COUNT,
     'skip_iters': COUNT_OR_NONE,
 }
