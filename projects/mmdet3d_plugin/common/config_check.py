@@ -101,6 +101,8 @@ def datasets_of(cfg: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(node, (dict, list, tuple)):
             raise UserError(f'data.{split} is {node!r}: it must be the config of a dataset')
         found = list(innermost_datasets(node))
+        if not found:
+            raise UserError(f'data.{split} has no dataset in it: name at least one')
         for index, dataset in enumerate(found):
             place = f'data.{split}' if len(found) == 1 else f'data.{split}[{index}]'
             if not isinstance(dataset, dict):
@@ -183,6 +185,9 @@ def _classes_of(dataset: dict[str, Any]) -> list[str] | None:
 def _check_dataset(node: dict[str, Any], place: str) -> None:
     """Type and arguments of a dataset and of its transforms."""
     require_type(node, place, 'dataset')
+    files = node.get('ann_file')
+    if isinstance(files, (list, tuple)) and not files:
+        raise UserError(f'{place}.ann_file is {files!r}: name at least one info file')
     _check_names_and_transforms(node, place)
     require_arguments(node, place, 'dataset')
     for where, transform in transforms_of(node.get('pipeline'), f'{place}.pipeline'):
@@ -234,6 +239,8 @@ def _check_model(node: Any, place: str) -> None:
                 raise UserError(f'{where} is {value!r}: it must be a dict with a type')
             if isinstance(value, dict):
                 require_type(value, where, 'model')
+        if key in ('train_cfg', 'test_cfg') and not isinstance(value, (dict, list, tuple, type(None))):
+            raise UserError(f'{where} is {value!r}: it must be a dict')
         if key not in _FREE:
             _check_model(value, where)
 
