@@ -106,6 +106,8 @@ BAD_CAMERA: list[tuple[dict[str, Any], str]] = [
     ({'evaluation': dict(interval=1, save_best='NDS', rule='bigger')}, r'evaluation\.rule'),
     ({'evaluation': dict(interval=1, intervall=2)}, 'intervall'),
     ({'evaluation': dict(interval=-1)}, r'evaluation\.interval'),
+    ({'evaluation': dict(interval=1, evaluator='devkt')}, r"evaluator 'devkt'; it has"),
+    ({'optimizer.paramwise_cfg': dict(custom_keys={'img_bakcbone': dict(lr_mult=0.1)})}, r"custom_keys: 'img_bakcbone' .*did you mean 'img_backbone'"),
     ({'seed': 'x'}, 'seed'),
     ({'seed': 2**70}, 'seed'),
     ({'amp': 'fp8'}, 'amp|fp8'),
