@@ -4,4 +4,4 @@ from projects.mmdet3d_plugin.command_line.launcher import launch
 from projects.mmdet3d_plugin.command_line.parsers import parse_measure_closeness
 
 if __name__ == '__main__':
-    launch(parse_measure_closeness, 'studies.closeness')
+    launch(parse_measure_closeness, 'studies.pictures.closeness')

@@ -10,7 +10,7 @@ from PIL import Image
 
 from projects.mmdet3d_plugin.datasets.converters.create_data import main as create_data
 from projects.mmdet3d_plugin.engine import test, train
-from projects.mmdet3d_plugin.studies import visualize
+from projects.mmdet3d_plugin.studies.pictures import visualize
 
 CONFIG = 'projects/configs/synthetic/kitti_pointpillars_student_4x.py'
 FRAMES = ('000000', '000001', '000002', '000003', '000008')

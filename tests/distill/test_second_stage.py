@@ -153,14 +153,17 @@ def some_boxes(scores: list[float], labels: list[int], class_logits: Tensor | No
     count = len(scores)
     boxes = torch.tensor([[3.0, 0.5, -1.0, 3.9, 1.6, 1.56, 0.1]]).double().repeat(count, 1)
     rows, score = torch.arange(count), torch.tensor(scores, dtype=torch.float64)
-    proposals = Proposals(boxes, score, torch.tensor(labels, dtype=torch.long), rows, torch.zeros_like(rows))
+    proposals = Proposals(
+        boxes, score, torch.tensor(labels, dtype=torch.long), rows, torch.zeros_like(rows), 12
+    )
     return Refined(boxes, score, class_logits, proposals, score.logit(), torch.zeros_like(boxes))
 
 
 def loss_of(**settings: Any) -> HeadToHead:
     """The loss on the anchors of pint PointPillars."""
     student = build_model(Config(dict(model=pillar_config())).model)
-    return HeadToHead(student_head=lambda: adapter_for(student).dense_head(student), **settings)
+    head = adapter_for(student).dense_head(student)
+    return HeadToHead(student_head=lambda: head, teacher_head=lambda: head, **settings)
 
 
 def raw_outputs(seed: int = 0) -> list[list[Tensor]]:
@@ -320,6 +323,26 @@ def test_a_whole_two_stage_detector_may_teach_itself_or_another() -> None:
     )
     model = build_distiller(Config(cfg)).train()
     assert grads(model(**lidar_batch([0, 1]))['loss_kd_heads'], model.student.bbox_head) > 0
+
+
+@pytest.mark.parametrize(
+    ('voxel', 'sizes', 'message'),
+    [
+        (0.4, [[3.9, 1.6, 1.56]] * 3, 'anchor sizes is .* in the student and .* in the teacher'),
+        (0.2, None, 'dense head has 1536 rows, that of the teacher 384'),
+    ],
+)
+def test_boxes_of_other_rows_are_refused(voxel: float, sizes: list | None, message: str) -> None:
+    """A frozen teacher's second stage speaks of the rows of its own dense head."""
+    student = pillar_config(voxel=voxel)
+    anchors = student['bbox_head']['anchor_generator']
+    anchors['sizes'] = sizes or anchors['sizes']
+    teacher = dict(
+        config=dict(model=two_stage_config(), class_names=CLASSES), random_weights=True, view='same'
+    )
+    cfg = dict(model=student, class_names=CLASSES, distiller=dict(teacher=teacher, terms=[TERM]))
+    with pytest.raises(DistillError, match=message):
+        build_distiller(Config(cfg)).train()(**lidar_batch([0]))
 
 
 def test_what_cannot_be_is_told() -> None:

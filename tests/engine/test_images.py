@@ -18,7 +18,7 @@ from projects.mmdet3d_plugin.engine.export import export_student
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.engine.train import TrainOptions, train
-from projects.mmdet3d_plugin.studies import visualize, visualize_distill
+from projects.mmdet3d_plugin.studies.pictures import visualize, visualize_distill
 from tests.engine.toy import ONE_PROCESS
 
 SMALL = {

@@ -9,8 +9,10 @@ from mmcv import Config
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch
-from projects.mmdet3d_plugin.studies import complexity, demo, latency, visualize
-from projects.mmdet3d_plugin.studies.visualize import load_detector
+from projects.mmdet3d_plugin.studies import demo
+from projects.mmdet3d_plugin.studies.cost import complexity, latency
+from projects.mmdet3d_plugin.studies.pictures import visualize
+from projects.mmdet3d_plugin.studies.pictures.visualize import load_detector
 from projects.mmdet3d_plugin.worlds import create
 from projects.mmdet3d_plugin.worlds.worlds import STAMP
 from tests.robustness.conftest import save

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, HostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS
 from projects.mmdet3d_plugin.distill.taps import Tap
-from projects.mmdet3d_plugin.studies import complexity, latency, visualize
+from projects.mmdet3d_plugin.studies.cost import complexity, latency
+from projects.mmdet3d_plugin.studies.pictures import visualize
 
 STUDENT = Path('projects/configs/synthetic/bevformer_student.py').resolve()
 CHANNELS, CELLS = 8, 6

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from projects.mmdet3d_plugin.datasets.info_files import CAMERAS as NUSCENES
-from projects.mmdet3d_plugin.studies.inspection import BEV, CAMERAS, Comparison, Positions
-from projects.mmdet3d_plugin.studies.lidar_inspection import Importance, Pivots
+from projects.mmdet3d_plugin.studies.pictures.inspection import BEV, CAMERAS, Comparison, Positions
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import Importance, Pivots
 from projects.mmdet3d_plugin.visualization.bev_view import UP, View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras, fit_width
@@ -146,7 +146,7 @@ def test_fit_width_keeps_projections_consistent() -> None:
 def test_region_lies_over_the_right_part_of_the_right_camera(tmp_path: Path) -> None:
     region = np.zeros((6, 4, 4))
     region[1, :2, 2:] = 1  # front right, upper right quarter of an image without padding
-    figure = draw_camera_regions(rig(), region, [(1.0, 1.0)] * 6, CLASSES, NOTHING, 'title', width=900)
+    figure = draw_camera_regions(rig(), region, [(0, 0, 160, 90)] * 6, CLASSES, NOTHING, 'title', width=900)
     found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
     found = found[found[:, 0] < 0.93]  # the colour bar shows the colour too
     # three images between margins of 6 and the colour bar's 56 pixels
@@ -159,7 +159,7 @@ def test_region_lies_over_the_right_part_of_the_right_camera(tmp_path: Path) -> 
 def test_padding_of_the_images_is_cut_off(tmp_path: Path) -> None:
     region = np.zeros((6, 4, 4))
     region[:, 3] = 1  # a row that is padding alone
-    figure = draw_camera_regions(rig(), region, [(1.0, 0.75)] * 6, CLASSES, NOTHING, 'title', width=600)
+    figure = draw_camera_regions(rig(), region, [(0, 0, 160, 120)] * 6, CLASSES, NOTHING, 'title', width=600)
     found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
     assert not (found[:, 0] < 0.9).any()
 
@@ -171,8 +171,8 @@ def test_every_camera_has_its_own_padding(tmp_path: Path) -> None:
     }
     region = np.zeros((2, 4, 4))
     region[:, 2:] = 1  # the lower half of the padded images: of the low one that is padding alone
-    filled = [(1.0, 1.0), (1.0, 0.5)]
-    figure = draw_camera_regions(cameras, region, filled, CLASSES, NOTHING, 'title', width=600)
+    filled, seen = [(1.0, 1.0), (1.0, 0.5)], [(0, 0, 80, 40)] * 2
+    figure = draw_camera_regions(cameras, region, seen, CLASSES, NOTHING, 'title', width=600)
     found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
     found = found[found[:, 0] < 0.9]  # the colour bar shows the colour too
     assert len(found)
@@ -183,6 +183,18 @@ def test_every_camera_has_its_own_padding(tmp_path: Path) -> None:
     assert wide.get_ylim() == (4.0, 0.0)
     assert low.get_ylim() == (2.0, 0.0)
     assert low.get_box_aspect() == 0.25
+
+
+def test_region_of_a_cut_image_lies_over_what_was_cut_out(tmp_path: Path) -> None:
+    cameras = {'one': (np.zeros((40, 80, 3), np.uint8), np.eye(4))}
+    region = np.zeros((1, 4, 4))
+    region[0, 1:3, 1:3] = 1  # of the lower right quarter, pixels 50 to 70 and 25 to 35
+    figure = draw_camera_regions(cameras, region, [(40, 20, 80, 40)], CLASSES, NOTHING, 'title', width=600)
+    found = pixels_of(save_figure(figure, tmp_path / 'region.png'), CONTOUR)
+    found = found[found[:, 0] < 0.89] * 600  # the colour bar shows the colour too
+    inner = 600 - 2 * 6 - 56
+    assert found[:, 0].min() == pytest.approx(6 + 50 / 80 * inner, abs=5)
+    assert found[:, 0].max() == pytest.approx(6 + 70 / 80 * inner, abs=5)
 
 
 def test_tint_is_stronger_with_more_weight_and_nothing_at_zero() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config_types import FAMILIES, accepted_arguments, find_kinds
+from projects.mmdet3d_plugin.common.config_checks.types import FAMILIES, accepted_arguments, find_kinds
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import close_names, nearest
 

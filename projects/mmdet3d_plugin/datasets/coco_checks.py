@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_numbers import is_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 
 Row = Mapping[str, Any]

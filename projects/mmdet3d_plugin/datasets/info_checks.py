@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from projects.mmdet3d_plugin.common.config_numbers import is_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 
 Info = dict[str, Any]

@@ -10,7 +10,7 @@ import torch
 from mmdet.datasets.builder import DATASETS
 from mmdet3d.datasets import KittiDataset
 
-from projects.mmdet3d_plugin.common.config_numbers import is_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import get_logger
 from projects.mmdet3d_plugin.common.rng import drawn_from

@@ -6,8 +6,8 @@ from typing import Any
 
 from mmcv.utils import Registry
 
-from projects.mmdet3d_plugin.common.config_numbers import BY_NAME, check_number
-from projects.mmdet3d_plugin.common.config_types import require_values
+from projects.mmdet3d_plugin.common.config_checks.numbers import BY_NAME, check_number
+from projects.mmdet3d_plugin.common.config_checks.types import require_values
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 

@@ -7,9 +7,14 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config_check import check_parts, datasets_of
-from projects.mmdet3d_plugin.common.config_numbers import NOT_NEGATIVE, POSITIVE, check_number, check_numbers
-from projects.mmdet3d_plugin.common.config_types import (
+from projects.mmdet3d_plugin.common.config_checks.check import check_parts, datasets_of
+from projects.mmdet3d_plugin.common.config_checks.numbers import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    check_number,
+    check_numbers,
+)
+from projects.mmdet3d_plugin.common.config_checks.types import (
     Kind,
     find_kinds,
     require_arguments,

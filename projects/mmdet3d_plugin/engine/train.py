@@ -18,7 +18,7 @@ from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
 from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
-from projects.mmdet3d_plugin.common.config_numbers import SEED, check_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions

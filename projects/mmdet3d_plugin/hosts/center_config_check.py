@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_check import class_names, require_equal
+from projects.mmdet3d_plugin.common.config_checks.check import class_names, require_equal
 from projects.mmdet3d_plugin.common.errors import UserError
 
 At = Callable[[str], tuple[str, Any]]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_check import CONFIG_CHECKS, number_of_classes, require_equal
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.check import CONFIG_CHECKS, number_of_classes, require_equal
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.hosts.detr.config_check import check_backbone
 
 

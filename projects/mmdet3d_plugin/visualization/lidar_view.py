@@ -49,13 +49,13 @@ class Importance:
 
 @dataclass(frozen=True)
 class Pivots:
-    """Heatmaps of two centre heads, the largest of all tasks and classes, and how much each position counts.
+    """Heatmaps of two dense heads, the largest of all classes, tasks and anchors, and how much each position counts.
 
     Attributes:
         name: of the term.
         teacher: (H, W) probabilities, rows along y.
         student: (h, w), the same; its grid may be coarser.
-        weight: (H, W), the largest of all tasks.
+        weight: (H, W), the largest of all tasks; None where each counts alike.
         limits: x0, y0, z0, x1, y1, z1 in metres that the teacher's map and the weight cover.
         own: the same of the student's map.
     """
@@ -63,7 +63,7 @@ class Pivots:
     name: str
     teacher: np.ndarray
     student: np.ndarray
-    weight: np.ndarray
+    weight: np.ndarray | None
     limits: Sequence[float]
     own: Sequence[float]
 
@@ -110,7 +110,8 @@ def _draw_edges(ax: Axes, importance: Importance) -> None:
 
 
 def draw_pivots(pivots: Pivots, truth: BoxSet, forward: float = UP, width: int = 480) -> Figure:
-    """Side by side: the teacher's heatmap, the student's, and how much each position counts; true boxes in white.
+    """Side by side: the teacher's heatmap, the student's, and how much each position counts if that differs; true boxes
+    in white.
 
     Args:
         pivots: of a distillation of class logits.
@@ -118,11 +119,13 @@ def draw_pivots(pivots: Pivots, truth: BoxSet, forward: float = UP, width: int =
         forward: where the ego car drives, radians from x.
         width: of each map in pixels.
     """
-    maps: Sequence[tuple[str, np.ndarray, Sequence[float]]] = (
+    maps: list[tuple[str, np.ndarray, Sequence[float]]] = [
         ('teacher: highest class probability', pivots.teacher, pivots.limits),
         ('student: highest class probability', pivots.student, pivots.own),
-        (f'weight: {(pivots.weight > 0).mean():.1%} of the cells are pivotal', pivots.weight, pivots.limits),
-    )
+    ]
+    if pivots.weight is not None:
+        share = (pivots.weight > 0).mean()
+        maps.append((f'weight: {share:.1%} of the cells are pivotal', pivots.weight, pivots.limits))
     panels = Panels(1, len(maps), (width, round(width * map_aspect(pivots.limits))))
     highest = max(values.max() for _, values, _ in maps)
     scale = ScalarMappable(PowerNorm(0.5, 0, highest), GAP_COLOURS)

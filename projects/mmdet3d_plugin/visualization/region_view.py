@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_camera_grid, grid_height
@@ -35,7 +36,7 @@ def tint(region: np.ndarray) -> np.ndarray:
 def draw_camera_regions(
     cameras: dict[str, tuple[np.ndarray, np.ndarray]],
     region: np.ndarray,
-    filled: Sequence[tuple[float, float]],
+    seen: Sequence[tuple[float, float, float, float]],
     classes: Sequence[str],
     truth: BoxSet,
     title: str,
@@ -45,8 +46,8 @@ def draw_camera_regions(
 
     Args:
         cameras: name -> (image (H, W, 3) uint8 RGB, lidar2img (4, 4)), in the order of the region.
-        region: (num_cams, h, w) weights; covers the padded images.
-        filled: (width, height) share of each camera's padded image that is image.
+        region: (num_cams, h, w) weights; covers what the detector sees of the images.
+        seen: left, top, right, bottom of that for each camera, in pixels of the image, padding included.
         classes: names by label.
         truth: true boxes in the LiDAR frame.
         title: written above.
@@ -58,8 +59,9 @@ def draw_camera_regions(
     figure = new_figure(width, grid + head + margin)
     area = (margin, margin, inner, grid)
     axes = draw_camera_grid(figure, area, cameras, classes, NOTHING, truth)
-    for name, weights, share in zip(cameras, region, filled, strict=True):
-        _lay_over(axes[name], weights, share)
+    for (name, (image, _)), weights, place in zip(cameras.items(), region, seen, strict=True):
+        shown = axes[name].get_xlim()[1] / image.shape[1]  # the grid draws images smaller than they are
+        _lay_over(axes[name], weights, [shown * side for side in place])
     height = grid + head + margin
     figure.text(margin / width, 1 - 0.5 * head / height, title, color=INK, fontsize=12, va='center')
     place = ((width - bar + 8) / width, margin / height, 14 / width, grid / height)
@@ -67,12 +69,17 @@ def draw_camera_regions(
     return figure
 
 
-def _lay_over(ax: Axes, region: np.ndarray, filled: tuple[float, float]) -> None:
-    """Draw a region (h, w) of one camera's padded image over its axes."""
+def _lay_over(ax: Axes, region: np.ndarray, seen: Sequence[float]) -> None:
+    """Draw a region (h, w) over the part of an image that it covers, and a dotted frame where that is not all of it."""
     limits = ax.get_xlim(), ax.get_ylim()
-    right, bottom = limits[0][1] / filled[0], limits[1][0] / filled[1]
-    ax.imshow(tint(region), extent=(0, right, bottom, 0), interpolation='nearest', aspect='auto', zorder=0.5)
-    outline(ax, region, (0, 0, 0, right, bottom, 0))
+    left, top, right, bottom = seen
+    place = dict(extent=(left, right, bottom, top), interpolation='nearest', aspect='auto', zorder=0.5)
+    ax.imshow(tint(region), **place)
+    outline(ax, region, (left, top, 0, right, bottom, 0))
+    whole = left <= 0 and top <= 0 and right >= limits[0][1] and bottom >= limits[1][0]
+    if not whole:
+        frame = dict(fill=False, edgecolor='white', linestyle=':', linewidth=0.8, zorder=0.6)
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, **frame))
     ax.set(xlim=limits[0], ylim=limits[1])
 
 

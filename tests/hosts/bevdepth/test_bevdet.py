@@ -9,7 +9,7 @@ import torch
 from mmcv import Config
 from torch import nn
 
-from projects.mmdet3d_plugin.common.config_check import check_host
+from projects.mmdet3d_plugin.common.config_checks.check import check_host
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for

@@ -35,7 +35,7 @@ def proposals_of(boxes: Tensor, sample: list[int] | None = None) -> Proposals:
     """Boxes as proposals with made-up scores, all of class 0."""
     zeros = torch.zeros(len(boxes), dtype=torch.long)
     batch = zeros if sample is None else torch.tensor(sample)
-    return Proposals(boxes, torch.linspace(0.9, 0.1, len(boxes)).to(boxes), zeros, zeros + 5, batch)
+    return Proposals(boxes, torch.linspace(0.9, 0.1, len(boxes)).to(boxes), zeros, zeros + 5, batch, 9)
 
 
 def clipped_area(subject: np.ndarray, clip: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import RecordingSession
 from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, quantize
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
-from projects.mmdet3d_plugin.studies.latency import Stream
+from projects.mmdet3d_plugin.studies.cost.latency import Stream
 from tools.benchmark.options import parse_deploy
 from tools.benchmark.timing import interleaved, save_report, start_report
 

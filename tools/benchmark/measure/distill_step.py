@@ -27,7 +27,7 @@ from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import named_teachers, split_views
 from projects.mmdet3d_plugin.ops.pages import kept_pages
-from projects.mmdet3d_plugin.studies.op_counter import OpCounter
+from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 from tools.benchmark.options import parse_distill_step
 from tools.benchmark.timing import Case, interleaved, memory, save_report, start_report
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from projects.mmdet3d_plugin.common.config_numbers import POSITIVE, SEED, check_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import POSITIVE, SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import require_writable_file, write_json
 from projects.mmdet3d_plugin.engine import cli, launch

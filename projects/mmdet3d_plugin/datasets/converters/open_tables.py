@@ -8,7 +8,7 @@ from typing import Any
 
 from nuscenes import NuScenes
 
-from projects.mmdet3d_plugin.common.config_numbers import is_number, is_whole
+from projects.mmdet3d_plugin.common.config_checks.numbers import is_number, is_whole
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.evaluation.nuscenes_tables import TABLES, read_table
 

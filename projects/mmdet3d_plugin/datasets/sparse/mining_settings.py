@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from projects.mmdet3d_plugin.common.config_types import require_values
+from projects.mmdet3d_plugin.common.config_checks.types import require_values
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 from projects.mmdet3d_plugin.datasets.sparse.view import View

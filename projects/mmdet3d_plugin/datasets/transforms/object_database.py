@@ -9,7 +9,7 @@ import numpy as np
 from mmdet3d.datasets.builder import OBJECTSAMPLERS
 from mmdet3d.datasets.pipelines.dbsampler import DataBaseSampler
 
-from projects.mmdet3d_plugin.common.config_numbers import is_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.info_checks import LARGEST

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,18 @@ class DenseAnchors(DenseHead):
     def logits(self, outputs: Outputs) -> Tensor:
         """See the base class."""
         return _rows(outputs[0], self.head.num_classes)
+
+    def rows(self, outputs: Outputs) -> int:
+        """See the base class."""
+        return sum(level[0].numel() for level in outputs[1]) // self.head.box_code_size
+
+    def layout(self) -> dict[str, Any]:
+        """See the base class; anchors fill the range however many cells there are."""
+        anchors = self.head.anchor_generator
+        values = dict(
+            ranges=anchors.ranges, sizes=anchors.sizes, scales=anchors.scales, rotations=anchors.rotations
+        )
+        return {'anchor ' + name: np.asarray(value).tolist() for name, value in values.items()}
 
     def codes(self, outputs: Outputs, sample: Tensor, rows: Tensor) -> Tensor:
         """See the base class."""

@@ -31,6 +31,16 @@ class DenseCells(DenseHead):
         """See the base class; the classes of all tasks in their order."""
         return torch.cat([task['heatmap'] for task in outputs], 1).flatten(2).transpose(1, 2)
 
+    def rows(self, outputs: Heads) -> int:
+        """See the base class."""
+        return sum(task['heatmap'][0, 0].numel() for task in outputs)
+
+    def layout(self) -> dict[str, Any]:
+        """See the base class."""
+        coder = self.head.bbox_coder
+        cell = [side * coder.out_size_factor for side in coder.voxel_size[:2]]
+        return dict(corner=list(coder.pc_range[:2]), cell=cell, tasks=list(self.head.num_classes))
+
     def map_size(self, outputs: Heads) -> tuple[int, int]:
         """See the base class."""
         return tuple(outputs[0]['heatmap'].shape[-2:])

@@ -29,6 +29,14 @@ class DenseHead:
         """Class logits (B, places, classes), live where ``outputs`` are."""
         raise NotImplementedError
 
+    def rows(self, outputs: Any) -> int:
+        """How many rows a sample has."""
+        raise self._lacks('rows of boxes')
+
+    def layout(self) -> dict[str, Any]:
+        """What tells which box a row stands for, by name: heads whose layouts and numbers of rows agree mean the same rows."""
+        raise self._lacks('rows of boxes')
+
     def place(self, outputs: Any, rows: Tensor) -> Tensor:
         """The places (M,) of rows (M,)."""
         return rows

@@ -40,7 +40,7 @@ class HostAdapter:
     """Dotted path of the detection head, which ``InheritHead`` copies; '' where that makes no sense."""
 
     cost_columns: ClassVar[tuple[str, ...]] = ('trainable', 'parameters', 'computed', 'published')
-    """What the family's papers report of a model's cost: fields of :class:`~studies.complexity.Cost`."""
+    """What the family's papers report of a model's cost: fields of :class:`~studies.cost.complexity.Cost`."""
 
     shape_only: ClassVar[tuple[str, ...]] = ()
     """Paths of modules that run one after the other before any other and need no values, only shapes, when operations

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.distill.dense_heads.dense_head import DenseHead
 from projects.mmdet3d_plugin.distill.hosts.adapter import HeadOf
 from projects.mmdet3d_plugin.distill.losses.decoupled import check_form
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss, mean_over_samples
-from projects.mmdet3d_plugin.distill.registry import LOSSES
+from projects.mmdet3d_plugin.distill.registry import LOSSES, DistillError
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
 
 _SURE = 1e-4  # probabilities are kept this far from 0 and 1, so that their logits are finite
@@ -32,6 +33,8 @@ class HeadToHead(DistillLoss):
 
     Args:
         student_head: gives the student's dense head.
+        teacher_head: gives that which the boxes of the second stage come from: the student's own, or one whose rows mean the
+            same.
         form: 'sigmoid' or 'softmax', see :mod:`~projects.mmdet3d_plugin.distill.losses.decoupled`.
         temperature: divides both sides' logits.
         alpha: weight of the target class.
@@ -48,6 +51,7 @@ class HeadToHead(DistillLoss):
     def __init__(
         self,
         student_head: HeadOf,
+        teacher_head: HeadOf,
         form: str = 'sigmoid',
         temperature: float = 1.0,
         alpha: float = 1.0,
@@ -63,6 +67,7 @@ class HeadToHead(DistillLoss):
             raise ValueError(f'others must lie between 0 and 1, got {others}')
         self.divergence, self.form = check_form(form, temperature), form
         self.head = student_head()
+        _require_same_rows(self.head, teacher_head())
         self.settings = dict(temperature=temperature, alpha=alpha, beta=beta)
         self.others, self.score_thr = others, score_thr
         self.class_weight, self.box_weight, self.box_thr = class_weight, box_weight, box_thr
@@ -77,6 +82,12 @@ class HeadToHead(DistillLoss):
         Returns:
             Scalar.
         """
+        rows = self.head.rows(student)
+        if rows != teacher.proposals.rows:
+            raise DistillError(
+                f"HeadToHead finds boxes by their row: the student's dense head has {rows} rows, that of the teacher "
+                f'{teacher.proposals.rows}; give both the same voxels and strides'
+            )
         refined = teacher[teacher.proposals.remembered]
         logits = self.head.logits(student)
         loss = self.class_weight * self._class_term(logits, student, refined)
@@ -112,3 +123,14 @@ class HeadToHead(DistillLoss):
         targets = self.head.encode(outputs, rows, refined.boxes)
         distance = self.head.distance(self.head.codes(outputs, sample, rows), targets)
         return mean_over_samples(distance, sample, samples)
+
+
+def _require_same_rows(student: DenseHead, teacher: DenseHead) -> None:
+    """Raise where a row of one head would be another box of the other."""
+    ours, theirs = student.layout(), teacher.layout()
+    for name in ours.keys() | theirs.keys():
+        if ours.get(name) != theirs.get(name):
+            raise DistillError(
+                f'HeadToHead finds boxes by their row, but {name} is {ours.get(name)} in the student and '
+                f'{theirs.get(name)} in the teacher; give both heads the same'
+            )

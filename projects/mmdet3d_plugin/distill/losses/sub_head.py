@@ -68,13 +68,17 @@ class SubHead(DistillLoss):
         Returns:
             Scalar.
         """
-        outputs = self.host.run(self.head, self.stem(to_size(student, self.host.map_size(teacher))))
+        outputs = self.outputs(student, teacher)
         loss = self.host.logits(outputs).sum() * 0
         if self.logits is not None:
             loss = loss + self.weight * self.logits(outputs, teacher)
         if self.truth:
             loss = loss + self.truth * self.host.detection_loss(self.head, outputs, step.batch)
         return loss
+
+    def outputs(self, student: Tensor, teacher: Any) -> Any:
+        """The sub-head's raw outputs, in the shape that the host's ``heads`` have; arguments as for :meth:`forward`."""
+        return self.host.run(self.head, self.stem(to_size(student, self.host.map_size(teacher))))
 
 
 def to_size(feature: Tensor, size: tuple[int, int]) -> Tensor:

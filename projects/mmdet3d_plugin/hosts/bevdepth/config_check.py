@@ -3,14 +3,14 @@
 import math
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_check import (
+from projects.mmdet3d_plugin.common.config_checks.check import (
     CONFIG_CHECKS,
     data_ranges,
     datasets_of,
     require_equal,
     transforms_of,
 )
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from projects.mmdet3d_plugin.box_codec import CODE_SIZE
-from projects.mmdet3d_plugin.common.config_check import data_ranges, number_of_classes, require_equal
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.check import data_ranges, number_of_classes, require_equal
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 
 At = Callable[[str], tuple[str, Any]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from projects.mmdet3d_plugin.common.config_check import (
+from projects.mmdet3d_plugin.common.config_checks.check import (
     CONFIG_CHECKS,
     data_ranges,
     datasets_of,
@@ -13,7 +13,7 @@ from projects.mmdet3d_plugin.common.config_check import (
     require_equal,
     transforms_of,
 )
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from projects.mmdet3d_plugin.common.config_check import CONFIG_CHECKS, require_equal
-from projects.mmdet3d_plugin.common.config_numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.check import CONFIG_CHECKS, require_equal
+from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.hosts.lidar.config_check import check_center_point, check_voxel_net
 
 

@@ -24,12 +24,17 @@ DENSE_HEADS = Registry('dense head')
 
 
 class Candidates(NamedTuple):
-    """The best boxes of one cloud, best first: (K, 7) bottom centres, scores (K,), labels (K,), rows (K,)."""
+    """The best boxes of one cloud, best first: (K, 7) bottom centres, scores (K,), labels (K,), rows (K,); of how many rows."""
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     indices: Tensor
+    total: int
+
+    def __getitem__(self, which: Tensor) -> 'Candidates':
+        """Some of the boxes: indices or (K,) bool."""
+        return Candidates(*(part[which] for part in tuple(self)[:-1]), self.total)
 
 
 def number_of_classes(head: nn.Module) -> int:
@@ -70,7 +75,7 @@ def _first_tensor(outputs: Any) -> Tensor:
 def _real(found: Candidates) -> Candidates:
     """Without boxes that an untrained head made infinite or flat."""
     real = found.boxes.isfinite().all(1) & (found.boxes[:, 3:6] > 0).all(1)
-    return Candidates(*(part[real] for part in found))
+    return found[real]
 
 
 def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,7 +110,7 @@ def anchor_candidates(head: nn.Module, outputs: Sequence, sample: int, count: in
         half = _rows(outputs[2], sample, 2)[rows].argmax(1)
         yaw = limit_period(boxes[:, 6] - head.dir_offset, head.dir_limit_offset, math.pi)
         boxes[:, 6] = yaw + head.dir_offset + math.pi * half.to(boxes)
-    return Candidates(boxes, scores, labels, rows)
+    return Candidates(boxes, scores, labels, rows, len(logits))
 
 
 @DENSE_HEADS.register_module(name='CenterHead')
@@ -126,11 +131,10 @@ def center_candidates(head: nn.Module, outputs: Sequence, sample: int, count: in
         classes = task['heatmap'].shape[1]
         scores, labels, rows = _best(_rows([task['heatmap']], sample, classes).sigmoid(), count)
         boxes = _center_boxes(head, task, sample, rows)
-        found.append(Candidates(boxes, scores, labels + first, rows + number * cells))
+        found.append((boxes, scores, labels + first, rows + number * cells))
         first += classes
-    joined = Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-    order = joined.scores.topk(min(count, len(joined.scores))).indices
-    return Candidates(*(part[order] for part in joined))
+    joined = Candidates(*map(torch.cat, zip(*found, strict=True)), len(tasks) * cells)
+    return joined[joined.scores.topk(min(count, len(joined.scores))).indices]
 
 
 def _center_boxes(head: nn.Module, task: dict[str, Tensor], sample: int, rows: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class Proposals:
         indices: (N,) which row of the dense head's output a box was decoded from, counted within its cloud; see
             :mod:`~projects.mmdet3d_plugin.hosts.two_stage.dense_candidates`. ``ADDED`` for boxes that have none.
         batch_index: (N,) cloud of each box, ascending.
+        rows: how many rows the dense head's output has for each cloud.
     """
 
     boxes: Tensor
@@ -28,6 +29,7 @@ class Proposals:
     labels: Tensor
     indices: Tensor
     batch_index: Tensor
+    rows: int
 
     def __len__(self) -> int:
         """N."""
@@ -35,7 +37,7 @@ class Proposals:
 
     def __getitem__(self, which: Tensor) -> 'Proposals':
         """Some of the boxes: (M,) indices or (N,) bool."""
-        return Proposals(*(getattr(self, field.name)[which] for field in fields(self)))
+        return Proposals(*(getattr(self, name)[which] for name in _TENSORS), self.rows)
 
     @property
     def remembered(self) -> Tensor:
@@ -45,10 +47,12 @@ class Proposals:
     @staticmethod
     def cat(parts: 'list[Proposals]') -> 'Proposals':
         """Several sets in one, in the order of clouds."""
-        joined = Proposals(
-            *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Proposals))
-        )
+        columns = (torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS)
+        joined = Proposals(*columns, parts[0].rows)
         return joined[joined.batch_index.argsort(stable=True)]
+
+
+_TENSORS = [field.name for field in fields(Proposals) if field.name != 'rows']
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,9 @@ class RoIHead(nn.Module):
         """
         chosen, found = self.selections[self.training], []
         for sample, one in enumerate(candidates_of(dense_head, head_outputs, chosen.before)):
-            kept = rotated_nms(one.boxes, one.scores, chosen.iou, chosen.kept)
-            boxes, scores, labels, indices = (part[kept] for part in one)
-            found.append(Proposals(boxes, scores, labels, indices, torch.full_like(labels, sample)))
+            kept = one[rotated_nms(one.boxes, one.scores, chosen.iou, chosen.kept)]
+            cloud = torch.full_like(kept.labels, sample)
+            found.append(Proposals(kept.boxes, kept.scores, kept.labels, kept.indices, cloud, kept.total))
         return Proposals.cat(found)
 
     def refine(

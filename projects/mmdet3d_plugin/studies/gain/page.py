@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from projects.mmdet3d_plugin.studies.closeness import Closeness
 from projects.mmdet3d_plugin.studies.gain import tables
 from projects.mmdet3d_plugin.studies.gain.families import Family, Row
 from projects.mmdet3d_plugin.studies.gain.plan import Plan, PlannedPair
 from projects.mmdet3d_plugin.studies.gain.results import PairResult
 from projects.mmdet3d_plugin.studies.gain.summary import Summary
+from projects.mmdet3d_plugin.studies.pictures.closeness import Closeness
 from projects.mmdet3d_plugin.studies.provenance import add_provenance
 from projects.mmdet3d_plugin.studies.stages import StageRunner
 from projects.mmdet3d_plugin.visualization.closeness_view import draw_closeness

@@ -26,9 +26,15 @@ from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.threads import choose_threads
-from projects.mmdet3d_plugin.studies.inspection import BEV, CAMERAS, Comparison, Inspection, inspect_step
-from projects.mmdet3d_plugin.studies.lidar_inspection import Importance, Pivots
-from projects.mmdet3d_plugin.studies.visualize import (
+from projects.mmdet3d_plugin.studies.pictures.inspection import (
+    BEV,
+    CAMERAS,
+    Comparison,
+    Inspection,
+    inspect_step,
+)
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import Importance, Pivots
+from projects.mmdet3d_plugin.studies.pictures.visualize import (
     Scene,
     check_indices,
     choose_samples,
@@ -40,12 +46,13 @@ from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparis
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions
+from projects.mmdet3d_plugin.visualization.proposal_view import draw_proposals
 from projects.mmdet3d_plugin.visualization.region_view import draw_camera_regions
 from projects.mmdet3d_plugin.visualization.report import Report
 from projects.mmdet3d_plugin.visualization.style import save_figure
 
 AUGMENTATIONS = (
-    'PhotoMetricDistortionMultiView', 'ObjectSample', 'ObjectNoise', 'RandomFlip3D', 'GlobalRotScaleTrans', 'PointShuffle',
+    'PhotoMetricDistortionMultiView', 'BEVAugmentation', 'ObjectSample', 'ObjectNoise', 'RandomFlip3D', 'GlobalRotScaleTrans', 'PointShuffle',
 )  # fmt: skip
 UNTRAINED = (
     'The checkpoint has no distill.* parts (an exported student, or one trained alone): connectors and generators are '
@@ -92,6 +99,8 @@ def draw_inspection(inspection: Inspection, scene: Scene, classes: Sequence[str]
         yield Picture(comparison.name, f'{comparison.name}: image features, {_legend(comparison)}', figure)
     for importance in inspection.importance:
         yield _importance(importance, inspection, scene)
+    if inspection.stages is not None:
+        yield _stages(inspection, scene, classes)
     for pivots in inspection.pivots:
         yield _pivots(pivots, scene)
     for comparison in inspection.at(BEV):
@@ -122,7 +131,7 @@ def _camera_region(
 ) -> Picture:
     title = f'{comparison.name}, {comparison.extent}'
     figure = draw_camera_regions(
-        scene.cameras, comparison.region, inspection.filled, classes, scene.truth, title
+        scene.cameras, comparison.region, inspection.seen, classes, scene.truth, title
     )
     return Picture(f'{comparison.name}_region', f'{title}. Colour: weight; white: ground truth.', figure)
 
@@ -137,8 +146,16 @@ def _importance(importance: Importance, inspection: Inspection, scene: Scene) ->
     return Picture(importance.name, caption, figure)
 
 
+def _stages(inspection: Inspection, scene: Scene, classes: Sequence[str]) -> Picture:
+    view = View.of(inspection.pc_range, scene.forward)
+    figure = draw_proposals(classes, scene.points, *inspection.stages, scene.truth, view)
+    caption = "Boxes of the student's dense head and what its second stage made of them; white: ground truth."
+    return Picture('second_stage', caption, figure)
+
+
 def _pivots(pivots: Pivots, scene: Scene) -> Picture:
-    caption = f'{pivots.name}: heatmaps of teacher and student, and the weight of each position; white: ground truth.'
+    weight = '' if pivots.weight is None else ', and the weight of each position'
+    caption = f'{pivots.name}: heatmaps of teacher and student{weight}; white: ground truth.'
     return Picture(pivots.name, caption, draw_pivots(pivots, scene.truth, scene.forward))
 
 
@@ -197,9 +214,8 @@ def without_chance(cfg: Config, split: str) -> Config:
     dataset.update(files_of(next(innermost_datasets(cfg.data[split]))))
     kept = [step for step in dataset['pipeline'] if step['type'] not in AUGMENTATIONS]
     # mmdet's other transforms want to be told whether an image was flipped
-    dataset['pipeline'] = [
-        {**step, 'flip_ratio': 0.0} if step['type'] == 'RandomFlip' else step for step in kept
-    ]
+    calm = dict(RandomFlip=dict(flip_ratio=0.0), ImageView=dict(augment=None))
+    dataset['pipeline'] = [{**step, **calm.get(step['type'], {})} for step in kept]
     dataset['filter_empty_gt' if dataset['type'] == 'CocoImages' else 'filter_empty'] = False
     cfg.data.train = dataset
     return cfg
@@ -255,7 +271,9 @@ def _report(
     pictures: dict[int, list[tuple[Path, str]]],
 ) -> Report:
     """One page with the gaps and all pictures."""
-    files = ', '.join(str(teacher.checkpoint) for teacher in distiller.teachers.values())
+    files = ', '.join(
+        str(teacher.checkpoint or type(teacher).__name__) for teacher in distiller.teachers.values()
+    )
     report = Report('Where it matters', f'What {Path(arguments.config).stem} teaches, as the terms see it.')
     report.facts(
         {

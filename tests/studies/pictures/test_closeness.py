@@ -9,7 +9,8 @@ import torch
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
-from projects.mmdet3d_plugin.studies.closeness import Closeness, measure_closeness
+from projects.mmdet3d_plugin.distill.teachers.self_teacher import SelfTeacher
+from projects.mmdet3d_plugin.studies.pictures.closeness import Closeness, measure_closeness
 from tests.distill.toy_host import ToyBEVHost, toy_batch
 
 
@@ -55,6 +56,12 @@ def test_a_gap_where_the_objects_are_counts_inside(monkeypatch: pytest.MonkeyPat
     assert found.outside == 0
     assert found.inside > 0
     assert (found.gap > 0).sum() == 16
+
+
+def test_a_network_that_teaches_itself_has_no_gap_to_itself() -> None:
+    student = ToyBEVHost(6, 16)
+    with pytest.raises(UserError, match='a SelfTeacher has no BEV feature but that of its student'):
+        measure_closeness(Distiller(student, SelfTeacher(student), {}), [toy_batch(1)])
 
 
 def test_a_gap_between_features_of_other_widths_is_refused() -> None:

@@ -12,8 +12,8 @@ from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
-from projects.mmdet3d_plugin.studies.inspection import BEV, Comparison, Inspection
-from projects.mmdet3d_plugin.studies.visualize_distill import (
+from projects.mmdet3d_plugin.studies.pictures.inspection import BEV, Comparison, Inspection
+from projects.mmdet3d_plugin.studies.pictures.visualize_distill import (
     add_gap_table,
     gap_row,
     main,
@@ -92,17 +92,24 @@ def test_what_is_untrained_in_an_exported_student_is_left_out(
     assert height > 1.5 * width  # one column: the teacher
 
 
-@pytest.mark.parametrize(('recipe', 'term'), [('pointdistiller_pillars', 'local'), ('sparsekd', 'logit')])
+@pytest.mark.parametrize(
+    ('recipe', 'term', 'names'),
+    [
+        ('distill_pointdistiller_pillars', 'local', ['local']),
+        ('distill_sparsekd', 'logit', ['logit']),
+        ('self_all', 'sub_head', ['second_stage', 'sub_head']),
+    ],
+)
 def test_lidar_recipe_shows_what_it_weighs(
-    synthetic_kitti: Path, tmp_path: Path, recipe: str, term: str
+    synthetic_kitti: Path, tmp_path: Path, recipe: str, term: str, names: list[str]
 ) -> None:
-    config = f'projects/configs/synthetic/kitti_distill_{recipe}.py'
-    weights = build_distiller(load_config(config, TEACHER)).state_dict()
+    config, frozen = f'projects/configs/synthetic/kitti_{recipe}.py', recipe != 'self_all'
+    weights = build_distiller(load_config(config, TEACHER if frozen else None)).state_dict()
     torch.save({'state_dict': weights, 'meta': {}}, tmp_path / 'pair.pth')
-    out = tmp_path / 'out'
-    pictures = run(config, tmp_path / 'pair.pth', synthetic_kitti, out, '--cfg-options', *RANDOM_TEACHER)
-    assert list(pictures) == [f'00002_{term}']
-    assert pictures[f'00002_{term}'].std() > 5
+    out, options = tmp_path / 'out', ['--cfg-options', *RANDOM_TEACHER] if frozen else []
+    pictures = run(config, tmp_path / 'pair.pth', synthetic_kitti, out, *options)
+    assert list(pictures) == [f'00002_{name}' for name in names]
+    assert all(picture.std() > 5 for picture in pictures.values())
     assert f'<td>{term}</td><td>elsewhere</td><td>-</td>' in (out / 'index.html').read_text()
 
 

@@ -10,7 +10,7 @@ import pytest
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
-from projects.mmdet3d_plugin.studies.complexity import (
+from projects.mmdet3d_plugin.studies.cost.complexity import (
     Complexity,
     main,
     measure_complexity,

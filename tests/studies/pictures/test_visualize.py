@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
-from projects.mmdet3d_plugin.studies.visualize import (
+from projects.mmdet3d_plugin.studies.pictures.visualize import (
     choose_samples,
     detect,
     heatmap_of,

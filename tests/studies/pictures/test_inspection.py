@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.studies.inspection import density, inspect_step
+from projects.mmdet3d_plugin.studies.pictures.inspection import density, inspect_step
 from projects.mmdet3d_plugin.visualization.comparison import BEV, CAMERAS, Comparison, measure_gap
 from tests.distill.bevformer_pair import build_pair, paired_batch
 

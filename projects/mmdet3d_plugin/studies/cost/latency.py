@@ -14,7 +14,7 @@ from torch import nn
 
 from projects.mmdet3d_plugin.command_line.parsers import LATENCY_PROTOCOL, parse_latency
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.config_numbers import COUNT, COUNT_OR_NONE, check_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import COUNT, COUNT_OR_NONE, check_number
 from projects.mmdet3d_plugin.common.files import require_writable_file, write_json
 from projects.mmdet3d_plugin.common.logs import versions
 from projects.mmdet3d_plugin.common.models import build_model

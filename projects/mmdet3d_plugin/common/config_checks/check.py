@@ -9,14 +9,14 @@ import numpy as np
 from mmcv.utils import Registry
 
 from projects.mmdet3d_plugin.common.config import SPLITS, innermost_datasets
-from projects.mmdet3d_plugin.common.config_numbers import (
+from projects.mmdet3d_plugin.common.config_checks.numbers import (
     COUNT,
     POSITIVE,
     check_number,
     check_numbers,
     is_number,
 )
-from projects.mmdet3d_plugin.common.config_types import (
+from projects.mmdet3d_plugin.common.config_checks.types import (
     accepted_arguments,
     find_kinds,
     require_arguments,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.mmdet3d_plugin.studies.latency import Stream, _summary, main
+from projects.mmdet3d_plugin.studies.cost.latency import Stream, _summary, main
 
 STUDENT = 'projects/configs/synthetic/bevformer_student.py'
 

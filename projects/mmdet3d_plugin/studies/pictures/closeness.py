@@ -27,8 +27,12 @@ from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.engine.threads import choose_threads
-from projects.mmdet3d_plugin.studies.visualize import choose_samples
-from projects.mmdet3d_plugin.studies.visualize_distill import load_distiller, one_sample, without_chance
+from projects.mmdet3d_plugin.studies.pictures.visualize import choose_samples
+from projects.mmdet3d_plugin.studies.pictures.visualize_distill import (
+    load_distiller,
+    one_sample,
+    without_chance,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,15 @@ def measure_closeness(distiller: Distiller, batches: Iterable[dict[str, Any]]) -
     Args:
         distiller: with the weights of a checkpoint; its terms do not matter.
         batches: with the teacher's view and ground truth.
+
+    Raises:
+        UserError: the teacher is a part of the student, whose BEV feature is the student's own.
     """
+    if not distiller.teacher.answers_first:
+        raise UserError(
+            f'a {type(distiller.teacher).__name__} has no BEV feature but that of its student, so there is no gap to '
+            'measure; take a recipe with a teacher of its own'
+        )
     gaps, powers, covered, limits = [], [], [], []
     with evaluating(distiller):
         for batch in batches:

@@ -48,8 +48,8 @@ from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, adapter_for
 from projects.mmdet3d_plugin.distill.taps import map_tensors
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.launch import start
-from projects.mmdet3d_plugin.studies.cost_rules import LayerTally, PublishedRule
-from projects.mmdet3d_plugin.studies.op_counter import OpCounter
+from projects.mmdet3d_plugin.studies.cost.cost_rules import LayerTally, PublishedRule
+from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 
 GIGA, MEGA, GIBI = 1e9, 1e6, 2**30
 

@@ -1,18 +1,23 @@
 """What the terms of LiDAR recipes look at, of one sample, as arrays to be drawn."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.center_heads import Heads, boxes_by_task
+from projects.mmdet3d_plugin.distill.dense_heads.dense_head import DenseHead
 from projects.mmdet3d_plugin.distill.losses.local_graph import LocalGraph, rows_of
 from projects.mmdet3d_plugin.distill.losses.pivotal_logit import PivotalLogit
+from projects.mmdet3d_plugin.distill.losses.sub_head import SubHead
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.lidar_view import Importance, Pivots
 
 
@@ -49,8 +54,46 @@ def _importance(name: str, loss: LocalGraph, student: VoxelFeatures, teacher: Vo
 
 
 def read_pivots(terms: Mapping[str, Term], step: Step) -> list[Pivots]:
-    """The heatmaps that terms with a ``PivotalLogit`` compare; arguments as for :func:`read_importance`."""
-    return [_pivots(name, term, step) for name, term in terms.items() if isinstance(term.loss, PivotalLogit)]
+    """The heatmaps that terms with a ``PivotalLogit`` compare, and how sure sub-heads are where; arguments as for
+    :func:`read_importance`."""
+    readers = {PivotalLogit: _pivots, SubHead: _sub_head}
+    return [
+        read(name, term, step)
+        for name, term in terms.items()
+        for kind, read in readers.items()
+        if isinstance(term.loss, kind)
+    ]
+
+
+def _sub_head(name: str, term: Term, step: Step) -> Pivots:
+    student, teacher = term.features(step)
+    limits, loss = list(pc_range_of(step.batch['img_metas'])), term.loss
+    maps = dict(
+        teacher=_most_probable(loss.teacher_head, teacher),
+        student=_most_probable(loss.host, loss.outputs(student, teacher)),
+    )
+    return Pivots(name=name, weight=None, limits=limits, own=limits, **maps)
+
+
+def _most_probable(head: DenseHead, outputs: Any) -> np.ndarray:
+    """The highest probability of any class and anchor in each cell of one sample, (H, W)."""
+    best = head.logits(outputs)[0].sigmoid().amax(1)  # places, each (H, W) or (H, W, anchors)
+    return best.view(*head.map_size(outputs), -1).amax(2).float().cpu().numpy()
+
+
+def both_stages(refined: Refined) -> tuple[BoxSet, BoxSet]:
+    """The first stage's boxes by their class scores, and the second's by their IoU scores."""
+    before, labels = refined.proposals, refined.proposals.labels.cpu().numpy()
+    pairs = (before.boxes, before.scores), (refined.boxes, refined.iou_scores)
+    first, second = (_box_set(boxes, labels, scores) for boxes, scores in pairs)
+    return first, second
+
+
+def _box_set(boxes: Tensor, labels: np.ndarray, scores: Tensor) -> BoxSet:
+    """Boxes (N, 7) on their bottoms as those with gravity centres."""
+    middle = boxes.detach().cpu().double()
+    middle = torch.cat([middle[:, :2], middle[:, 2:3] + middle[:, 5:6] / 2, middle[:, 3:]], 1)
+    return BoxSet(middle.numpy(), labels, scores.detach().cpu().numpy())
 
 
 def _pivots(name: str, term: Term, step: Step) -> Pivots:

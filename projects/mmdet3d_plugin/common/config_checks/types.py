@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from mmcv.utils import Registry
 from torch import nn
 
-from projects.mmdet3d_plugin.common.config_numbers import is_number, is_whole
+from projects.mmdet3d_plugin.common.config_checks.numbers import is_number, is_whole
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 

@@ -7,8 +7,8 @@ import torch
 from mmcv.cnn import get_model_complexity_info
 from torch import Tensor, nn
 
-from projects.mmdet3d_plugin.studies.cost_rules import LayerTally, PublishedRule
-from projects.mmdet3d_plugin.studies.op_counter import OpCounter
+from projects.mmdet3d_plugin.studies.cost.cost_rules import LayerTally, PublishedRule
+from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 
 HAS_SPCONV = importlib.util.find_spec('spconv') is not None
 

@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.distill.voxel_features import VoxelFeatures, VoxelGrid
-from projects.mmdet3d_plugin.studies.lidar_inspection import read_importance, read_pivots
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import read_importance, read_pivots
 from tests.distill.center_world import PC_RANGE, heads
 from tests.distill.center_world import step as center_step
 

@@ -17,9 +17,10 @@ from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, be
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.term import Term
-from projects.mmdet3d_plugin.studies.lidar_inspection import (
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import (
     Importance,
     Pivots,
+    both_stages,
     read_importance,
     read_pivots,
 )
@@ -41,19 +42,23 @@ class Inspection:
         comparisons: of the recipe's terms, in order.
         pc_range: x0, y0, z0, x1, y1, z1 in metres: what BEV maps cover.
         filled: (width, height) share of each camera's padded image that is image; features of cameras cover all of it.
+        seen: left, top, right, bottom of what each camera's padded image covers, in pixels of the image as it was taken.
         queries: boxes that the distillation head found, with scores, None in a recipe without.
         positions: where its queries sample the BEV feature, None in a recipe without.
         importance: of the terms that compare neighbourhoods of voxels.
-        pivots: of the terms that compare heatmaps of centre heads.
+        pivots: of the terms that compare heatmaps of centre heads, and of sub-heads.
+        stages: boxes of the student and what the recipe's second stage made of them; None without one.
     """
 
     comparisons: list[Comparison]
     pc_range: list[float]
     filled: Sequence[tuple[float, float]] = ()
+    seen: Sequence[tuple[float, float, float, float]] = ()
     queries: BoxSet | None = None
     positions: Positions | None = None
     importance: Sequence[Importance] = ()
     pivots: Sequence[Pivots] = ()
+    stages: tuple[BoxSet, BoxSet] | None = None
 
     def at(self, place: str) -> list[Comparison]:
         """The comparisons of maps in one place."""
@@ -81,8 +86,11 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     # a 2D detector's image is a camera that stands nowhere
     limits = [] if 'gt_bboxes' in step.batch else pc_range_of(step.batch['img_metas'])
-    inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(_meta(step)))
+    meta = _meta(step)
+    inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(meta), seen=_seen(meta))
     inspection |= dict(importance=importance, pivots=pivots)
+    if step.refined is not None:  # boxes of training hold shifted copies of the objects too
+        inspection['stages'] = both_stages(step.refined[step.refined.proposals.remembered])
     if step.queries is not None:
         inspection['queries'] = _boxes(step.queries, *_query_limits(distiller))
         loss = _bev_focal_loss(distiller, step)
@@ -172,6 +180,18 @@ def _filled(meta: dict[str, Any]) -> list[tuple[float, float]]:
     full = meta.get('img_shape', ())
     seen = meta.get('valid_shape', full)
     return [(image[1] / pad[1], image[0] / pad[0]) for image, pad in zip(seen, full, strict=True)]
+
+
+def _seen(meta: dict[str, Any]) -> list[tuple[float, float, float, float]]:
+    """What each camera's padded image covers, in pixels of the image as it was taken; negative where it begins outside."""
+    if 'batch_input_shape' in meta:
+        height, width = meta['batch_input_shape']
+        return [(0.0, 0.0, width / meta['scale_factor'][0], height / meta['scale_factor'][1])]
+    if 'ida' not in meta:  # no cameras, or made-up frames
+        return []
+    corners = [np.array([[0, 0, 1], [width, height, 1]]).T for height, width, *_ in meta['img_shape']]
+    placed = [np.linalg.solve(ida, corner) for ida, corner in zip(meta['ida'], corners, strict=True)]
+    return [(x[0], y[0], x[1], y[1]) for x, y, _ in placed]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

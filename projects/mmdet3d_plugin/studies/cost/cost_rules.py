@@ -9,7 +9,7 @@ from mmcv.cnn.utils.flops_counter import get_modules_mapping
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.ops.linear import Linear
-from projects.mmdet3d_plugin.studies.op_counter import OpCounter
+from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 
 Rows = dict[nn.Module, Callable[[tuple], dict[nn.Module, int]]]
 

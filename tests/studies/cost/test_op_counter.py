@@ -6,7 +6,7 @@ from mmcv.ops import ModulatedDeformConv2dPack, modulated_deform_conv
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.ops import ms_deform_attn as doors
-from projects.mmdet3d_plugin.studies.op_counter import SAMPLING_MACS, LiveBytes, OpCounter
+from projects.mmdet3d_plugin.studies.cost.op_counter import SAMPLING_MACS, LiveBytes, OpCounter
 
 
 def count(model: nn.Module, *inputs: Tensor) -> OpCounter:

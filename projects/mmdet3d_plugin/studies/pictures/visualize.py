@@ -11,14 +11,13 @@ import torch
 from matplotlib.figure import Figure
 from mmcv import Config
 from mmcv.parallel import collate
-from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import nn
 from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.command_line.parsers import PICTURES, parse_visualize
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
-from projects.mmdet3d_plugin.common.config_numbers import SHARE, check_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import SHARE, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image
@@ -37,8 +36,8 @@ from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.test import check_classes
 from projects.mmdet3d_plugin.engine.threads import choose_threads
-from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
-from projects.mmdet3d_plugin.studies.visualize_images import draw_sample, read_image
+from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import both_stages
+from projects.mmdet3d_plugin.studies.pictures.visualize_images import draw_sample, read_image
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import draw_cameras
@@ -145,17 +144,7 @@ def detect(
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
     records = recorder.pop()
     feature = bev.convert(records[bev.path])[0].cpu().numpy() if bev else None
-    return boxes, feature, _both_stages(second.convert(records[second.path])) if second else None
-
-
-def _both_stages(refined: Refined) -> tuple[BoxSet, BoxSet]:
-    """The first stage's boxes by their class scores, and the second's by their IoU scores."""
-    before, labels = refined.proposals, refined.proposals.labels.numpy()
-    pairs = (before.boxes, before.scores), (refined.boxes, refined.iou_scores)
-    first, second = (
-        BoxSet(_to_array(LiDARInstance3DBoxes(boxes)), labels, scores.numpy()) for boxes, scores in pairs
-    )
-    return first, second
+    return boxes, feature, both_stages(second.convert(records[second.path])) if second else None
 
 
 def draw(kind: str, scene: Scene, classes: Sequence[str], pc_range: Sequence[float]) -> Figure:
