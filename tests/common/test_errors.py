@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.utils import Registry
+from mmdet.models.losses import CrossEntropyLoss
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -170,3 +171,11 @@ def test_sizes_that_do_not_fit_name_the_module() -> None:
     assert text.startswith('sizes in the config do not fit each other: 1.0 (Conv2d) met ')
     assert explain(raised(torch.mm, torch.zeros(2, 3), torch.zeros(2, 3))) is None  # no model: a bug of ours
     assert explain(raised(np.zeros(2).reshape, 3)) is None
+
+
+def test_a_loss_that_does_not_fit_its_head_is_named() -> None:
+    """It fails deep in mmdet's code and in torch's words, which name nothing of the config."""
+    loss = CrossEntropyLoss()
+    text = explain(raised(lambda x: loss(x, torch.zeros(2)), torch.rand(2, 3)))
+    assert text.startswith('CrossEntropyLoss does not fit what it is given (')
+    assert text.endswith('): check its arguments in the config')

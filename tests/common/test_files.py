@@ -1,13 +1,16 @@
 """Files are whole or not there."""
 
 import errno
+import io
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from projects.mmdet3d_plugin.common.files import (
     hash_file,
     is_alive,
     locked_folder,
+    read_arrays,
     read_json,
     read_metrics,
     remove_temporaries,
@@ -187,3 +191,37 @@ def test_a_folder_has_one_user(tmp_path: Path) -> None:
         pass
     with locked_folder(tmp_path):
         pass
+
+
+def _archive(write: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
+    file = io.BytesIO()
+    write(file, *arrays, **named)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'content'),
+    {
+        'one array': _archive(np.save, np.zeros(3)),
+        'array of objects': _archive(np.save, np.array([{}])),
+        'archive of objects': _archive(np.savez, x=np.array([{}])),
+        'empty': b'',
+        'text': b'zeros\n',
+        'pickle': pickle.dumps([1]),
+        'cut': _archive(np.savez, x=np.zeros(3))[:-30],
+    }.items(),
+)
+def test_arrays_that_cannot_be_read_are_one_line(tmp_path: Path, kind: str, content: bytes) -> None:
+    path = write_bytes(tmp_path / 'a.npz', content)
+    with pytest.raises(
+        UserError, match=r'a\.npz cannot be read: it is no archive of plain arrays.*; ask Ann$'
+    ):
+        read_arrays(path, mend='ask Ann')
+
+
+def test_an_unknown_compression_is_one_line_too(tmp_path: Path) -> None:
+    whole = bytearray(_archive(np.savez, x=np.zeros(3)))
+    for mark, place in ((b'PK\x03\x04', 8), (b'PK\x01\x02', 10)):
+        whole[whole.index(mark) + place] = 99
+    with pytest.raises(UserError, match='no archive of plain arrays'):
+        read_arrays(write_bytes(tmp_path / 'a.npz', bytes(whole)))

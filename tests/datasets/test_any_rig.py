@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.parallel import collate
+from mmdet.datasets import RepeatDataset
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
@@ -39,7 +40,7 @@ def test_it_is_converted_trained_tested_and_drawn(tmp_path: Path, count: int) ->
         with pytest.raises(
             ValueError, match=rf'the data have {count} cameras .* set num_cams={count} in its Perception'
         ):
-            require_cameras(model, train)
+            require_cameras(model, RepeatDataset(train, 2))
     model = make_model(count)
     require_cameras(model, train)
     batch = collate([train[2]], samples_per_gpu=1)

@@ -54,3 +54,12 @@ def test_epochs_do_not_depend_on_the_number_of_workers(tiny_nuscenes: Path) -> N
     alone, helped = epoch(0), epoch(2)
     assert len(alone) == len(helped) == 8
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+
+
+def test_more_processes_than_batches_are_not_started(tiny_nuscenes: Path) -> None:
+    """Each of a thousand would hold a copy of the dataset."""
+    for train, most in ((True, 4), (False, 8)):
+        loader = build_dataloader(
+            make(tiny_nuscenes), samples_per_gpu=2 if train else 1, workers_per_gpu=1000, train=train
+        )
+        assert loader.num_workers == most

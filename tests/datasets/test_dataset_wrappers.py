@@ -28,6 +28,7 @@ def wrapped(root: Path) -> dict[str, Any]:
         'list': [one, inner(root, VAL)],
         'ConcatDataset': dict(type='ConcatDataset', datasets=[one, inner(root, VAL)]),
         'RepeatDataset': dict(type='RepeatDataset', dataset=one, times=2),
+        'repeated and not': [dict(type='RepeatDataset', dataset=one, times=2), inner(root, VAL)],
         'ClassBalancedDataset': dict(type='ClassBalancedDataset', dataset=one, oversample_thr=0.5),
         'CBGSDataset': dict(type='CBGSDataset', dataset=one),
         'CBGS of both': dict(type='CBGSDataset', dataset=inner(root, [TRAIN, VAL])),

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from projects.mmdet3d_plugin.command_line.parsers import Words, parse_size
+from projects.mmdet3d_plugin.command_line.parsers import Words, parse_size, size_text
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTENTION_MODELS = ('base', 'focal-small', 'small', 'tiny')
@@ -118,11 +118,11 @@ def parse_kd_gain(argv: Words = None) -> argparse.Namespace:
         type=float,
         help='stop after these, to go on from the last checkpoints when run again',
     )
-    parser.add_argument('--scenes', type=int, help='of the world; the last fifth is for validation')
-    parser.add_argument('--frames', type=int, help='keyframes per scene')
-    parser.add_argument('--size', help='WIDTHxHEIGHT of the images')
-    parser.add_argument('--epochs', type=int, help='of every student')
-    parser.add_argument('--teacher-epochs', type=int, help='of the teacher')
+    parser.add_argument('--scenes', type=_positive, help='of the world; the last fifth is for validation')
+    parser.add_argument('--frames', type=_positive, help='keyframes per scene')
+    parser.add_argument('--size', type=size_text, help='WIDTHxHEIGHT of the images')
+    parser.add_argument('--epochs', type=_positive, help='of every student')
+    parser.add_argument('--teacher-epochs', type=_positive, help='of the teacher')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override settings of all trainings'
     )
@@ -282,10 +282,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """Different numbers between commas."""
-    numbers = tuple(int(word) for word in _words(text))
-    if not numbers or len(set(numbers)) < len(numbers):
+    numbers = tuple(int(word) for word in _words(text) if word.isdecimal())
+    if not numbers or len(set(numbers)) < len(_words(text)):
         raise argparse.ArgumentTypeError(
-            f'{text!r}: different numbers with commas between them, for instance 0,1,2'
+            f'{text!r}: different numbers of at least 0 with commas between them, for instance 0,1,2'
         )
     return numbers
 

@@ -195,7 +195,7 @@ def parse_demo(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, help='where everything goes')
     parser.add_argument('--scenes', type=int, help='scenes of the world')
     parser.add_argument('--seed', type=int, help='of the world and of training')
-    parser.add_argument('--size', help='WIDTHxHEIGHT of the images of the world')
+    parser.add_argument('--size', type=size_text, help='WIDTHxHEIGHT of the images of the world')
     parser.add_argument('--frames', type=int, help='keyframes per scene')
     parser.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of all trainings'
@@ -232,7 +232,7 @@ def parse_complexity(argv: Words = None) -> argparse.Namespace:
     parser.add_argument(
         '--measure-memory', action='store_true', help='also run one real forward and report its peak memory'
     )
-    parser.add_argument('--device', default='cpu', help='device of that forward')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='device of that forward')
     parser.add_argument(
         '--points',
         metavar='FILE.bin',
@@ -327,6 +327,12 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f'{text!r} is no image size: write WIDTHxHEIGHT, such as 400x225')
     return int(match[1]), int(match[2])
+
+
+def size_text(text: str) -> str:
+    """WIDTHxHEIGHT as it is written, for a command that is handed on."""
+    parse_size(text)
+    return text
 
 
 def _config_parser(description: str, config_help: str) -> argparse.ArgumentParser:

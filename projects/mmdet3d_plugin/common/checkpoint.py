@@ -23,6 +23,7 @@ RUN_RECORD = 'checkpoints.json'
 _DROPPED = ('teacher.', 'distill_losses.', 'bev_restore_layers.')
 _STRAY = re.compile(r'(student|teacher)_[^.]*$')
 _NUMBERED = re.compile(r'(?:epoch|iter)_\d+\.pth')
+_SHOWN = 3  # tensors that an error names
 _DAMAGED = 'it is damaged or no checkpoint at all: copy or download it again'
 
 State = Mapping[str, torch.Tensor]
@@ -54,6 +55,19 @@ class LoadReport:
     def fits(self) -> bool:
         """Whether file and model agree on every key that was not allowed to differ."""
         return not (self.missing or self.unexpected or self.mismatched)
+
+    @property
+    def misfit(self) -> str:
+        """What does not fit, as one clause: counts, and the first few tensors of another shape."""
+        said = [
+            f'{len(keys)} {name} ({_grouped(keys)})'
+            for name, keys in (('missing', self.missing), ('unexpected', self.unexpected))
+            if keys
+        ]
+        if self.mismatched:
+            shown = [f'{key} is {a} in the file, {b} in the model' for key, a, b in self.mismatched[:_SHOWN]]
+            said.append(f'{len(self.mismatched)} mismatched (first {"; ".join(shown)})')
+        return ', '.join(said)
 
     def __str__(self) -> str:
         lines = [f'{len(self.matched)} tensors loaded ({_grouped(self.matched)})']
@@ -261,7 +275,10 @@ def load_weights(
     if hint and (report.mismatched or report.missing):
         report.hint = hint(state)
     if strict and not report.fits:
-        raise UserError(f'{source} does not fit the {type(model).__name__} of the config:\n  {report}')
+        raise UserError(
+            f'{source} does not fit the {type(model).__name__} of the config: {report.misfit}; '
+            f'{report.hint or "take the checkpoint of this config, or the config of this checkpoint"}'
+        )
     for notice in notices:
         (logger or get_logger()).info('%s: %s', source, notice)
     return report
@@ -311,7 +328,7 @@ def initialize_weights(
     if not report.matched or len(found) < min_matched * len(wanted):
         raise UserError(
             f'load_from {path}: only {len(found)} of the {len(wanted)} tensors of the backbone are in the file, '
-            f'so it is not the initialisation this config expects:\n  {report}'
+            f'so it is not the initialisation this config expects: {report.misfit}'
         )
     (logger or get_logger()).info('initialised from %s:\n  %s', path, report)
     return report

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from projects.mmdet3d_plugin.common.errors import UserError
 
 Target = str | os.PathLike
@@ -122,6 +124,26 @@ def read_json(path: Target, mend: str = '') -> Any:
         raise UserError(f'{path} cannot be read ({error.strerror or error})') from None
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is damaged ({error}){mend and f": {mend}"}') from None
+
+
+def read_arrays(path: Target, mend: str = '') -> dict[str, np.ndarray]:
+    """Read an ``.npz`` of plain arrays; one from a stranger can run no code.
+
+    Args:
+        path: the file.
+        mend: what a person can do when it is damaged, for the message.
+
+    Raises:
+        UserError: it is not there, damaged, or holds anything else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f'there is no file {path}{mend and f": {mend}"}') from None
+    except Exception as error:  # damaged archives, and files that are none, raise errors of every kind
+        reason = f'it is no archive of plain arrays, or damaged ({error or type(error).__name__})'
+        raise UserError(f'{path} cannot be read: {reason}{mend and f"; {mend}"}') from error
 
 
 def read_metrics(path: Target, mend: str = 'evaluate again') -> dict[str, float]:

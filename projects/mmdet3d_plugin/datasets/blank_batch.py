@@ -20,7 +20,7 @@ from projects.mmdet3d_plugin.common.config_checks.check import transforms_of
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.datasets.nuscenes_rig import IMAGE_SIZE, LIDAR_TO_EGO, nuscenes_rig
-from projects.mmdet3d_plugin.datasets.point_files import read_points
+from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points
 
 _BEAMS, _COLUMNS = 64, 2083
 _ELEVATION = (-24.8, 2.0)  # degrees, lowest and highest beam
@@ -142,7 +142,12 @@ def blank_cloud(cfg: Config, path: str | None = None) -> dict[str, Any]:
     if path is None:
         points = street_scan(len(taken))
     else:
-        points = torch.from_numpy(read_points(Path(path), columns)[:, taken])
+        cloud = read_points(Path(path), columns)[:, taken]
+        points = torch.from_numpy(cloud[finite_rows(cloud)])
+        if not len(points):
+            raise UserError(
+                f'{path} holds no points' + (' whose numbers are all finite' if len(cloud) else '')
+            )
     return dict(points=[points], img_metas=[dict(box_type_3d=LiDARInstance3DBoxes)])
 
 

@@ -15,6 +15,19 @@ from projects.mmdet3d_plugin.common.rng import drawn_from
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
 
 
+def inner_attribute(dataset: Dataset, name: str, default: Any = None) -> Any:
+    """What a dataset says of itself, or the one that wrappers of other projects hide.
+
+    Args:
+        dataset: with any number of wrappers around it.
+        name: of the attribute.
+        default: where nobody has it.
+    """
+    while not hasattr(dataset, name) and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    return getattr(dataset, name, default)
+
+
 class JoinedDataset(ConcatDataset):
     """Datasets one after the other, such as train and val, of the same classes and cameras.
 
@@ -33,7 +46,7 @@ class JoinedDataset(ConcatDataset):
             raise UserError('a list of datasets is empty: name at least one')
         super().__init__(datasets)
         for name in ('CLASSES', 'cameras'):
-            values = [tuple(getattr(dataset, name, ())) for dataset in datasets if len(dataset)]
+            values = [tuple(inner_attribute(dataset, name, ())) for dataset in datasets if len(dataset)]
             if len(set(values)) > 1:
                 raise UserError(
                     f'joined datasets differ in their {name.lower()}: {" and ".join(map(str, dict.fromkeys(values)))}'

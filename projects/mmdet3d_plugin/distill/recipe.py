@@ -142,7 +142,9 @@ def _build_parts(
 def _checked(cfg: Config) -> dict[str, Any]:
     """The ``distiller`` of a recipe, with all that it needs and nothing that it does not take."""
     if cfg.get('distiller') is None:
-        raise DistillError("the config has no 'distiller'; train it with tools/train.py instead")
+        raise DistillError(
+            "the config has no 'distiller', so it is no recipe: name one; tools/train.py trains a detector alone"
+        )
     recipe = dict(cfg.distiller)
     if recipe.get('type', 'Distiller') != 'Distiller':
         raise DistillError(f"'distiller' must be of type 'Distiller', got {cfg.distiller.type!r}")

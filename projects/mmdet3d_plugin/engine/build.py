@@ -11,6 +11,7 @@ from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader, build_dataset, require_files
+from projects.mmdet3d_plugin.datasets.dataset_wrappers import inner_attribute
 from projects.mmdet3d_plugin.engine.launch import Launch
 
 
@@ -67,7 +68,7 @@ def require_cameras(model: nn.Module, dataset: Dataset) -> None:
     Raises:
         UserError: the numbers differ.
     """
-    cameras = getattr(dataset, 'cameras', None)
+    cameras = inner_attribute(dataset, 'cameras')
     if cameras is None or not len(dataset):  # whoever needs samples says that there are none
         return
     for name, module in model.named_modules():

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporari
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging, versions
 from projects.mmdet3d_plugin.common.models import build_model, init_model
 from projects.mmdet3d_plugin.common.rng import seed_everything
+from projects.mmdet3d_plugin.common.suggest import close_names, nearest
 from projects.mmdet3d_plugin.distill.recipe import build_training
 from projects.mmdet3d_plugin.engine import cli, interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
@@ -35,7 +36,7 @@ from projects.mmdet3d_plugin.engine.build import (
     require_evaluation,
 )
 from projects.mmdet3d_plugin.engine.compute import speed_up
-from projects.mmdet3d_plugin.engine.config_check import check_train_config
+from projects.mmdet3d_plugin.engine.config_check import ALIKE, check_train_config
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
@@ -200,12 +201,7 @@ def _build_runner(
         teachers = getattr(model, 'teachers', {})  # of a distiller; none of its modules
         speed_up([model, *(teacher.model for teacher in teachers.values())], **cfg.compute)
     wrapped = wrap_model(model, launch, cfg.get('find_unused_parameters', False))
-    for key in (cfg.optimizer.get('paramwise_cfg') or {}).get('custom_keys') or ():
-        if not any(key in name for name, _ in wrapped.named_parameters()):
-            get_logger().warning(
-                'optimizer.paramwise_cfg.custom_keys: %r is in no name of a parameter, so it changes nothing',
-                key,
-            )
+    _check_custom_keys((cfg.optimizer.get('paramwise_cfg') or {}).get('custom_keys') or (), wrapped)
     with blamed_on('optimizer', cfg.optimizer):
         optimizer = build_optimizer(wrapped, copy.deepcopy(cfg.optimizer))
     return TrainRunner(
@@ -218,6 +214,24 @@ def _build_runner(
         meta=meta,
         max_epochs=epochs,
     )
+
+
+def _check_custom_keys(keys: Iterable[str], model: nn.Module) -> None:
+    """Every key is in the name of a parameter; one that only looks like a part of the model is a misspelling."""
+    names = [name for name, _ in model.named_parameters()]
+    for key in keys:
+        if any(key in name for name in names):
+            continue
+        length = key.count('.') + 1
+        parts = [name.split('.') for name in names]
+        known = {'.'.join(part[i : i + length]) for part in parts for i in range(len(part) - length + 1)}
+        if close_names(key, known, cutoff=ALIKE):
+            raise UserError(
+                f'optimizer.paramwise_cfg.custom_keys: {key!r} is in no name of a parameter; {nearest(key, known)}'
+            )
+        get_logger().warning(
+            'optimizer.paramwise_cfg.custom_keys: %r is in no name of a parameter, so it changes nothing', key
+        )
 
 
 def _register_hooks(runner: TrainRunner, cfg: Config, options: TrainOptions, launch: Launch) -> None:

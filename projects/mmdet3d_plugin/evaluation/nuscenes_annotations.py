@@ -1,7 +1,6 @@
 """The boxes that nuScenes' tables hold for detection, as arrays: read from JSON once, then from a cache of numpy arrays."""
 
 import json
-import zipfile
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from nuscenes.eval.detection.utils import category_to_detection_name
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_file
+from projects.mmdet3d_plugin.common.files import read_arrays, write_file
 from projects.mmdet3d_plugin.common.logs import get_logger
 from projects.mmdet3d_plugin.evaluation.nuscenes_boxes import ATTRIBUTES, CLASSES, NO_ATTRIBUTE, NuScenesBoxes
 from projects.mmdet3d_plugin.evaluation.nuscenes_tables import read_table
@@ -87,12 +86,12 @@ def _stamp(paths: Sequence[Path]) -> np.ndarray:
 def _read_cache(path: Path, stamp: np.ndarray) -> NuScenesAnnotations | None:
     """What the cache holds; None where it is absent, damaged, or older than a table."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not np.array_equal(file['stamp'], stamp):
-                return None
-            columns = {name: file[name] for name in NuScenesBoxes.__dataclass_fields__}
-            return NuScenesAnnotations(file['tokens'], file['scenes'], NuScenesBoxes(**columns))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        kept = read_arrays(path)
+        if not np.array_equal(kept['stamp'], stamp):
+            return None
+        columns = {name: kept[name] for name in NuScenesBoxes.__dataclass_fields__}
+        return NuScenesAnnotations(kept['tokens'], kept['scenes'], NuScenesBoxes(**columns))
+    except (UserError, KeyError):
         return None
 
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from projects.mmdet3d_plugin.command_line.parsers import parse_demo
+from projects.mmdet3d_plugin.command_line.override_action import parse_overrides
+from projects.mmdet3d_plugin.command_line.parsers import parse_demo, parse_size
+from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, read_metrics
 from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS, format_metric, make_console
 from projects.mmdet3d_plugin.engine import cli
@@ -21,10 +24,12 @@ from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
 from projects.mmdet3d_plugin.visualization.loss_curves import draw_curves, read_training_log
 from projects.mmdet3d_plugin.visualization.report import Report
+from projects.mmdet3d_plugin.worlds.create import WorldSpec, check_spec
 
 CONFIGS = 'projects/configs/synthetic'
 VERSION = 'v1.0-trainval'
 AGAIN = 'delete it and run again'
+_LEAST_SCENES = 2
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,21 @@ class DemoOptions:
             after=after,
             minutes=contender.minutes,
         )
+
+
+def check_options(options: DemoOptions) -> None:
+    """Refuse before the first stage what a later one would refuse.
+
+    Raises:
+        UserError: such a world cannot be made, or a setting to override is in no config.
+    """
+    if options.scenes < _LEAST_SCENES:
+        raise UserError(
+            f'--scenes is {options.scenes}: ask for at least {_LEAST_SCENES}, one of them to validate on'
+        )
+    check_spec(WorldSpec(options.scenes, options.seed, *parse_size(options.size), options.frames))
+    for contender in CONTENDERS:
+        load_config(ROOT / contender.config, parse_overrides(options.cfg_options))
 
 
 def demo_stages(options: DemoOptions) -> list[Stage]:
@@ -324,6 +344,7 @@ def _demo_from(arguments: argparse.Namespace) -> None:
     """Run as parsed arguments say; an interruption is no error."""
     given = vars(arguments)
     options = DemoOptions(**{**given, 'cfg_options': tuple(given.get('cfg_options', ()))})
+    check_options(options)
     try:
         run_demo(options)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_create_synthetic
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.worlds.catalog import NUSCENES
 from projects.mmdet3d_plugin.worlds.lidar import Lidar
 from projects.mmdet3d_plugin.worlds.renderer import Renderer
@@ -101,7 +102,7 @@ def create_world(
         WorldError: when it cannot be made as asked.
     """
     spec = WorldSpec(scenes, seed, size[0], size[1], frames, sweeps, version, reach=reach, pace=pace)
-    _check(spec, workers)
+    check_spec(spec, workers)
     return build_world(Path(out), NuScenesWorld(spec, scene_names(scenes)), workers, progress, force)
 
 
@@ -135,7 +136,7 @@ def create_coco_world(
     Raises:
         WorldError: when it cannot be made as asked.
     """
-    _check(WorldSpec(scenes, seed, *size, frames, reach=reach), workers)
+    check_spec(WorldSpec(scenes, seed, *size, frames, reach=reach), workers)
     world = CocoWorld.of(CocoSpec(scenes, seed, *size, frames, reach))
     return build_world(Path(out), world, workers, progress, force)
 
@@ -215,8 +216,12 @@ def scene_seed(seed: int, name: str) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(int(name.split('-')[1]),))
 
 
-def _check(spec: WorldSpec, workers: int) -> None:
-    """Refuse what cannot be made."""
+def check_spec(spec: WorldSpec, workers: int = 1) -> None:
+    """Refuse what cannot be made.
+
+    Raises:
+        WorldError: names the option and what it may be.
+    """
     if spec.scenes < 1:
         raise WorldError(f'--scenes is {spec.scenes}: ask for at least 1')
     if not 1 <= spec.frames <= _MAX_FRAMES:
@@ -245,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_create_synthetic(argv)
     try:
         made = _create(args)
-    except WorldError as error:
+    except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

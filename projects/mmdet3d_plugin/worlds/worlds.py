@@ -24,7 +24,7 @@ _PARTS = '.synthetic_parts'
 _FIRST_FORMAT = 'nuscenes'  # worlds of it do not name their format: they are older than the others
 
 
-class WorldError(RuntimeError):
+class WorldError(UserError):
     """A world cannot be made as asked; the message says why and what to do."""
 
 

@@ -71,7 +71,7 @@ def test_a_crash_while_writing_leaves_nothing_that_is_read(
         make_bank().save(path)
     monkeypatch.undo()
     (tmp_path / '.bank.npz.99999999.tmp').write_bytes(b'half')
-    with pytest.raises(UserError, match='there is no bank'):
+    with pytest.raises(UserError, match='there is no file'):
         InstanceBank.load(path)
     assert make_bank().save(path).read_bytes() == make_bank().to_bytes()
 
@@ -82,6 +82,7 @@ def test_no_pickle_and_no_damage_is_read(tmp_path: Path) -> None:
     for change, said in (
         (dict(frame=np.array([dict(), 1, 2], dtype=object)), 'damaged'),
         (dict(header=np.frombuffer(b'{"version": 99}', np.uint8)), 'version 99'),
+        (dict(header=np.frombuffer(b'[]', np.uint8)), 'header is a list'),
         (dict(header=np.frombuffer(b'{"version": 1}', np.uint8), box=np.zeros((2, 7))), 'box is'),
     ):
         np.savez(path, **{**columns, **change})

@@ -132,6 +132,8 @@ def test_nuscenes_keeps_one_box_per_sample(tiny_nuscenes: Path, tmp_path: Path) 
     [
         (dict(per_frame=0), '--sparse is 0'),
         (dict(every=0), '--every is 0'),
+        (dict(area=(5.0, 5.0, 1.0, 9.0)), '--area is 5 5 1 9: give X0 Y0 X1 Y1'),
+        (dict(area=(float('nan'), 0.0, 1.0, 1.0)), '--area is nan 0 1 1'),
         (dict(classes=('Tram',)), 'no object of Pedestrian, Cyclist, Car'),
     ],
 )

@@ -88,7 +88,7 @@ def test_weights_that_do_not_fit_or_are_not_there_are_one_clear_line(tmp_path: P
     (tmp_path / 'broken.pth').write_bytes(b'no weights')
     for weights, words in (
         (f'{tmp_path}/other.pth', 'is of another model: '),
-        (f'{tmp_path}/broken.pth', 'holds no plain weights'),
+        (f'{tmp_path}/broken.pth', 'is not a readable checkpoint: it is damaged'),
         (f'{tmp_path}/gone.pth', 'there is no file'),
         ('zoo_that_nobody_has:net.pth', 'which is not installed: pip install zoo-that-nobody-has'),
     ):

@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from projects.mmdet3d_plugin.common.config_checks.numbers import POSITIVE, SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.files import require_writable_file, write_json
 from projects.mmdet3d_plugin.engine import cli, launch
 from projects.mmdet3d_plugin.studies.gain.choice import choose_rows
 from projects.mmdet3d_plugin.studies.gain.compare import compare
@@ -29,6 +30,12 @@ def options_of(arguments: argparse.Namespace) -> GainOptions:
     """What a parsed command line asks for."""
     if arguments.family not in FAMILIES:
         raise UserError(f'--family {arguments.family}: there are {", ".join(FAMILIES)}')
+    check_number('--world-seed', arguments.world_seed, SEED)
+    check_number('--max-minutes', arguments.max_minutes, POSITIVE)
+    if arguments.world and not arguments.world.is_dir():
+        raise UserError(f'--world {arguments.world}: there is no such folder')
+    if arguments.teacher and not arguments.teacher.is_file():
+        raise UserError(f'--teacher {arguments.teacher}: there is no such checkpoint')
     family = FAMILIES[arguments.family]
     out = arguments.out or from_root(
         f'work_dirs/kd_gain/{family.name}_{arguments.scale}_{arguments.world_seed}'
@@ -52,6 +59,8 @@ def options_of(arguments: argparse.Namespace) -> GainOptions:
 def _run(arguments: argparse.Namespace) -> None:
     """Compare as parsed arguments say; an interruption is no error."""
     options = options_of(arguments)
+    if arguments.json:
+        require_writable_file(arguments.json)
     device = options.scale.device
     launch.start('none', device)  # refuses a GPU that is not there before anything is made
     jobs = options.scale.jobs or len(os.sched_getaffinity(0))

@@ -9,7 +9,13 @@ import numpy as np
 from mmcv.utils import Registry
 
 from projects.mmdet3d_plugin.common.config import SPLITS, innermost_datasets
-from projects.mmdet3d_plugin.common.config_checks.numbers import check_numbers, is_number
+from projects.mmdet3d_plugin.common.config_checks.numbers import (
+    COUNT,
+    POSITIVE,
+    check_number,
+    check_numbers,
+    is_number,
+)
 from projects.mmdet3d_plugin.common.config_checks.types import (
     accepted_arguments,
     find_kinds,
@@ -30,6 +36,13 @@ _PARTS = (
 )  # fmt: skip
 _FREE = ('train_cfg', 'test_cfg', 'roi_layer')  # what detectors read as they like, and operators of mmcv
 
+_WRAPPERS = {
+    'ConcatDataset': ('datasets',),
+    'RepeatDataset': ('dataset', 'times'),
+    'ClassBalancedDataset': ('dataset', 'oversample_thr'),
+    'CBGSDataset': ('dataset',),
+}
+"""Type of a dataset around others -> its arguments, all of them needed."""
 _BY_NUMBER = ('ObjectNameFilter', 'DefaultFormatBundle3D')
 
 
@@ -48,6 +61,8 @@ def check_parts(cfg: dict[str, Any], evaluated: bool = True) -> None:
     if not isinstance(cfg.get('data'), dict):
         raise UserError('the config has no "data": it must be a dict with train, val and test')
     _check_model(cfg['model'], 'model')
+    for split in SPLITS:
+        _check_wrappers(cfg['data'].get(split), f'data.{split}')
     for place, dataset in datasets_of(cfg):
         _check_dataset(dataset, place)
     check_numbers(cfg)
@@ -101,6 +116,8 @@ def datasets_of(cfg: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(node, (dict, list, tuple)):
             raise UserError(f'data.{split} is {node!r}: it must be the config of a dataset')
         found = list(innermost_datasets(node))
+        if not found:
+            raise UserError(f'data.{split} has no dataset in it: name at least one')
         for index, dataset in enumerate(found):
             place = f'data.{split}' if len(found) == 1 else f'data.{split}[{index}]'
             if not isinstance(dataset, dict):
@@ -180,9 +197,37 @@ def _classes_of(dataset: dict[str, Any]) -> list[str] | None:
     return list(names) if isinstance(names, (list, tuple)) else None
 
 
+def _check_wrappers(node: Any, place: str) -> None:
+    """Wrappers around datasets have what they need and nothing that they would leave unread."""
+    if isinstance(node, (list, tuple)):
+        for index, item in enumerate(node):
+            _check_wrappers(item, f'{place}[{index}]')
+    kind = node.get('type') if isinstance(node, dict) else None
+    needed = _WRAPPERS.get(kind) if isinstance(kind, str) else None
+    if needed is None:
+        return
+    for key in node:
+        if key not in ('type', *needed):
+            raise UserError(f'{place}: {kind} takes no {key!r}; {nearest(key, needed)}')
+    for key in needed:
+        if node.get(key) is None:
+            raise UserError(f'{place}: {kind} needs {key!r}')
+    if kind == 'ConcatDataset' and not isinstance(node['datasets'], (list, tuple)):
+        raise UserError(f'{place}.datasets must be a list of datasets')
+    check_number(f'{place}.times', node.get('times'), COUNT)
+    check_number(f'{place}.oversample_thr', node.get('oversample_thr'), POSITIVE)
+    inner = 'datasets' if kind == 'ConcatDataset' else 'dataset'
+    _check_wrappers(node[inner], f'{place}.{inner}')
+
+
 def _check_dataset(node: dict[str, Any], place: str) -> None:
     """Type and arguments of a dataset and of its transforms."""
     require_type(node, place, 'dataset')
+    files = node.get('ann_file')
+    if isinstance(files, (list, tuple)):  # joined by build_dataset
+        if not files or not all(isinstance(name, str) for name in files):
+            raise UserError(f'{place}.ann_file is {list(files)!r}: it must be an info file or a list of some')
+        node = {**node, 'ann_file': files[0]}
     _check_names_and_transforms(node, place)
     require_arguments(node, place, 'dataset')
     for where, transform in transforms_of(node.get('pipeline'), f'{place}.pipeline'):
@@ -234,6 +279,8 @@ def _check_model(node: Any, place: str) -> None:
                 raise UserError(f'{where} is {value!r}: it must be a dict with a type')
             if isinstance(value, dict):
                 require_type(value, where, 'model')
+        if key in ('train_cfg', 'test_cfg') and not isinstance(value, (dict, list, tuple, type(None))):
+            raise UserError(f'{where} is {value!r}: it must be a dict')
         if key not in _FREE:
             _check_model(value, where)
 

@@ -50,12 +50,16 @@ MILESTONES: Rule = (
         and all(a < b for a, b in pairwise(counts))
     ),
 )
+WEIGHTS: Rule = (
+    'a list of numbers of at least 0, and not all 0',
+    lambda v: isinstance(v, (list, tuple)) and all(is_number(n) and n >= 0 for n in v) and any(v),
+)
 RANGE: Rule = (
     'six numbers [x0, y0, z0, x1, y1, z1], each end above its beginning',
     lambda v: isinstance(v, (list, tuple)) and len(v) == 6 and all(map(is_number, v)) and all(a < b for a, b in zip(v[:3], v[3:], strict=True)),
 )  # fmt: skip
 
-WHOLE_LISTS = (RANGE, MILESTONES)
+WHOLE_LISTS = (RANGE, MILESTONES, WEIGHTS)
 """Rules for a whole list, not for each of its numbers."""
 
 BY_PATH: dict[str, Rule] = {
@@ -99,10 +103,11 @@ BY_NAME: dict[str, Rule] = {
     ),
     **dict.fromkeys(('max_num', 'max_per_img'), COUNT_OR_ALL),
     **dict.fromkeys(('voxel_size', 'embed_std', 'velocity_scale', 'upsample_strides', 'sizes', 'eps'), POSITIVE),
-    **dict.fromkeys(('loss_weight', 'code_weights', 'code_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius', 'gamma', 'depth_weight', 'heatmap_weight', 'box_weight', 'beta'), NOT_NEGATIVE),
+    **dict.fromkeys(('loss_weight', 'cls_weight', 'reg_weight', 'sweeps_num', 'min_radius', 'gamma', 'depth_weight', 'heatmap_weight', 'box_weight', 'beta'), NOT_NEGATIVE),
     **dict.fromkeys(('score_thr', 'score_threshold', 'pos_iou_thr', 'neg_iou_thr', 'min_pos_iou', 'alpha', 'gaussian_overlap', 'nms_thr', 'iou_threshold', 'flip_ratio_bev_horizontal', 'flip_ratio_bev_vertical'), SHARE),
     **dict.fromkeys(('dropout', 'ffn_drop', 'attn_drop', 'drop_path_rate'), DROPPED),
     **dict.fromkeys(('point_cloud_range', 'post_center_range', 'post_center_limit_range'), RANGE),
+    **dict.fromkeys(('code_weights', 'code_weight'), WEIGHTS),
     **dict.fromkeys(('num_reg_fcs', 'stacked_convs'), COUNT_OR_NONE),
     'nms_type': ("'rotate' or 'circle'", lambda v: v in ('rotate', 'circle')),
     'style': ("'pytorch' or 'caffe'", lambda v: v in ('pytorch', 'caffe')),
@@ -112,7 +117,7 @@ BY_NAME: dict[str, Rule] = {
 
 _OF_HOOKS: dict[str, Rule] = {
     'interval': COUNT,
-    'warm_up': COUNT_OR_NONE,
+    'warm_up': COUNT,
     'total_iter': COUNT,
     'skip_iters': COUNT_OR_NONE,
 }

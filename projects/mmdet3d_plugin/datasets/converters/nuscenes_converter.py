@@ -1,6 +1,5 @@
 """nuScenes tables -> temporal info files, through the devkit."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import read_json
 from projects.mmdet3d_plugin.common.geometry import transform_matrix, transform_points
 from projects.mmdet3d_plugin.datasets.converters.can_bus import CanBus, states_from_poses
 from projects.mmdet3d_plugin.datasets.converters.open_tables import UNFIT, open_tables, unfit
@@ -120,10 +120,7 @@ def read_splits(root: Path, version: str, split_file: Path | None = None) -> lis
                 f'which split in {beside} or with --split FILE'
             )
         return official
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f'{path} cannot be read as JSON ({error})') from error
+    content = read_json(path, 'it must be JSON such as {"train": ["scene name", ...], "val": [...]}')
     good = isinstance(content, dict) and content and all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in content.values()
     )  # fmt: skip

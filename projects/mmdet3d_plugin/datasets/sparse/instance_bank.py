@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import to_json, write_bytes
+from projects.mmdet3d_plugin.common.files import read_arrays, to_json, write_bytes
 
 VERSION = 1
 FATES = ('accepted', 'unsure', 'taken')
@@ -139,13 +138,15 @@ class InstanceBank:
         """
         mend = 'mine it again with tools/mine.py'
         try:
-            with np.load(path, allow_pickle=False) as content:
-                header = json.loads(content['header'].tobytes())
-                columns = {name: content[name] for name in _COLUMNS}
-        except FileNotFoundError:
-            raise UserError(f'there is no bank {path}: {mend}') from None
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            content = read_arrays(path, mend)
+            header = json.loads(content['header'].tobytes())
+            columns = {name: content[name] for name in _COLUMNS}
+        except UserError:
+            raise
+        except (ValueError, KeyError) as error:
             raise UserError(f'{path} is no instance bank or is damaged ({error}): {mend}') from error
+        if not isinstance(header, dict):
+            raise UserError(f'{path} is no instance bank (its header is a {type(header).__name__}): {mend}')
         if header.get('version') != VERSION:
             raise UserError(
                 f'{path} is a bank of version {header.get("version")}, this project reads {VERSION}: {mend}'

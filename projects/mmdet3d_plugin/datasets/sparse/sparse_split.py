@@ -1,5 +1,6 @@
 """Which objects keep their labels: one per frame, chosen by a seed, and the info files that hold nothing else."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,11 @@ class SparseOptions:
         for option, value in (('--sparse', self.per_frame), ('--every', self.every)):
             if value < 1:
                 raise UserError(f'{option} is {value}: ask for at least 1')
+        if self.area is not None:
+            x0, y0, x1, y1 = self.area
+            if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+                area = ' '.join(f'{side:g}' for side in self.area)
+                raise UserError(f'--area is {area}: give X0 Y0 X1 Y1 in metres, X1 above X0 and Y1 above Y0')
         if self.seed < 0:
             raise UserError(f'--seed is {self.seed}: it must not be negative')
 

@@ -1,6 +1,5 @@
 """What a frozen teacher said of batches, kept on disk: it says the same in every run."""
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class ObservationCache:
         """Features and predictions; None when they were not kept, or a crash of the machine damaged the file."""
         try:
             features, predictions = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, ValueError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError):
+        except Exception:  # damaged bytes raise errors of every kind
             return None
         return (features, predictions) if isinstance(features, dict) else None
 

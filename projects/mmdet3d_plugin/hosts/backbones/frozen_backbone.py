@@ -1,6 +1,5 @@
 """A pretrained image backbone that does not learn, and need not look at the same image twice."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from mmdet.models import BACKBONES, build_backbone
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.digest import digest_of
-from projects.mmdet3d_plugin.common.files import write_file
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import read_arrays, write_file
 
 
 @BACKBONES.register_module()
@@ -70,7 +70,6 @@ class FrozenBackbone(BaseModule):
 def _read_maps(path: Path) -> list[np.ndarray] | None:
     """Kept feature maps of an image; None when there are none, or a crash of the machine damaged the file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return [file[name] for name in file.files]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return list(read_arrays(path).values())
+    except UserError:
         return None

@@ -1,17 +1,16 @@
 """Any timm model that gives feature maps, as an image backbone."""
 
 import importlib.util
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from mmcv.runner import BaseModule
 from mmdet.models import BACKBONES
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 
@@ -138,12 +137,7 @@ def load_paired(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: the file holds weights of another model.
     """
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f'TimmBackbone: {path} holds no plain weights ({error})') from error
-    content = content.get('state_dict', content) if isinstance(content, dict) else {}
-    own, given = (_learned(state) for state in (model.state_dict(), content))
+    own, given = (_learned(state) for state in (model.state_dict(), read_checkpoint(path)['state_dict']))
     if not own.keys() <= given.keys():
         given = dict(zip(own, given.values(), strict=False))
     wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]

@@ -11,6 +11,7 @@ from mmdet.models.backbones.resnet import BasicBlock
 from mmdet3d.models.builder import build_backbone, build_head
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.hosts.batch_norm import batch_norm
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted, LiftSplat, require_grid, take_frustum
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat_detector import LiftSplatDetector
@@ -124,7 +125,9 @@ class CameraAttention(nn.Module):
 
     def forward(self, features: Tensor, camera: Tensor) -> Tensor:
         """(N, in_channels, h, w) and (N, 33) -> (N, channels, h, w)."""
-        return self.input_conv(features) * self.fc(camera)[..., None, None]
+        norm, *layers = self.fc
+        gate = nn.Sequential(*layers)(batch_norm(norm, camera))
+        return self.input_conv(features) * gate[..., None, None]
 
 
 class ViewTransformer(nn.Module):

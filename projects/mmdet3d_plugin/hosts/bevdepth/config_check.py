@@ -1,15 +1,20 @@
 """Which numbers of a config of BEVDepth, or of the BEVDet family, must agree."""
 
+import math
 from typing import Any
 
 from projects.mmdet3d_plugin.common.config_checks.check import (
     CONFIG_CHECKS,
     data_ranges,
+    datasets_of,
     require_equal,
+    transforms_of,
 )
 from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
+
+PAD_DIVISOR = 32  # what ImageView pads to unless it is told otherwise
 
 
 @CONFIG_CHECKS.register_module(name='BEVDepth')
@@ -26,6 +31,7 @@ def check_bevdepth(cfg: dict[str, Any]) -> None:
         _at(cfg, 'model.train_cfg.point_cloud_range'),
         *data_ranges(cfg),
     )
+    _check_images(cfg, f'{lift}.image_size')
     _check_heads(cfg, head, lift)
     channels, frames = _at(cfg, 'model.backbone.out_channels')[1], _at(cfg, 'model.num_frames')[1] or 1
     if channels is not None:
@@ -49,6 +55,7 @@ def check_bevdet(cfg: dict[str, Any]) -> None:
     ]
     require_equal('range seen from above', *flat)
     require_equal('range', _at(cfg, 'model.train_cfg.point_cloud_range'), *data_ranges(cfg))
+    _check_images(cfg, f'{lift}.image_size')
     _check_heads(cfg, 'model.pts_bbox_head', lift)
     require_equal(
         'channels',
@@ -59,6 +66,23 @@ def check_bevdet(cfg: dict[str, Any]) -> None:
 
 def _at(cfg: dict[str, Any], path: str) -> tuple[str, Any]:
     return path, value_at(cfg, path)
+
+
+def _check_images(cfg: dict[str, Any], path: str) -> None:
+    """The pipelines give images of the size that the frustum was made for, as far as they say one."""
+    wanted = value_at(cfg, path)
+    for place, dataset in datasets_of(cfg):
+        for where, view in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
+            key = next((key for key in ('crop', 'size') if view.get(key) is not None), None)
+            if view.get('type') != 'ImageView' or view.get('name') or key is None or wanted is None:
+                continue
+            divisor = view.get('pad_divisor', PAD_DIVISOR)
+            padded = [math.ceil(side / divisor) * divisor for side in view[key]]
+            require_equal(
+                '(width, height) of the images',
+                (f'{path}, turned around,', list(wanted)[::-1]),
+                (f'{where}.{key}, padded to multiples of {divisor},', padded),
+            )
 
 
 def _check_heads(cfg: dict[str, Any], head: str, lift: str) -> None:

@@ -5,6 +5,8 @@ from mmcv.cnn import build_conv_layer
 from mmdet.models.backbones.resnet import BasicBlock
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.hosts.batch_norm import batch_norm
+
 CAMERA_NUMBERS = 27
 _DILATIONS = (1, 6, 12, 18)
 
@@ -50,7 +52,7 @@ class DepthNet(nn.Module):
         Returns:
             (B * N, D, h, w) and (B * N, C, h, w).
         """
-        camera = self.bn(camera)
+        camera = batch_norm(self.bn, camera)
         features = self.reduce_conv(features)
         context = self.context_conv(self.context_se(features, self.context_mlp(camera)))
         return self.depth_conv(self.depth_se(features, self.depth_mlp(camera))), context
@@ -135,7 +137,8 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h, w)."""
         branches = [branch(x) for branch in (self.aspp1, self.aspp2, self.aspp3, self.aspp4)]
-        whole = self.global_avg_pool(x).expand_as(branches[0])
+        pool, conv, norm, act = self.global_avg_pool
+        whole = act(batch_norm(norm, conv(pool(x)))).expand_as(branches[0])
         return self.dropout(self.relu(self.bn1(self.conv1(torch.cat([*branches, whole], 1)))))
 
 

@@ -90,7 +90,7 @@ class LiftSplat(nn.Module):
             height, width = (side * self.stride for side in depth.shape[-2:])
             raise UserError(
                 f'the model was built for images of {self.image_size[1]}x{self.image_size[0]} '
-                f'(model.backbone.image_size), but sees {width}x{height}: give the ImageView that crop'
+                f'(image_size of its lift_splat), but sees {width}x{height}: give the ImageView that crop'
             )
         origin, ray = matrices.rays(pixels)
         low, high = origin.new_tensor(self.pc_range).view(2, 3)

@@ -40,12 +40,14 @@ from torch.utils._pytree import tree_map_only
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_complexity
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.files import to_json, write_json
+from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import require_writable_file, to_json, write_json
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, adapter_for
 from projects.mmdet3d_plugin.distill.taps import map_tensors
 from projects.mmdet3d_plugin.engine import cli
+from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.studies.cost.cost_rules import LayerTally, PublishedRule
 from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 
@@ -169,7 +171,7 @@ def _parameters_by_part(model: nn.Module, parts: dict[str, str]) -> tuple[Counte
     return trainable, parameters
 
 
-def measure_forward(model: nn.Module, batch: Batch, device: str) -> int:
+def measure_forward(model: nn.Module, batch: Batch, device: str | torch.device) -> int:
     """Really detect in one frame.
 
     Returns:
@@ -214,11 +216,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _report_from(arguments: argparse.Namespace) -> None:
     """Measure and report as parsed arguments say."""
+    device = start('none', arguments.device).device
+    if arguments.json not in (None, '-'):
+        require_writable_file(arguments.json)
     cfg = load_config(arguments.config, arguments.cfg_options)
     model = build_model(cfg.model, caches=False)
     adapter = adapter_for(model)
     batch = adapter.blank_batch(cfg, arguments.points)
-    measured = measure_forward(model, batch, arguments.device) if arguments.measure_memory else None
+    if arguments.points and 'points' not in batch:
+        raise UserError(
+            f'--points {arguments.points}: {type(model).__name__} looks at no points, leave it out'
+        )
+    measured = measure_forward(model, batch, device) if arguments.measure_memory else None
     if arguments.measure_memory:
         model = build_model(cfg.model, caches=False)
     result = measure_complexity(model, batch)

@@ -14,7 +14,8 @@ from torch import nn
 
 from projects.mmdet3d_plugin.command_line.parsers import LATENCY_PROTOCOL, parse_latency
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.config_checks.numbers import COUNT, COUNT_OR_NONE, check_number
+from projects.mmdet3d_plugin.common.files import require_writable_file, write_json
 from projects.mmdet3d_plugin.common.logs import versions
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import make_console
@@ -109,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _report_from(arguments: argparse.Namespace) -> None:
     """Measure and report as parsed arguments say."""
+    check_number('--frames', arguments.frames, COUNT)
+    check_number('--warmup', arguments.warmup, COUNT_OR_NONE)
+    if arguments.json:
+        require_writable_file(arguments.json)
     device = start('none', arguments.device).device
     results = measure_latency(arguments.configs, device, arguments.frames, arguments.warmup)
     name = (

@@ -26,6 +26,7 @@ from projects.mmdet3d_plugin.distill.views import seen_by, split_views, with_tea
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 from projects.mmdet3d_plugin.studies.pictures.visualize import choose_samples
 from projects.mmdet3d_plugin.studies.pictures.visualize_distill import (
     load_distiller,
@@ -130,6 +131,7 @@ def _measure_from(arguments: argparse.Namespace) -> None:
     """Measure as parsed arguments say."""
     out = require_writable_file(arguments.out)
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    choose_threads(arguments.threads, deterministic=True)
     cfg = without_chance(load_config(arguments.config, arguments.cfg_options, arguments.data_root), 'val')
     distiller, _ = load_distiller(cfg, arguments.checkpoint, launch)
     dataset = build_split(with_teacher_view(cfg, distiller.teacher_configs), 'train', test_mode=False)

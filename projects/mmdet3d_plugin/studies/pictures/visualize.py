@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from projects.mmdet3d_plugin.command_line.parsers import PICTURES, parse_visualize
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.config_checks.numbers import SHARE, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import require_writable
 from projects.mmdet3d_plugin.common.geometry import lidar_to_image
@@ -34,6 +35,7 @@ from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 from projects.mmdet3d_plugin.engine.test import check_classes
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import both_stages
 from projects.mmdet3d_plugin.studies.pictures.visualize_images import draw_sample, read_image
 from projects.mmdet3d_plugin.visualization.bev_view import View, draw_bev
@@ -196,7 +198,7 @@ def load_detector(cfg: Config, checkpoint: str, classes: list[str] | None, launc
     content = read_checkpoint(checkpoint)
     check_classes(content['meta'].get('CLASSES'), classes, checkpoint)
     model = build_model(cfg.model)
-    load_weights(model, content)
+    load_weights(model, content, source=checkpoint)
     return model.to(launch.device).eval()
 
 
@@ -231,8 +233,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _draw_from(arguments: argparse.Namespace) -> None:
     """Draw as parsed arguments say."""
+    check_number('--score-thr', arguments.score_thr, SHARE)
     require_writable(arguments.out)
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    choose_threads(arguments.threads, deterministic=True)
     cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
     dataset = build_split(_seen_in_testing(cfg, arguments.split), 'test', test_mode=True)
     indices = (

@@ -25,6 +25,7 @@ from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.build import build_split, classes_of
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
+from projects.mmdet3d_plugin.engine.threads import choose_threads
 from projects.mmdet3d_plugin.studies.pictures.inspection import (
     BEV,
     CAMERAS,
@@ -202,7 +203,7 @@ def load_distiller(cfg: Config, checkpoint: str, launch: Launch) -> tuple[Distil
     """
     content = read_checkpoint(checkpoint)
     distiller = build_distiller(cfg)
-    load_weights(distiller, content)
+    load_weights(distiller, content, source=checkpoint)
     trained = any(f'.{name}'.rfind(f'.{DISTILL}') >= 0 for name in content['state_dict'])
     return distiller.to(launch.device), trained or not list(distiller.distill.parameters())
 
@@ -229,6 +230,7 @@ def _draw_from(arguments: argparse.Namespace) -> None:
     """Draw as parsed arguments say."""
     require_writable(arguments.out)
     launch = start(arguments.launcher, arguments.device, arguments.local_rank)
+    choose_threads(arguments.threads, deterministic=True)
     cfg = without_chance(
         load_config(arguments.config, arguments.cfg_options, arguments.data_root), arguments.split
     )
