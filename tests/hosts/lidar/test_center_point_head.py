@@ -5,6 +5,7 @@ from mmcv import Config
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 
 from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.hosts.lidar.center_point_head import CenterPointHead
 from tests.lidar_factories import centerpoint_config
 
 
@@ -36,6 +37,7 @@ def test_weights_of_mmdet3ds_own_head_fit() -> None:
     cfg = centerpoint_config()
     cfg['pts_bbox_head']['type'] = 'CenterHead'
     theirs = build_model(Config(dict(model=cfg)).model)
+    assert isinstance(ours.pts_bbox_head, CenterPointHead)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
 
 
