@@ -1,6 +1,7 @@
 """The tree is clean by the rules in pyproject.toml."""
 
 import ast
+import functools
 import re
 import statistics
 import subprocess
@@ -27,6 +28,21 @@ FLOORS = (
 """Rooms of the plugin from the ground up; CONTRIBUTING.md has the picture."""
 ROOM_LIMIT = 3000
 """Lines of Python in one package, its sub-packages not counted."""
+
+
+@functools.cache
+def nodes_of(path: Path) -> tuple[tuple[ast.AST, bool], ...]:
+    """Every node of a file that is a function or an import, and whether it stands inside a function."""
+    found = []
+    waiting: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text()), False)]
+    while waiting:
+        node, late = waiting.pop()
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if function or isinstance(node, ast.Import | ast.ImportFrom):
+            found.append((node, late))
+        if isinstance(node, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
+            waiting += [(child, late or function) for child in ast.iter_child_nodes(node)]
+    return tuple(found)
 
 
 @pytest.mark.parametrize('arguments', [('check',), ('format', '--check')], ids=['lint', 'format'])
@@ -63,7 +79,7 @@ def function_lengths() -> list[int]:
     for path in [*ROOT.glob('projects/**/*.py'), *ROOT.glob('tools/**/*.py')]:
         if path.is_relative_to(ROOT / 'projects' / 'configs'):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node, _ in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 doc = ast.get_docstring(node, clean=False)
                 lengths.append(node.end_lineno - node.lineno + 1 - (doc.count('\n') + 1 if doc else 0))
@@ -79,22 +95,15 @@ def test_functions_stay_short() -> None:
 
 def plugin_imports(path: Path) -> list[tuple[str, bool]]:
     """Modules of the plugin that a file imports, as 'room.module', and whether it does so inside a function."""
-    tree = ast.parse(path.read_text())
-    late = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for inner in ast.walk(node)
-    }
     prefix = 'projects.mmdet3d_plugin'
     found = []
-    for node in ast.walk(tree):
+    for node, late in nodes_of(path):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(prefix):
             names = [f'{node.module}.{alias.name}' for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith(prefix)]
-        found += [(name.removeprefix(prefix).removeprefix('.'), node in late) for name in names]
+        found += [(name.removeprefix(prefix).removeprefix('.'), late) for name in names]
     return found
 
 

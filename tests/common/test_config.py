@@ -1,5 +1,6 @@
 """Finding configs and pointing them at other data."""
 
+import math
 import re
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from mmcv import Config
 
 from projects.mmdet3d_plugin.common import config
 from projects.mmdet3d_plugin.common.config import (
+    config_text,
     find_config,
     load_config,
     move_data_root,
+    read_config,
     work_dir_of,
 )
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -126,3 +129,16 @@ def test_work_dir(tmp_path: Path, root: Path) -> None:
     assert work_dir_of(cfg, tmp_path) == tmp_path
     cfg.work_dir = 'there'
     assert work_dir_of(cfg) == Path('there')
+
+
+def test_a_config_as_text_is_read_back(tmp_path: Path) -> None:
+    """With a list of dicts, quotes of both kinds, and what is no literal of Python."""
+    cfg = load_config('distill_heatmap.py', {'model.pts_bbox_head.num_query': 7})
+    cfg.merge_from_dict(
+        {'strange': {'text': 'it\'s "so"', 'limits': (math.inf, -math.inf, 1.5), 'off': math.nan}}
+    )
+    (tmp_path / 'written.py').write_text(config_text(cfg))
+    back = read_config(tmp_path / 'written.py')
+    assert math.isnan(cfg.strange.pop('off'))
+    assert math.isnan(back.strange.pop('off'))
+    assert back._cfg_dict.to_dict() == cfg._cfg_dict.to_dict()

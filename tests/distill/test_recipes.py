@@ -1,6 +1,8 @@
 """The camera recipes build as they stand, with the taps and shapes of the paper's pair; their scaled-down twins learn."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -8,6 +10,7 @@ from unittest import mock
 import pytest
 import torch
 from mmcv import Config
+from mmcv.cnn.utils import weight_init
 from torch import nn
 from torch.nn import init
 
@@ -37,10 +40,25 @@ def untrained(path: Path) -> tuple[Config, Distiller]:
     return cfg, build_distiller(cfg)
 
 
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Weights that nobody looks at are neither drawn nor, as mmcv does it for its log, averaged."""
+
+    def left(weight: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return weight
+
+    with (
+        mock.patch.multiple(init, **dict.fromkeys(DRAWS, left)),
+        mock.patch.object(torch.Tensor, 'uniform_', left),  # of deformable convolutions
+        mock.patch.object(weight_init, 'update_init_info'),
+    ):
+        yield
+
+
 @cache
 def build(path: Path) -> tuple[Config, Distiller]:
     """The same for the full size, whose weights nobody looks at: they take neither the time nor the memory."""
-    with mock.patch.multiple(init, **dict.fromkeys(DRAWS, lambda weight, *_, **__: weight)):
+    with undrawn():
         cfg, distiller = untrained(path)
     for weight in (*distiller.parameters(), *distiller.teacher.model.parameters()):
         weight.data = weight.new_zeros(()).expand_as(weight)
@@ -95,7 +113,7 @@ def test_recipe_with_a_lidar_teacher_builds_and_gets_every_teachers_view(path: P
     base = next(f'{file}.py' for name, file in base.items() if name in path.stem)
     assert load_config(base).model == cfg.model
     configs = {name: one['config'] for name, one in named_teachers(cfg.distiller.teacher).items()}
-    with mock.patch.multiple(init, **dict.fromkeys(DRAWS, lambda weight, *_, **__: weight)):
+    with undrawn():
         teachers = {name: teacher_of(config) for name, config in configs.items() if 'lidar/' in config}
         terms = {
             name: term

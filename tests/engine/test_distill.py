@@ -8,7 +8,7 @@ import torch
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.checkpoint import plain_state, read_checkpoint, write_checkpoint
-from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.config import config_text, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import seed_everything
 from projects.mmdet3d_plugin.distill.recipe import build_training
@@ -35,7 +35,7 @@ def shrunken(name: str, data_root: Path, bev: int, image: tuple[int, int]) -> Co
 def recipe(tiny_nuscenes: Path, tmp_path: Path) -> Config:
     """The demo's recipe with a teacher of random weights."""
     teacher = shrunken('bevformer_teacher.py', tiny_nuscenes, 10, (64, 36))
-    (tmp_path / 'teacher.py').write_text(teacher.pretty_text)
+    (tmp_path / 'teacher.py').write_text(config_text(teacher))
     write_checkpoint(tmp_path / 'teacher.pth', dict(state_dict=plain_state(make_detector(teacher))))
     cfg = shrunken('distill_heatmap.py', tiny_nuscenes, 5, (32, 18))
     cfg.merge_from_dict(dict(runner=dict(max_epochs=2), evaluation=dict(interval=2)))

@@ -1,17 +1,22 @@
 """Starting as one process, by torchrun, and by the shell scripts."""
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mmcv import Config
+from torch.distributed.launcher.api import LaunchConfig
+from torch.distributed.run import config_from_args
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
+from projects.mmdet3d_plugin.common.config import config_text
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import launch, train
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
@@ -70,7 +75,7 @@ def stopping_config(tmp_path: Path) -> str:
         'data.samples_per_gpu': 1,
         'checkpoint_config': dict(interval=1, by_epoch=False),
     }
-    (tmp_path / 'toy.py').write_text(toy_config(tmp_path / 'run', 2, **changes).pretty_text)
+    (tmp_path / 'toy.py').write_text(config_text(toy_config(tmp_path / 'run', 2, **changes)))
     return str(tmp_path / 'toy.py')
 
 
@@ -78,16 +83,34 @@ def evaluate_as_one_of_several(place: launch.Launch, config: str, checkpoint: st
     evaluate_checkpoint(Config.fromfile(config), checkpoint, out_dir=out_dir, launch=place, quiet=True)
 
 
+def train_in_a_fork(_unbuffered: str, _script: str, *arguments: str) -> None:
+    """What a process of torchrun runs in place of ``python -u tools/train.py ...``, without seconds of imports."""
+    sys.exit(train.main(arguments))
+
+
+def forking(args: argparse.Namespace) -> tuple[LaunchConfig, Any, list[str]]:
+    """What torchrun makes of its arguments, but its processes are forks."""
+    config, _, arguments = config_from_args(args)
+    config.start_method = 'fork'
+    return config, train_in_a_fork, arguments
+
+
 def test_two_processes_stop_go_on_and_are_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Started by the script as a person would, once, because that takes longest; what follows in forks."""
+    """Under torchrun, as the scripts start it, until one stops; what follows without it."""
     config = stopping_config(tmp_path)
-    done = shell('tools/dist_train.sh', config, '2', '--seed', '3', STOP_RANK='1', STOP_HOW='word')
-    assert done.returncode == 2, done.stderr[-3000:]
-    assert done.stderr.count(SAID) == 1
-    assert 'Traceback' not in done.stderr
-    assert 'Root Cause' not in done.stderr
+    monkeypatch.setattr('torch.distributed.run.config_from_args', forking)
+    monkeypatch.setenv('STOP_RANK', '1')
+    monkeypatch.setenv('STOP_HOW', 'word')
+    torchrun_two = '--standalone', '--nproc-per-node', 2
+    done = forked.run(
+        torchrun.run, *torchrun_two, 'tools/train.py', config, '--launcher', 'pytorch', '--seed', 3, '--device', 'cpu'
+    )  # fmt: skip
+    assert done.status == 2, done.text[-3000:]
+    assert done.text.count(SAID) == 1
+    assert 'Traceback' not in done.text
+    assert 'Root Cause' not in done.text
     words = [
-        line for line in done.stderr.splitlines() if line and not line[0].isdigit() and 'training' not in line
+        line for line in done.text.splitlines() if line and not line[0].isdigit() and 'training' not in line
     ]
     assert len(words) <= 2, words
     if len(words) == 2:  # rank 0 says where the run goes on

@@ -15,7 +15,7 @@ from projects.mmdet3d_plugin.common.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.config import config_text, load_config
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.engine import train
@@ -96,7 +96,7 @@ def test_wrapped_datasets_go_on_to_the_bit(tiny_nuscenes: Path, tmp_path: Path) 
     cfg.data.train = dict(type='ConcatDataset', datasets=wrapped)
     cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 8, 0
     cfg.merge_from_dict({'runner.max_epochs': 2, 'log_config.hooks': [dict(type='TextLoggerHook')]})
-    (tmp_path / 'config.py').write_text(cfg.pretty_text)
+    (tmp_path / 'config.py').write_text(config_text(cfg))
     command = [str(tmp_path / 'config.py'), '--device', 'cpu', '--no-validate', '--seed', '1', '--work-dir']
     train.main([*command, str(tmp_path / 'straight')])
     shutil.copytree(tmp_path / 'straight', tmp_path / 'parts', symlinks=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint, write_checkpoint
+from projects.mmdet3d_plugin.common.config import config_text
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.export import export_student
 from projects.mmdet3d_plugin.engine.export import main as export_main
@@ -21,7 +22,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('trained')
     cfg = toy_config(folder, 1, evaluation=dict(interval=1))
     train(cfg, TrainOptions(), ONE_PROCESS)
-    (folder / 'toy.py').write_text(cfg.pretty_text)
+    (folder / 'toy.py').write_text(config_text(cfg))
     return folder
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.common.checkpoint import read_checkpoint
+from projects.mmdet3d_plugin.common.config import config_text
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.runner import TrainRunner
 from projects.mmdet3d_plugin.engine.train import TrainOptions, main, train
@@ -270,7 +271,7 @@ def test_what_cannot_be_run_is_refused_in_words(
 
 def test_command_line(tmp_path: Path) -> None:
     config = tmp_path / 'toy.py'
-    config.write_text(toy_config(tmp_path / 'run').pretty_text)
+    config.write_text(config_text(toy_config(tmp_path / 'run')))
     main(
         [
             str(config),

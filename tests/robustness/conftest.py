@@ -9,7 +9,7 @@ import pytest
 from mmcv import Config
 
 from projects.mmdet3d_plugin.common.checkpoint import plain_state, write_checkpoint
-from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, load_config
+from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, config_text, load_config
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.engine.config_check import check_train_config
 
@@ -37,10 +37,7 @@ def changed(cfg: Config, changes: Change) -> Config:
 
 def save(cfg: Config, path: Path) -> Path:
     """Write a config without its bases, as plain Python."""
-    header = 'from math import inf, nan\n'
-    path.write_text(
-        header + ''.join(f'{key} = {value!r}\n' for key, value in cfg._cfg_dict.to_dict().items())
-    )
+    path.write_text(config_text(cfg))
     return path
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file
-from projects.mmdet3d_plugin.studies.training_run import TRAIN, TrainingRun, read_config
+from projects.mmdet3d_plugin.studies.training_run import TRAIN, TrainingRun, cached_config
 
 CONFIG = 'projects/configs/synthetic/bevformer_student.py'
 
@@ -50,5 +50,5 @@ def test_missing_file_has_no_hash(tmp_path: Path) -> None:
 
 
 def test_config_is_found_from_the_root_or_by_its_name() -> None:
-    assert read_config(CONFIG) is read_config(CONFIG)
-    assert read_config('bevformer_student').model == read_config(CONFIG).model
+    assert cached_config(CONFIG) is cached_config(CONFIG)
+    assert cached_config('bevformer_student').model == cached_config(CONFIG).model

@@ -17,7 +17,7 @@ from torch import nn
 from projects.mmdet3d_plugin.command_line.parsers import parse_train
 from projects.mmdet3d_plugin.common.blame import blamed_on
 from projects.mmdet3d_plugin.common.checkpoint import initialize_weights
-from projects.mmdet3d_plugin.common.config import load_config, work_dir_of
+from projects.mmdet3d_plugin.common.config import config_text, load_config, work_dir_of
 from projects.mmdet3d_plugin.common.config_checks.numbers import SEED, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder, remove_temporaries, write_text
@@ -133,7 +133,7 @@ def train(
         require_cameras(model, dataset)
         loader = build_loader(cfg, dataset, True, launch, seed)
         meta = dict(
-            config=cfg.pretty_text,
+            config=config_text(cfg),
             config_file=Path(cfg.filename or 'config.py').name,
             seed=seed,
             threads=threads,
@@ -172,7 +172,7 @@ def _open_work_dir(cfg: Config, work_dir: Path, launch: Launch) -> None:
     interrupts.remember(work_dir)
     if not launch.is_main:
         return
-    write_text(work_dir / 'config.py', cfg.pretty_text)
+    write_text(work_dir / 'config.py', config_text(cfg))
     place = 'one process' if launch.world_size == 1 else f'{launch.world_size} processes'
     logger.info('%s on %s, config %s', place, launch.device.type, cfg.filename)
     logger.info('versions: %s', ', '.join(f'{name} {number}' for name, number in versions().items()))

@@ -56,7 +56,7 @@ class TrainingRun:
     @property
     def settings(self) -> Config:
         """The config with the overrides, to be read only."""
-        return read_config(self.config, self.overrides)
+        return cached_config(self.config, self.overrides)
 
     @property
     def checkpoint(self) -> Path:
@@ -149,7 +149,7 @@ class TrainingRun:
 
 
 @functools.cache
-def read_config(config: str, options: tuple[str, ...] = ()) -> Config:
+def cached_config(config: str, options: tuple[str, ...] = ()) -> Config:
     """A config with overrides, to be read only.
 
     Args:

@@ -205,7 +205,9 @@ class LiftSplatDetector(Base3DDetector):
         else:
             now = self.matrices(present)
             lifted = self.lift(img[:, -1], now)
-            maps = [self.pool(*self._seen_from(item, present)) for item in memory.recall(present)]
+            maps = [
+                self.pool(earlier, self.matrices(metas, present)) for earlier, metas in memory.recall(present)
+            ]
             history = self._filled(maps) if maps else None
             memory.store(lifted, present)
             outs = self.read(self._joined(self.pool(lifted, now), history))
@@ -214,10 +216,6 @@ class LiftSplatDetector(Base3DDetector):
             dict(boxes_3d=boxes.to('cpu'), scores_3d=scores.cpu(), labels_3d=labels.cpu())
             for boxes, scores, labels in found
         ]
-
-    def _seen_from(self, item: tuple[Lifted, Metas], present: Metas) -> tuple[Lifted, CameraMatrices]:
-        lifted, metas = item
-        return lifted, self.matrices(metas, present)
 
     def get_bboxes(self, heads: Any, metas: Metas) -> list[tuple[Any, Tensor, Tensor]]:
         """Final boxes (n, 9) in the LiDAR frame, scores (n,) and labels (n,) of each sample."""

@@ -11,6 +11,8 @@ import torch
 from mmdet3d.core.bbox.structures.utils import limit_period
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.geometry import box_corners
+
 
 def into_frame(offsets: Tensor, yaw: Tensor) -> Tensor:
     """Turn (..., 3) offsets from boxes into the boxes' own frames, x ahead; ``yaw`` is (...)."""
@@ -67,7 +69,4 @@ def _units(boxes: Tensor) -> Tensor:
 
 def corners_of(boxes: Tensor) -> Tensor:
     """Boxes (N, 7) -> their corners (N, 8, 3), metres, LiDAR frame."""
-    signs = torch.tensor([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]).to(boxes) / 2
-    offsets = signs * boxes[:, None, 3:6]
-    turned = out_of_frame(offsets, boxes[:, None, 6].expand(-1, 8))
-    return gravity_centers(boxes)[:, None] + turned
+    return box_corners(torch.cat([gravity_centers(boxes), boxes[:, 3:7]], 1))

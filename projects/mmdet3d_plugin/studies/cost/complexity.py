@@ -220,7 +220,7 @@ def _report_from(arguments: argparse.Namespace) -> None:
     if arguments.json not in (None, '-'):
         require_writable_file(arguments.json)
     cfg = load_config(arguments.config, arguments.cfg_options)
-    model = build_model(cfg.model)
+    model = build_model(cfg.model, caches=False)
     adapter = adapter_for(model)
     batch = adapter.blank_batch(cfg, arguments.points)
     if arguments.points and 'points' not in batch:
@@ -228,7 +228,9 @@ def _report_from(arguments: argparse.Namespace) -> None:
             f'--points {arguments.points}: {type(model).__name__} looks at no points, leave it out'
         )
     measured = measure_forward(model, batch, device) if arguments.measure_memory else None
-    result = measure_complexity(build_model(cfg.model) if arguments.measure_memory else model, batch)
+    if arguments.measure_memory:
+        model = build_model(cfg.model, caches=False)
+    result = measure_complexity(model, batch)
     content = {'config': Path(arguments.config).name, **asdict(result), 'measured_peak_bytes': measured}
     content |= content.pop('inputs')
     if arguments.json == '-':

@@ -74,6 +74,7 @@ class OpCounter(TorchDispatchMode):
         for tensor in [*model.parameters(), *model.buffers()]:
             self.memory.see(tensor)
             self._mark_hollow(tensor)
+        self._shapes: dict[Any, Any] = {}
 
     @property
     def part(self) -> str:
@@ -106,7 +107,7 @@ class OpCounter(TorchDispatchMode):
             if out is not NotImplemented:
                 return out
         hollow = any(self._is_hollow(tensor) for tensor in _tensors((args, kwargs)))
-        out = _skip(func, args, kwargs) if hollow else func(*args, **kwargs)
+        out = self._skip(func, args, kwargs) if hollow else func(*args, **kwargs)
         if formula is not None:
             # torch counts a multiply-accumulate as two operations
             self.count(func._overloadpacket.__name__, formula(*args, **kwargs, out_val=out) // 2)
@@ -115,6 +116,26 @@ class OpCounter(TorchDispatchMode):
             if hollow:
                 self._mark_hollow(tensor)
         return out
+
+    def _skip(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What an operation would return, as far as shapes go: the operand that it writes to, a view, or empty memory."""
+        aliases = [value.alias_info for value in func._schema.returns]
+        if aliases and all(alias is not None for alias in aliases):
+            return args[0] if aliases[0].is_write else func(*args, **kwargs)
+        if (
+            func._overloadpacket is torch.ops.aten.index
+        ):  # how many rows a mask picks is in the mask, not in its shape
+            return func(*args, **kwargs)
+        device = next(_tensors(args)).device
+        # Layers repeat each other, and finding a shape takes longer than looking it up.
+        key = (func, _described(args), _described(tuple(kwargs.items())))
+        if key not in self._shapes:
+            meta = tree_map_only(Tensor, lambda t: t.to('meta'), (args, kwargs))
+            self._shapes[key] = func(*meta[0], **meta[1])
+        # not zeros: memory that nobody writes to costs no time
+        return tree_map_only(
+            Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=device), self._shapes[key]
+        )
 
     def _is_hollow(self, tensor: Tensor) -> bool:
         """Whether a tensor, or what it is a view of, has no meaning."""
@@ -249,20 +270,11 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 
-def _skip(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """What an operation would return, as far as shapes go: the operand that it writes to, a view, or empty memory."""
-    aliases = [value.alias_info for value in func._schema.returns]
-    if aliases and all(alias is not None for alias in aliases):
-        return args[0] if aliases[0].is_write else func(*args, **kwargs)
-    if (
-        func._overloadpacket is torch.ops.aten.index
-    ):  # how many rows a mask picks is in the mask, not in its shape
-        return func(*args, **kwargs)
-    device = next(_tensors(args)).device
-    args, kwargs = tree_map_only(Tensor, lambda t: t.to('meta'), (args, kwargs))
-    out = func(*args, **kwargs)
-    # not zeros: memory that nobody writes to costs no time
-    return tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=device), out)
+def _described(tree: Any) -> Any:
+    """What shapes of results depend on, to look them up by: of a tensor such as (B, C, H, W) its layout and type."""
+    if isinstance(tree, Tensor):
+        return tree.shape, tree.stride(), tree.dtype
+    return tuple(_described(part) for part in tree) if isinstance(tree, list | tuple) else tree
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.views import named_teachers
 from projects.mmdet3d_plugin.studies.gain.families import Family, Pair, Row
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, read_config
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, cached_config
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def teachers_of(row: Row) -> dict[str, str]:
     """Configs of the teachers of a row's recipe by their names, of an only one under ''; none of a student alone."""
     if row.tool != DISTIL:
         return {}
-    teachers = named_teachers(read_config(row.config).get('distiller', {}).get('teacher', {}))
+    teachers = named_teachers(cached_config(row.config).get('distiller', {}).get('teacher', {}))
     return {name: teacher['config'] for name, teacher in teachers.items() if teacher.get('config')}
 
 
@@ -99,7 +99,7 @@ def require_fairness(pair: Pair, row: Row) -> None:
     Raises:
         UserError: what differs.
     """
-    alone, taught = read_config(pair.student.config), read_config(row.config)
+    alone, taught = cached_config(pair.student.config), cached_config(row.config)
     differences = {
         'model': (alone.model, taught.model),
         'data.samples_per_gpu': (alone.data.samples_per_gpu, taught.data.samples_per_gpu),

@@ -116,7 +116,11 @@ def _add_curves(report: Report, planned: PlannedPair, result: PairResult) -> Non
     own = alone.loss_names()
     charts = {
         f'Detection loss: sum of the {len(own)} losses that the student alone has too, mean over seeds.': draw_curves(
-            {title: (log.epochs, _total(log, own)) for title, log in logs.items()}, 'detection loss'
+            {
+                title: (log.epochs, np.sum([log.values[name] for name in own], axis=0))
+                for title, log in logs.items()
+            },
+            'detection loss',
         )
     }
     for title, log in logs.items():
@@ -138,11 +142,6 @@ def _mean_log(row: Row, planned: PlannedPair, result: PairResult) -> TrainingLog
         if all(name in log.values for log in logs)
     }
     return TrainingLog(logs[0].epochs[:entries], values)
-
-
-def _total(log: TrainingLog, names: Sequence[str]) -> np.ndarray:
-    """Sum of several values of a log, (n,)."""
-    return np.sum([log.values[name] for name in names], axis=0)
 
 
 def _add_closeness(report: Report, planned: PlannedPair, plan: Plan) -> None:

@@ -1,7 +1,6 @@
 """Pretrain, then mine, derive, train and test, as stages that resume."""
 
 import copy
-import pprint
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.config import config_text, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file, write_text
 from projects.mmdet3d_plugin.datasets.sparse.derived_set import RECORD
@@ -148,11 +147,7 @@ class SelfTrainPlan:
     def _write(self, name: str, cfg: Config) -> Path:
         """Write a config without bases; it is left alone where it is there already."""
         path = self.options.out / 'configs' / f'{name}.py'
-        # not by pretty_text, which takes seconds for each
-        text = ''.join(
-            f'{key} = {pprint.pformat(value, width=110, sort_dicts=False)}\n'
-            for key, value in cfg._cfg_dict.to_dict().items()
-        )
+        text = config_text(cfg)
         if not path.is_file() or path.read_text() != text:
             write_text(path, text)
         return path

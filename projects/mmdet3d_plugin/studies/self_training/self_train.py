@@ -22,7 +22,7 @@ from projects.mmdet3d_plugin.studies.self_training.plan import (
     shown_path,
 )
 from projects.mmdet3d_plugin.studies.stages import StageRunner
-from projects.mmdet3d_plugin.studies.training_run import ROOT, read_config
+from projects.mmdet3d_plugin.studies.training_run import ROOT, cached_config
 
 HEADLINES = ('mAP_3d_R40_moderate', *POINTS)
 """Metrics that a table begins with, where an evaluation has them."""
@@ -43,7 +43,7 @@ def _self_train_from(arguments: argparse.Namespace) -> None:
 
 def options_of(arguments: argparse.Namespace) -> SelfTrainOptions:
     """Options of a parsed command line; stages always resume, so that ``--resume`` changes nothing."""
-    settings = read_config(arguments.config)
+    settings = cached_config(arguments.config)
     root = arguments.data_root or next(innermost_datasets(settings.data.train))['data_root']
     flags = ['--device', arguments.device]
     for name in ('amp', 'threads'):
