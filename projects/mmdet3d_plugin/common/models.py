@@ -11,8 +11,13 @@ from projects.mmdet3d_plugin.common.errors import DAMAGED, UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
 
 
-def build_model(cfg: dict[str, Any]) -> nn.Module:
+def build_model(cfg: dict[str, Any], caches: bool = True) -> nn.Module:
     """Build a detector from its config; hosts live in mmdet's registry, mmdet3d's own detectors in mmdet3d's.
+
+    Args:
+        cfg: of the detector.
+        caches: whether parts with a ``cache_dir`` may read what they computed before. What counts, times or traces a
+            detector wants it computed.
 
     Raises:
         UserError: there is no such detector, or one of its parts cannot be built as the config says.
@@ -27,7 +32,11 @@ def build_model(cfg: dict[str, Any]) -> nn.Module:
     for registry in (DETECTORS, DETECTORS_3D):
         if registry.get(cfg['type']) is not None:
             with blamed_on('model', cfg):
-                return registry.build(cfg)
+                model = registry.build(cfg)
+            for module in model.modules() if not caches else ():
+                if hasattr(module, 'cache_dir'):
+                    module.cache_dir = None
+            return model
     known = {*DETECTORS.module_dict, *DETECTORS_3D.module_dict}
     raise UserError(f'model.type: there is no detector {cfg["type"]!r}; {nearest(cfg["type"], known)}')
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import nms_rotated, points_in_boxes_cpu
+from mmcv.ops import box_iou_rotated, nms_rotated, points_in_boxes_cpu
 from torch import Tensor
 
-from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import footprints, iou_3d
+from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import footprints, iou_3d, iou_from_above
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     corners_of,
     decode_residuals,
@@ -78,6 +78,18 @@ def test_overlaps_are_those_of_clipped_outlines() -> None:
     assert iou_3d(ours, others[:0]).shape == (12, 0)
 
 
+def test_boxes_that_are_not_compared_share_nothing() -> None:
+    """Over a whole scene, with boxes whose circles just meet: mmcv's operator on all pairs, to the bit."""
+    spread = torch.tensor([40.0, 40, 1, 1, 1, 1, 1])
+    ours, others = boxes_of(0, 60, torch.float32) * spread, boxes_of(1, 50, torch.float32) * spread
+    others[:2] = torch.tensor([[0, 0, 0, 3, 4, 1, 0.5], [5, 0, 0, 3, 4, 1, 0.5]])
+    ours[0] = torch.tensor([0, 0, 0, 3, 4, 1, 2.1])
+    wanted = box_iou_rotated(footprints(ours), footprints(others))
+    assert 0 < wanted.count_nonzero() < 100
+    assert torch.equal(iou_from_above(ours, others), wanted)
+    assert iou_from_above(ours[:0], others).shape == (0, 50)
+
+
 def test_codes_are_those_of_the_proposals_frame() -> None:
     boxes, targets = boxes_of(2, 20), boxes_of(3, 20)
     codes = encode_residuals(boxes, targets)
@@ -121,7 +133,7 @@ def test_real_points_are_counted_as_mmdet3d_counts(kitti_five_frames: Path, fram
     shifted = truth.repeat(8, 1)
     shifted = torch.cat([truth, shifted + torch.randn_like(shifted) * 0.2])
     shifted[:, 3:6].clamp_(min=0.1)
-    counts = in_boxes(shifted, points).sum(1)
+    counts = torch.bincount(in_boxes(shifted, points)[0], minlength=len(shifted))
     wanted = points_in_boxes_cpu(points[None, :, :3].contiguous(), shifted[None])[0].sum(0)
     assert counts.tolist() == wanted.tolist()
     pairs = points_in_proposals(proposals_of(shifted), [points], scale=1.0, margin=0.0, most=10**6)

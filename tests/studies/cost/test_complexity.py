@@ -130,6 +130,14 @@ def test_command_line_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert 'backbone' in said
 
 
+def test_what_a_backbone_remembers_is_counted_as_computed(tmp_path: Path) -> None:
+    kept, out = tmp_path / 'kept', tmp_path / 'cost.json'
+    config = 'projects/configs/synthetic/bevformer_near_teacher.py'
+    main([config, '--json', str(out), '--cfg-options', f'model.img_backbone.cache_dir={kept}'])
+    assert json.loads(out.read_text())['parts']['backbone']['computed'] > 1e8
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize('name', POINTDISTILLER)
 def test_pillars_of_pointdistiller(name: str) -> None:
     flops, parameters = POINTDISTILLER[name]

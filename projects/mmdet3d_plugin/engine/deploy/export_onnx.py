@@ -63,7 +63,7 @@ def export_onnx(cfg: Config, checkpoint: str | Path, out: str | Path) -> None:
     check_test_config(cfg)
     host = host_of(cfg.model.type)
     content = read_checkpoint(checkpoint)
-    model = build_model(cfg.model)
+    model = build_model(cfg.model, caches=False)
     load_weights(model, content, source=checkpoint)
     host.prepare(model.eval())
     proto = onnx.load_from_string(

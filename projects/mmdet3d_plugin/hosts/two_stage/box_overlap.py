@@ -12,8 +12,18 @@ def footprints(boxes: Tensor) -> Tensor:
 
 @torch.no_grad()
 def iou_from_above(boxes: Tensor, others: Tensor) -> Tensor:
-    """Boxes (N, 7) and (M, 7) -> (N, M) in [0, 1]: the area that two share over the area that they cover."""
-    return box_iou_rotated(footprints(boxes), footprints(others)).to(boxes)
+    """Boxes (N, 7) and (M, 7) -> (N, M) in [0, 1]: the area that two share over the area that they cover.
+
+    Most boxes of a scene are too far apart to share any, and mmcv's operator takes as long to find that out as it takes for
+    boxes that do: only those whose circumscribed circles meet are given to it.
+    """
+    ours, theirs = footprints(boxes), footprints(others)
+    reach = ours[:, None, 2:4].norm(dim=2) + theirs[None, :, 2:4].norm(dim=2)
+    apart = (ours[:, None, :2] - theirs[None, :, :2]).norm(dim=2)
+    row, column = (2 * apart <= reach * 1.001).nonzero(as_tuple=True)
+    overlap = boxes.new_zeros(len(boxes), len(others))
+    overlap[row, column] = box_iou_rotated(ours[row], theirs[column], aligned=True).to(boxes)
+    return overlap
 
 
 @torch.no_grad()

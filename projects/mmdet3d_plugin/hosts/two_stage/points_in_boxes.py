@@ -18,22 +18,28 @@ class PointPairs(NamedTuple):
     points: Tensor
 
 
-def in_boxes(boxes: Tensor, points: Tensor) -> Tensor:
-    """Whether points lie within boxes: between bottom and top, both included, and strictly inside the four sides.
+def in_boxes(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Which points lie within which boxes: between bottom and top, both included, and strictly inside the four sides.
 
     Args:
         boxes: (R, 7) bottom centres, metres and radians.
         points: (N, 3+) x, y, z.
 
     Returns:
-        (R, N) bool; ``sum(1)`` equals mmdet3d's ``points_in_boxes_cpu``.
+        Rows (P,) of boxes, ascending, and of points, ascending within a box; there are as many of a box as mmdet3d's
+        ``points_in_boxes_cpu`` counts.
     """
-    x, y = (points[:, i] - boxes[:, i : i + 1] for i in (0, 1))
-    z = points[:, 2] - gravity_centers(boxes)[:, 2:]
-    cos, sin = (-boxes[:, 6:]).cos(), (-boxes[:, 6:]).sin()
-    half = boxes[:, 3:6] / 2
+    # Nearly all points are far from a box: they are turned into its frame only where the square around it holds them.
+    reach = boxes[:, 3:5].norm(dim=1, keepdim=True) / 2 * 1.001
+    near = ((points[:, 0] - boxes[:, :1]).abs() < reach) & ((points[:, 1] - boxes[:, 1:2]).abs() < reach)
+    box, point = near.nonzero(as_tuple=True)
+    own = boxes[box]
+    x, y, z = (points[point, :3] - gravity_centers(own)).unbind(1)
+    cos, sin = (-own[:, 6]).cos(), (-own[:, 6]).sin()
+    length, width, height = (own[:, 3:6] / 2).unbind(1)
     ahead, left = x * cos - y * sin, x * sin + y * cos
-    return (ahead.abs() < half[:, :1]) & (left.abs() < half[:, 1:2]) & (z.abs() <= half[:, 2:])
+    inside = (ahead.abs() < length) & (left.abs() < width) & (z.abs() <= height)
+    return box[inside], point[inside]
 
 
 @torch.no_grad()
@@ -58,7 +64,7 @@ def points_in_proposals(
         mine = (proposals.batch_index == sample).nonzero().squeeze(1)
         step = max(1, _PAIRS // max(1, len(cloud)))
         for part in mine.split(step):
-            box, point = in_boxes(boxes[part], cloud).nonzero(as_tuple=True)
+            box, point = in_boxes(boxes[part], cloud)
             kept = _spaced(box, len(part), most)
             rows.append(part[box[kept]])
             found.append(cloud[point[kept]])

@@ -215,11 +215,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _report_from(arguments: argparse.Namespace) -> None:
     """Measure and report as parsed arguments say."""
     cfg = load_config(arguments.config, arguments.cfg_options)
-    model = build_model(cfg.model)
+    model = build_model(cfg.model, caches=False)
     adapter = adapter_for(model)
     batch = adapter.blank_batch(cfg, arguments.points)
     measured = measure_forward(model, batch, arguments.device) if arguments.measure_memory else None
-    result = measure_complexity(build_model(cfg.model) if arguments.measure_memory else model, batch)
+    if arguments.measure_memory:
+        model = build_model(cfg.model, caches=False)
+    result = measure_complexity(model, batch)
     content = {'config': Path(arguments.config).name, **asdict(result), 'measured_peak_bytes': measured}
     content |= content.pop('inputs')
     if arguments.json == '-':

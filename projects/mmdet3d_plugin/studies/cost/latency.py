@@ -52,7 +52,7 @@ class Stream:
     def __init__(self, config: str, device: torch.device) -> None:
         cfg = load_config(config)
         self.device = device
-        self.model: nn.Module = build_model(cfg.model).to(device)
+        self.model: nn.Module = build_model(cfg.model, caches=False).to(device)
         self.model.eval()
         self.adapter = adapter_for(self.model)
         self.batch = map_tensors(lambda tensor: tensor.to(device), self.adapter.blank_batch(cfg))
