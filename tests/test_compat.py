@@ -86,3 +86,12 @@ def test_mmdet3d_takes_spconv_on_a_cpu_and_mmcv_on_a_gpu() -> None:
 
     assert spconv.__version__ == '2.3.8'
     assert (not torch.cuda.is_available()) == IS_SPCONV2_AVAILABLE
+
+
+def test_loops_that_numba_compiles_are_kept_for_the_next_process() -> None:
+    """Those of augmentation took every process a minute, circle NMS six seconds before the first boxes."""
+    from mmdet3d.core.bbox.box_np_ops import box2d_to_corner_jit
+    from mmdet3d.core.post_processing import circle_nms
+
+    for function in (box2d_to_corner_jit, circle_nms):
+        assert function._cache.cache_path

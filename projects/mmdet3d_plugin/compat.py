@@ -94,13 +94,17 @@ def _mend_frameworks() -> None:
     get_logger('mmcv', log_level=logging.WARNING)
 
 
-def cache_compiled_transforms() -> None:
-    """mmdet3d compiles the loops of its augmentation anew in every process, which takes a minute; numba can keep them."""
+def cache_compiled_loops() -> None:
+    """mmdet3d compiles the loops of its augmentation anew in every process, which takes a minute; numba can keep them.
+
+    Those of a centre head's suppression too, which the first frame of every test waits seconds for.
+    """
     from mmdet3d.core.bbox import box_np_ops
+    from mmdet3d.core.post_processing import box3d_nms
     from mmdet3d.datasets.pipelines import data_augment_utils
     from numba.core.dispatcher import Dispatcher
 
-    for module in (box_np_ops, data_augment_utils):
+    for module in (box_np_ops, data_augment_utils, box3d_nms):
         for function in vars(module).values():
             if isinstance(function, Dispatcher):
                 function.enable_caching()

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader, build_dataset
 from projects.mmdet3d_plugin.datasets.samplers import SeededIndex
+from projects.mmdet3d_plugin.engine.build import require_evaluation
 from tests.datasets.test_nuscenes_temporal_dataset import TARGETS, VIEW
 
 TRAIN, VAL = (f'nuscenes_infos_temporal_{part}.pkl' for part in ('train', 'val'))
@@ -96,3 +98,9 @@ def test_classes_that_nothing_is_of_do_not_divide_by_zero(tiny_nuscenes: Path) -
     assert len(dataset) > 0
     with pytest.raises(ValueError, match='has a box of'):
         build_dataset(dict(type='CBGSDataset', dataset=inner(tiny_nuscenes, classes=['trailer'])))
+
+
+def test_what_repeats_samples_is_not_evaluated_on(tiny_nuscenes: Path) -> None:
+    for kind in ('RepeatDataset', 'CBGSDataset'):
+        with pytest.raises(UserError, match='cannot evaluate: name the dataset in it'):
+            require_evaluation(build_dataset(wrapped(tiny_nuscenes)[kind]), 'test')

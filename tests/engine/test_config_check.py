@@ -100,6 +100,7 @@ REFUSED = [
     (CAMERA, {'lr_config.min_lr_ration': 1}, r"^lr_config: CosineAnnealingLrUpdaterHook takes no 'min_lr_ration'"),
     (CAMERA, {'checkpoint_config.intervall': 1}, r"^checkpoint_config takes no 'intervall'"),
     (CAMERA, {'log_config.hooks.0.type': 'TextLogerHook'}, r"^log_config\.hooks\[0\]\.type: .*'TextLoggerHook'"),
+    (CAMERA, {'custom_hooks': [dict(type='EMAHook', resume_from='a.pth')]}, r'^custom_hooks\[0\]\.resume_from: leave it out'),
     (CAMERA, {'custom_hooks': [dict(type='EMAHok')]}, r"^custom_hooks\[0\]\.type: .*'EMAHook'"),
     (CAMERA, {'runner.type': 'IterBasedRunner'}, r'^runner\.type'),
     (CAMERA, {'runner.max_epoch': 2}, r"^runner takes no 'max_epoch'; did you mean 'max_epochs'"),

@@ -111,6 +111,8 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
 def test_a_wrong_resume_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'epoch_7\.pth: there is no such checkpoint; nothing was started'):
         run(tmp_path, 2, dict(resume='epoch_7.pth'))
+    with pytest.raises(UserError, match=rf'--resume {tmp_path}: this is a folder: name a checkpoint in it'):
+        run(tmp_path, 2, dict(resume=str(tmp_path)))
 
 
 def test_auto_without_a_checkpoint_says_so_and_starts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -6,6 +6,41 @@ Configs import this module; the values end up in them as if they were written th
 from projects.configs._base_.nuscenes import CLASSES, RANGE
 
 BEV_AUGMENTATION = dict(rotate=22.5, scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5)  # of BEVDepth
+R101_DCN = dict(
+    type='ResNet',
+    depth=101,
+    num_stages=4,
+    out_indices=(1, 2, 3),
+    frozen_stages=1,
+    norm_cfg=dict(type='BN2d', requires_grad=False),
+    norm_eval=True,
+    style='caffe',
+    dcn=dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
+    stage_with_dcn=(False, False, True, True),
+)
+"""The backbone of the published BEVFormer-base and DETR3D."""
+R101_FPN = dict(
+    type='FPN',
+    in_channels=[512, 1024, 2048],
+    out_channels=256,
+    start_level=0,
+    add_extra_convs='on_output',
+    num_outs=4,
+    relu_before_extra_convs=True,
+)
+"""The neck behind it, four levels."""
+PINT_R18 = dict(
+    type='ResNet',
+    depth=18,
+    num_stages=3,
+    strides=(1, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(1, 2),
+    stem_channels=16,
+    base_channels=16,
+    norm_eval=False,
+)
+"""The backbone of pint-sized detectors that learn from scratch: two stages of 32 and 64 channels."""
 
 
 def caffe_view(**size: object) -> dict:

@@ -1,6 +1,8 @@
 # DETR3D with GridMask: R101-DCN, 900x1600 images padded to 928x1600, four levels, 900 queries (NDS 42.2, mAP 34.7).
 # Published weights: row 'ResNet101 w/ DCN' of DETR3D's README, kept as ckpts/detr3d_resnet101.pth, load strictly.
 # Training starts from ckpts/fcos3d.pth.
+from projects.configs._base_ import camera
+
 _base_ = [
     '../_base_/models/detr3d.py',
     '../_base_/datasets/nuscenes_temporal.py',
@@ -10,27 +12,8 @@ _base_ = [
 
 model = dict(
     use_grid_mask=True,
-    img_backbone=dict(
-        type='ResNet',
-        depth=101,
-        num_stages=4,
-        out_indices=(1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN2d', requires_grad=False),
-        norm_eval=True,
-        style='caffe',
-        dcn=dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
-        stage_with_dcn=(False, False, True, True),
-    ),
-    img_neck=dict(
-        type='FPN',
-        in_channels=[512, 1024, 2048],
-        out_channels=256,
-        start_level=0,
-        add_extra_convs='on_output',
-        num_outs=4,
-        relu_before_extra_convs=True,
-    ),
+    img_backbone=camera.R101_DCN,
+    img_neck=camera.R101_FPN,
     pts_bbox_head=dict(
         num_query=900,
         box_convention='legacy',

@@ -11,17 +11,7 @@ _base_ = [
 
 model = dict(
     use_grid_mask=False,
-    img_backbone=dict(
-        type='ResNet',
-        depth=18,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        out_indices=(1, 2),
-        stem_channels=16,
-        base_channels=16,
-        norm_eval=False,
-    ),
+    img_backbone=camera.PINT_R18,
     img_neck=dict(
         type='FPN',
         in_channels=[32, 64],

@@ -5,6 +5,6 @@ from projects.mmdet3d_plugin.common import safe_pickle
 from projects.mmdet3d_plugin.registry import import_submodules
 
 compat.apply()
-compat.cache_compiled_transforms()
+compat.cache_compiled_loops()
 safe_pickle.guard_mmcv()
 import_submodules(__name__)

@@ -47,8 +47,9 @@ def require_evaluation(dataset: Dataset, split: str, evaluator: str | None = Non
             f'data.{split} has no samples, so that nothing could be evaluated: is it the right info file?'
         )
     if not hasattr(dataset, 'evaluate'):
+        inner = 'name the dataset in it, ' if hasattr(dataset, 'dataset') else ''
         raise UserError(
-            f'data.{split}: {type(dataset).__name__} cannot evaluate: leave --eval out, or say --no-validate'
+            f'data.{split}: {type(dataset).__name__} cannot evaluate: {inner}leave --eval out, or say --no-validate'
         )
     choice = getattr(dataset, 'EVALUATORS', ())
     if evaluator is not None and evaluator not in choice:

@@ -261,6 +261,10 @@ def _check_own_hooks(hooks: Sequence[dict[str, Any]]) -> None:
         for suffix, section in _OURS_INSTEAD.items():
             if name.endswith(suffix):
                 raise UserError(f'custom_hooks[{index}].type={name}: leave it out, {section} says it')
+        if hook.get('resume_from') is not None:
+            raise UserError(
+                f'custom_hooks[{index}].resume_from: leave it out, --resume restores what hooks keep as well'
+            )
         if any(hasattr(kind, SWAP) for kind, _ in find_kinds(name, 'hook')):
             averages.append(f'custom_hooks[{index}] ({name})')
     if len(averages) > 1:

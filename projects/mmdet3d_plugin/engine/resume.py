@@ -46,7 +46,9 @@ def choose_checkpoint(resume: str | Path | None, work_dir: Path, launch: Launch)
         return None
     if str(resume) != 'auto':
         if not Path(resume).is_file():
-            raise UserError(f'--resume {resume}: there is no such checkpoint; nothing was started')
+            folder = "this is a folder: name a checkpoint in it, or say 'auto' and --work-dir"
+            reason = folder if Path(resume).is_dir() else 'there is no such checkpoint'
+            raise UserError(f'--resume {resume}: {reason}; nothing was started')
         return Path(resume)
     found = None
     if launch.is_main:
