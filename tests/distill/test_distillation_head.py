@@ -47,7 +47,7 @@ def observe(distiller: Distiller, batch: dict) -> Step:
     return Step(batch, {}, records, predictions)
 
 
-def test_frozen_head_reads_the_experts_own_predictions(build: Build) -> None:
+def test_frozen_head_reads_the_teachers_own_predictions(build: Build) -> None:
     distiller = build(head=dict(init='teacher'))
     step = observe(distiller, paired_batch([0, 1]))
     found, losses = distiller.distill['head'](step)

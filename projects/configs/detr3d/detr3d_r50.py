@@ -1,4 +1,4 @@
-# The apprentice of the FD3D paper: DETR3D with a plain R50 on 900x1600 images padded to 928x1600 (NDS 35.78, mAP 28.85;
+# The student of the FD3D paper: DETR3D with a plain R50 on 900x1600 images padded to 928x1600 (NDS 35.78, mAP 28.85;
 # taught 38.95 and 31.33). Weights were never published.
 from projects.configs._base_ import camera
 

@@ -1,4 +1,4 @@
-# FD3D with an expert of another sense on BEVFormer-small: the LiDAR teacher's boxes and ground truth say where, their
+# FD3D with a teacher of another sense on BEVFormer-small: the LiDAR teacher's boxes and ground truth say where, their
 # agreement says when to trust it.
 from projects.configs._base_.recipes import centerpoint, lidar_row
 

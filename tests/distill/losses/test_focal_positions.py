@@ -113,7 +113,7 @@ def test_batch_of_two_equals_two_singles(compare: str) -> None:
     assert loss(student, teacher, step=step).item() == pytest.approx(sum(singles) / B)
 
 
-def test_equal_features_and_blind_experts_give_exact_zero_with_a_live_graph() -> None:
+def test_equal_features_and_blind_teachers_give_exact_zero_with_a_live_graph() -> None:
     student, teacher = features()
     student.requires_grad_()
     assert FocalPositions()(teacher.clone().requires_grad_(), teacher, step=random_step()).item() == 0.0

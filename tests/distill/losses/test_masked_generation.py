@@ -98,7 +98,7 @@ def test_gradients_reach_student_and_generator_but_not_the_teacher() -> None:
     assert teacher.grad is None
 
 
-def test_the_experts_doubt_scales_the_background() -> None:
+def test_the_teachers_doubt_scales_the_background() -> None:
     student, teacher = torch.rand(1, 4, 8, 10), torch.rand(1, 4, 8, 10)
     loss, nothing = identity(MaskedGeneration(4, ratio=1.0, background=0.5)), torch.zeros(1, 1, 8, 10)
     sure = torch.zeros(1, 1, 8, 10)

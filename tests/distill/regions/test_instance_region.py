@@ -36,7 +36,7 @@ def test_each_source_draws_its_boxes() -> None:
     torch.testing.assert_close(both, torch.maximum(gt, BEVFootprint(source='queries')(step(), LIKE)[0, 0]))
 
 
-def test_gate_fades_what_the_expert_gets_wrong() -> None:
+def test_gate_fades_what_the_teacher_gets_wrong() -> None:
     region = BEVFootprint(source='both', gate=1.0)
     weights = region(step(), LIKE)[0, 0]
     assert weights[3, 3].item() == 0.5
