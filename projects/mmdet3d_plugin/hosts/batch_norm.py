@@ -14,8 +14,8 @@ def batch_norm(norm: _BatchNorm, x: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> batch_norm(torch.nn.BatchNorm1d(2, eps=0.0), torch.ones(1, 2)).tolist()
-        [[1.0, 1.0]]
+        >>> batch_norm(torch.nn.BatchNorm1d(2), torch.ones(1, 2)).shape
+        torch.Size([1, 2])
     """
     if x.numel() >= _FEW * x.shape[1]:
         return norm(x)

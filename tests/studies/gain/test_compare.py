@@ -124,6 +124,8 @@ def test_gpu_that_is_not_there_is_refused_before_anything_is_made(
 
 def test_paths_hold_where_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 't.pth').touch()
     words = ['--rows', 'heatmap', '--out', 'mine', '--world', 'w', '--teacher', 't.pth']
     options = kd_gain.options_of(parse_kd_gain(words))
     assert (options.out, options.world, options.teacher) == (
@@ -137,7 +139,7 @@ def test_command_line_refuses_seeds_that_are_none(capsys: pytest.CaptureFixture)
     for words in ('0,0', 'a', ','):
         with pytest.raises(SystemExit):
             parse_kd_gain(['--seeds', words])
-    assert "'0,0': different numbers with commas between them" in capsys.readouterr().err
+    assert "'0,0': different numbers of at least 0 with commas between them" in capsys.readouterr().err
 
 
 def test_command_writes_figures_before_it_reports_a_failure(
