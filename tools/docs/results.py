@@ -120,43 +120,90 @@ def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
     rows = [[title, f'{scale * pair["teacher"]["metrics"][headline]:.2f}', '', '', '']]
     for row in pair['rows'].values():
         spread, gain, beyond = row['spreads'][headline], row['gain'], row['beyond_head']
-        interval = ''
-        if gain:
-            low, high = gain['mean'] - gain['half_width'], gain['mean'] + gain['half_width']
-            interval = f'{gain["mean"]:+.2f} ({low:+.2f} to {high:+.2f})'
         rows.append(
             [
                 row['title'],
                 f'{spread["mean"]:.2f} ± {spread["deviation"]:.2f}',
-                interval,
-                f'{beyond["mean"]:+.2f}' if beyond else '',
+                _with_interval(gain) if gain else '',
+                _with_interval(beyond) if beyond else '',
                 f'{spread["low"]:.2f} to {spread["high"]:.2f}',
             ]
         )
     return rows
 
 
+def _with_interval(gain: Record) -> str:
+    """A mean and its 95 % interval over seeds, which one seed does not give."""
+    if gain['half_width'] is None:
+        return f'{gain["mean"]:+.2f}'
+    low, high = gain['mean'] - gain['half_width'], gain['mean'] + gain['half_width']
+    return f'{gain["mean"]:+.2f} ({low:+.2f} to {high:+.2f})'
+
+
 @block('camera gain')
 def camera_gain() -> str:
     """What the camera recipes gain over seeds."""
-    pair = record('kd_gain_camera_cpu')['pairs']['teacher']
-    rows = gain_rows(pair, 'NDS', 100)
-    means = [row['spreads']['mAP']['mean'] for row in pair['rows'].values()]
-    maps = [100 * pair['teacher']['metrics']['mAP'], *means]
-    columns = ['row', 'NDS', 'mAP', 'NDS over the student alone, 95 % interval', 'beyond the inherited head']
-    wide = [[*row[:2], f'{value:.2f}', *row[2:]] for row, value in zip(rows, maps, strict=True)]
-    return table([*columns, 'range of NDS'], wide)
+    return _nuscenes_gain('kd_gain_camera_cpu', 'teacher', ('mAP',))
 
 
 @block('camera gain, how')
 def camera_gain_how() -> str:
     """What that comparison ran, and what a student takes."""
-    content = record('kd_gain_camera_cpu')
-    rows = content['pairs']['teacher']['rows']
-    minutes = ', '.join(f'{row["title"]} {_minutes(row):.0f}' for row in rows.values())
+    return _how_gained('kd_gain_camera_cpu')
+
+
+@block('near gain')
+def near_gain() -> str:
+    """What the recipes gain on the pair for near objects."""
+    return _nuscenes_gain('kd_gain_near_cpu', 'teacher', ('mAP', 'mATE', 'mAOE', 'mAVE'))
+
+
+@block('near gain, how')
+def near_gain_how() -> str:
+    """What that comparison ran, and which goals it meets."""
+    goals = record('kd_gain_near_cpu')['pairs']['teacher']['goals']
+    met, missed = (
+        '; '.join(goal['text'] for goal in goals if goal['met'] is which) for which in (True, False)
+    )
+    return f'{_how_gained("kd_gain_near_cpu")} Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
+
+
+def _nuscenes_gain(name: str, pair: str, metrics: Sequence[str]) -> str:
+    """A comparison over seeds by NDS, with the means of more metrics; percent but for the errors."""
+    content = record(name)['pairs'][pair]
+    scales = [100 if metric == 'mAP' else 1 for metric in metrics]
+    spreads = [row['spreads'] for row in content['rows'].values()]
+    means = [[scale * content['teacher']['metrics'][m] for m, scale in zip(metrics, scales, strict=True)]]
+    means += [[row[metric]['mean'] for metric in metrics] for row in spreads]
+    wide = [
+        [
+            *row[:2],
+            *(f'{value:.{2 if scale == 100 else 3}f}' for value, scale in zip(more, scales, strict=True)),
+            *row[2:],
+        ]
+        for row, more in zip(gain_rows(content, 'NDS', 100), means, strict=True)
+    ]
+    return table(
+        [
+            'row',
+            'NDS',
+            *metrics,
+            'NDS over the student alone, 95 % interval',
+            'beyond the inherited head',
+            'range of NDS',
+        ],
+        wide,
+    )
+
+
+def _how_gained(name: str) -> str:
+    """What a comparison ran, and what a training of each row takes."""
+    content = record(name)
+    (pair,) = content['pairs'].values()
+    minutes = ', '.join(f'{row["title"]} {_minutes(row):.0f}' for row in pair['rows'].values())
     return (
         f'World: {content["world"]}; seeds {_listed(content["seeds"])}; teacher {content["teacher_epochs"]} epochs, '
-        f'students {content["epochs"]}. CPU minutes of one training: {minutes}. {origin("kd_gain_camera_cpu")}'
+        f'students {content["epochs"]}. CPU minutes of one training: {minutes}. {origin(name)}'
     )
 
 
