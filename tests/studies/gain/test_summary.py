@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from projects.mmdet3d_plugin.studies.gain.families import CAMERA
+from projects.mmdet3d_plugin.studies.gain.page import gain_bars
 from projects.mmdet3d_plugin.studies.gain.plan import Plan
 from projects.mmdet3d_plugin.studies.gain.results import PairResult, read_results
 from projects.mmdet3d_plugin.studies.gain.summary import Summary, as_json, summarize
@@ -53,7 +54,12 @@ def test_goals_may_count_beyond_the_head_and_over_another_recipe(result: PairRes
     pair = replace(
         PAIR, goals_beyond_head=True, leads={('heatmap', 'inherit'): 3.5}, rivals=(('heatmap', 'inherit'),)
     )
-    judged = verdicts(summarize(replace(result, pair=pair), CAMERA))
+    summary = summarize(replace(result, pair=pair), CAMERA)
+    judged = verdicts(summary)
+    assert [bar.goal for bar in gain_bars(summary)] == [
+        None,
+        pytest.approx(1.0 + 2.15),
+    ]  # behind the head's bar
     assert judged['heatmap recipe gains +3.00 beyond the inherited head, goal >= +2.15'] is True
     assert judged['heatmap recipe leads inherited head only by +3.00, goal >= +3.50'] is False
 

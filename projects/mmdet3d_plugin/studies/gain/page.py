@@ -64,7 +64,7 @@ def _add_result(report: Report, summary: Summary, family: Family) -> None:
     )
     for note in tables.notes(summary):
         report.paragraph(note)
-    bars = _bars(summary)
+    bars = gain_bars(summary)
     if bars:
         caption = 'Bars: means. Whiskers: 95 % intervals. Dots: seeds. Dashes: goals.'
         report.charts({caption: draw_gains(bars, f'{headline.title} gained over the student alone')})
@@ -83,15 +83,18 @@ def _add_result(report: Report, summary: Summary, family: Family) -> None:
     report.table(tables.run_columns(family), tables.run_rows(summary, family))
 
 
-def _bars(summary: Summary) -> list[GainBar]:
-    """Gains in the colours that the rows have in the curves."""
+def gain_bars(summary: Summary) -> list[GainBar]:
+    """Gains in the colours that the rows have in the curves; goals beyond the head begin where that row's bar ends."""
+    pair = summary.result.pair
+    head = next((row.gain.mean for row in summary.rows if row.row.name == pair.inherit and row.gain), 0.0)
+    start = head if pair.goals_beyond_head else 0.0
     return [
         GainBar(
             row.row.title,
             row.gain.mean,
             row.gain.half_width,
             list(row.gain.differences.values()),
-            row.row.goal,
+            None if row.row.goal is None else start + row.row.goal,
             LINE_COLOURS[number % len(LINE_COLOURS)],
         )
         for number, row in enumerate(summary.rows)
