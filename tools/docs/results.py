@@ -547,6 +547,19 @@ def deployed_accuracy() -> str:
     )
 
 
+@block('deployed latency')
+def deployed_latency() -> str:
+    """Milliseconds per frame of exported detectors."""
+    content = record('deploy_cpu')
+    ways = ('torch', 'torch.compile', 'onnxruntime', 'int8')
+    ways = tuple(way for way in ways if any(way in row['ms'] for row in content['latency']))
+    rows = [
+        [f'`{row["model"]}`', *(f'{row["ms"][way]:.0f}' if way in row['ms'] else 'fails' for way in ways)]
+        for row in content['latency']
+    ]
+    return f'{table(["detector", *(f"{way}, ms" for way in ways)], rows)}\n\nMedians of one frame. {origin("deploy_cpu")}'
+
+
 # -- single observations -----------------------------------------------------------------------------------------
 
 

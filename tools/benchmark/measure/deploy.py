@@ -45,14 +45,23 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def latency(config: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Medians of CPU milliseconds per frame; a graph in eight bits is calibrated on the frame that is timed."""
+    """Medians of CPU milliseconds per frame; a graph in eight bits is calibrated on the frame that is timed.
+
+    What torch.compile fails on is left out of the times and named in ``not compiled``.
+    """
     torch.manual_seed(0)
     streams = {'torch': Stream(config, torch.device('cpu'))}
     path = folder / f'{Path(config).stem}.onnx'
     write_checkpoint(folder / 'model.pth', dict(meta={}, state_dict=streams['torch'].model.state_dict()))
+    failure = None
     if not args.no_compile:
         streams['torch.compile'] = Stream(config, torch.device('cpu'))
         streams['torch.compile'].model.compile()
+        try:
+            streams['torch.compile'].step()
+        except Exception as error:  # a backend's own, of any kind: what it cannot compile is a result too
+            del streams['torch.compile']
+            failure = f'{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
     for name in ('onnxruntime', 'int8'):
         export_onnx(load_config(config), folder / 'model.pth', path)
         streams[name] = _running(Stream(config, torch.device('cpu')), path, args.threads)
@@ -63,7 +72,8 @@ def latency(config: str, folder: Path, args: argparse.Namespace) -> dict[str, An
             streams[name] = _running(streams[name], path, args.threads)
     cases = {name: stream.step for name, stream in streams.items()}
     rounds = dict(zip(cases, repeat(args.rounds), strict=False))
-    return dict(model=Path(config).stem, ms=interleaved(cases, rounds, 'cpu'))
+    result = dict(model=Path(config).stem, ms=interleaved(cases, rounds, 'cpu'))
+    return result | ({'not compiled': failure} if failure else {})
 
 
 def _running(stream: Stream, path: Path, threads: int) -> Stream:
