@@ -5,18 +5,7 @@ from projects.configs._base_ import camera
 _base_ = ['./bevformer_near_teacher.py']
 
 model = dict(
-    img_backbone=dict(
-        _delete_=True,
-        type='ResNet',
-        depth=18,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        out_indices=(1, 2),
-        stem_channels=16,
-        base_channels=16,
-        norm_eval=False,
-    ),
+    img_backbone=dict(_delete_=True, **camera.PINT_R18),
     img_neck=dict(in_channels=[32, 64]),
     pts_bbox_head=dict(
         bev_h=20,

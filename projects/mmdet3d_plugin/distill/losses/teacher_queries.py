@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import box_iou_rotated
 from torch import Tensor
 
 from projects.mmdet3d_plugin.box_codec import encode_boxes
@@ -12,6 +11,7 @@ from projects.mmdet3d_plugin.distill.regions.teacher_boxes import TeacherBoxes, 
 from projects.mmdet3d_plugin.distill.registry import LOSSES
 from projects.mmdet3d_plugin.distill.step import Step
 from projects.mmdet3d_plugin.hosts.detr.hungarian_assigner import HungarianAssigner
+from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import iou_from_above
 
 CODE_WEIGHTS = (1.0,) * 8 + (0.2, 0.2)
 
@@ -129,7 +129,6 @@ def box_quality(step: Step, found: TeacherBoxes, power: float) -> Tensor:
     labels = join_labels(step.batch['gt_labels_3d'], found.boxes.device)
     if not len(boxes) or not len(found.boxes):
         return found.scores.new_zeros(len(found.scores))
-    flat = [item[:, [0, 1, 3, 4, 6]].float() for item in (found.boxes, boxes)]
     same = (found.sample[:, None] == sample) & (found.labels[:, None] == labels)
-    overlap = (box_iou_rotated(*flat) * same).amax(1)
+    overlap = (iou_from_above(found.boxes, boxes) * same).amax(1)
     return found.scores**power * overlap ** (1 - power)
