@@ -191,11 +191,13 @@ def fd3d_row(name: str, **terms: dict) -> dict:
         terms: further settings of terms, by their names, where the two sizes differ.
     """
     off = dict(weight=0.0)
+    everywhere = dict(type='FeatureL2', on='bev', connector='resize', weight=4.0)  # as heavy as the focal term
     rows = dict(
         pv=dict(bev_generation=off, bev_focal=off),
         bev=dict(pv_generation=off, bev_focal=off),
         focal=dict(pv_generation=off, bev_generation=off),
         everywhere=_regions_off() | dict(bev_focal=off),
+        unfocused=_regions_off() | dict(bev_focal=off, bev_l2=everywhere),
         gate=_regions(gate=2.0) | dict(bev_focal=dict(gate=2.0)),
         generated=dict(
             pv_generation=dict(residual=False),
