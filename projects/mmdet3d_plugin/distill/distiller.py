@@ -32,7 +32,7 @@ class Distiller(nn.Module):
     Args:
         student: the detector that is trained; all that is kept after training.
         teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`). Several by name
-            where terms say whose word they take.
+            where terms say which of them they follow.
         terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
             starts from the teacher.
         head: what it reads says where it matters, or is what the student imitates; None for a recipe without.
@@ -147,7 +147,7 @@ class Distiller(nn.Module):
             for step in (whole, *steps.values()):
                 setattr(step, self.head.reading, reading)
         for name, step in steps.items():
-            step.live = step.teacher | self.teachers[name].overhear(step, self.taps('teacher', name))
+            step.live = step.teacher | self.teachers[name].features_within(step, self.taps('teacher', name))
             step.teacher = stop_gradient(step.live)
         return losses, whole
 
@@ -165,7 +165,7 @@ class Distiller(nn.Module):
         return step
 
     def taps(self, side: str, teacher: str | None = None) -> list[Tap]:
-        """Where terms and head listen in the 'student' or in the 'teacher'; of several in the one of that name."""
+        """What terms and head read in the 'student' or in the 'teacher'; of several in the one of that name."""
         terms = [term for term in self.terms.values() if teacher in (None, term.taught_by)]
         taps = [tap for tap in (getattr(term, side) for term in terms) if tap is not None]
         if side == 'student':
