@@ -31,7 +31,7 @@ class Distiller(nn.Module):
 
     Args:
         student: the detector that is trained; all that is kept after training.
-        teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`). Several by name
+        teacher: what it imitates; no part of this module but for :attr:`Teacher.parts`. Several by name
             where terms say which of them they follow.
         terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
             starts from the teacher.
@@ -131,7 +131,7 @@ class Distiller(nn.Module):
         if len(self.teachers) == 1:
             batch = self.adapter.share_inputs(self.student, self.teacher.model, batch)
         own = self.adapter.prepare(self.student, split_views(batch, 'same')[0])
-        steps = {name: self._observe(name, batch, own) for name in self.teachers if self._listens_to(name)}
+        steps = {name: self._observe(name, batch, own) for name in self.teachers if self._follows(name)}
         taught = own
         for name, target in self.targets:
             taught = target(taught, steps[name].detections)
@@ -151,10 +151,10 @@ class Distiller(nn.Module):
             step.teacher = stop_gradient(step.live)
         return losses, whole
 
-    def _listens_to(self, teacher: str) -> bool:
-        """Whether anything takes the word of a teacher, who need not run else."""
-        speakers = {term.taught_by for term in self.terms.values()} | {name for name, _ in self.targets}
-        return teacher in speakers or (self.head is not None and teacher == self.head_teacher)
+    def _follows(self, teacher: str) -> bool:
+        """Whether any part follows a teacher, which need not run otherwise."""
+        followed = {term.taught_by for term in self.terms.values()} | {name for name, _ in self.targets}
+        return teacher in followed or (self.head is not None and teacher == self.head_teacher)
 
     def _observe(self, name: str, batch: Mapping[str, Any], own: dict[str, Any]) -> Step:
         """One teacher's step, before the student has run."""
