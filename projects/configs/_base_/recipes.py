@@ -66,7 +66,7 @@ def centerpoint(kind: str = 'pillar') -> dict:
 
 
 def two_stage_centerpoint() -> dict:
-    """The same with pillars and a second stage, whose boxes are its word."""
+    """The same with pillars and a second stage, whose refined boxes are what it detects."""
     return frozen('projects/configs/lidar/two_stage_centerpoint_pillar_nuscenes.py', view='native')
 
 

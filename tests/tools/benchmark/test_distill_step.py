@@ -14,6 +14,12 @@ from tools.benchmark.timing import Memory
 
 RECIPE = 'projects/configs/synthetic/distill_fd3d.py'
 TERMS = ['pv_generation_0', 'pv_generation_1', 'bev_generation', 'bev_focal']
+BOTH = f"""
+from projects.configs._base_.recipes import boxes_row, demo_teacher, near_lidar, two_teachers
+
+_base_ = ['{Path(RECIPE).resolve()}']
+distiller = two_teachers(demo_teacher(), near_lidar(), boxes_row())
+"""
 
 
 @pytest.fixture(scope='module')
@@ -45,6 +51,22 @@ def test_terms_work_by_themselves_and_train_their_parts(built: tuple[Distiller, 
     assert names == [HEAD, *TERMS]
     run_term(distiller.distill['bev_generation'], step, backward=False)
     assert all(p.grad is None for p in distiller.distill['bev_generation'].parameters())
+
+
+def test_every_teacher_sees_its_own_view_and_terms_compare_with_the_one_they_name(tmp_path: Path) -> None:
+    """A camera and a LiDAR teacher at once; boxes are near the true ones, since random weights are sure of none."""
+    (tmp_path / 'both.py').write_text(BOTH)
+    distiller, batch = build(str(tmp_path / 'both.py'), 20, 'cpu')
+    assert {'teacher_camera_img', 'teacher_camera_img_metas', 'teacher_lidar_points'} < batch.keys()
+    step = noise_step(distiller, batch)
+    assert list(step.by_teacher) == ['camera', 'lidar']
+    (found,) = step.by_teacher['lidar'].detections
+    assert (found.boxes.tensor[:, :2] - batch['gt_bboxes_3d'][0].tensor[:, :2]).abs().max() < 2
+    assert {'lidar_regions', 'lidar_queries', *TERMS} == set(distiller.terms)
+    for name in ('lidar_regions', 'lidar_queries'):
+        assert distiller.distill[name].taught_by == 'lidar'
+        run_term(distiller.distill[name], step, backward=True)
+    assert all(p.grad is not None for p in distiller.distill['lidar_regions'].parameters())
 
 
 def test_sure_queries_lie_near_true_boxes() -> None:

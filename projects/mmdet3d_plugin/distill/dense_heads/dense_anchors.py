@@ -80,7 +80,8 @@ class DenseAnchors(DenseHead):
 
     def detection_loss(self, head: nn.Module, outputs: Outputs, batch: dict[str, Any]) -> Tensor:
         """See the base class."""
-        found = head.loss(*outputs, batch['gt_bboxes_3d'], batch['gt_labels_3d'], batch['img_metas'])
+        truth = batch['gt_bboxes_3d'], batch['gt_labels_3d'], batch['img_metas']
+        found = head.loss(*outputs, *truth, gt_bboxes_ignore=batch.get('gt_bboxes_ignore'))
         return torch.stack([level for levels in found.values() for level in levels]).sum()
 
 

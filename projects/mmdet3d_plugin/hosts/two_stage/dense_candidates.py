@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.errors import UserError
 
 DENSE_HEADS = Registry('dense head')
-"""Class of a head -> function ``(head, outputs, sample, count) -> Candidates``; base classes count."""
+"""Class of a head -> function ``(head, outputs, count) -> one Candidates per cloud``; base classes count."""
 
 
 class Candidates(NamedTuple):
@@ -61,16 +61,7 @@ def candidates_of(head: nn.Module, outputs: Any, count: int) -> list[Candidates]
             f'a second stage cannot take the boxes of a {type(head).__name__}; heads whose boxes it takes: '
             f'{", ".join(sorted(DENSE_HEADS.module_dict))}'
         )
-    decode = DENSE_HEADS.module_dict[kinds[0]]
-    clouds = len(_first_tensor(outputs))
-    return [_real(decode(head, outputs, sample, count)) for sample in range(clouds)]
-
-
-def _first_tensor(outputs: Any) -> Tensor:
-    """Some tensor (B, ...) of nested lists and dicts."""
-    while not isinstance(outputs, Tensor):
-        outputs = next(iter(outputs.values() if isinstance(outputs, Mapping) else outputs))
-    return outputs
+    return [_real(found) for found in DENSE_HEADS.module_dict[kinds[0]](head, outputs, count)]
 
 
 def _real(found: Candidates) -> Candidates:
@@ -92,20 +83,26 @@ def _rows(maps: Sequence[Tensor], sample: int, width: int) -> Tensor:
 
 
 @DENSE_HEADS.register_module(name='Anchor3DHead')
-def anchor_candidates(head: nn.Module, outputs: Sequence, sample: int, count: int) -> Candidates:
+def anchor_candidates(head: nn.Module, outputs: Sequence, count: int) -> list[Candidates]:
     """Boxes of an anchor head (SECOND, PointPillars), whose direction bin decides between a yaw and its opposite.
 
     Args:
         head: mmdet3d's ``Anchor3DHead``.
         outputs: (class scores, box codes, direction scores), lists over levels of (B, anchors * n, H, W).
-        sample: which cloud.
-        count: boxes at the most.
+        count: boxes of a cloud at the most.
     """
+    scores = outputs[0]
+    levels = head.anchor_generator.grid_anchors(
+        [level.shape[-2:] for level in scores], device=scores[0].device
+    )
+    anchors = torch.cat([level.reshape(-1, head.box_code_size) for level in levels])
+    return [_anchor_boxes(head, anchors, outputs, sample, count) for sample in range(len(scores[0]))]
+
+
+def _anchor_boxes(head: nn.Module, anchors: Tensor, outputs: Sequence, sample: int, count: int) -> Candidates:
+    """Those of one cloud."""
     logits, codes = _rows(outputs[0], sample, head.num_classes), outputs[1]
     scores, labels, rows = _best(logits.sigmoid(), count)
-    sizes = [level.shape[-2:] for level in outputs[0]]
-    levels = head.anchor_generator.grid_anchors(sizes, device=logits.device)
-    anchors = torch.cat([level.reshape(-1, head.box_code_size) for level in levels])
     boxes = head.bbox_coder.decode(anchors[rows], _rows(codes, sample, head.box_code_size)[rows])[:, :7]
     if head.use_direction_classifier:
         half = _rows(outputs[2], sample, 2)[rows].argmax(1)
@@ -115,17 +112,21 @@ def anchor_candidates(head: nn.Module, outputs: Sequence, sample: int, count: in
 
 
 @DENSE_HEADS.register_module(name='CenterHead')
-def center_candidates(head: nn.Module, outputs: Sequence, sample: int, count: int) -> Candidates:
+def center_candidates(head: nn.Module, outputs: Sequence, count: int) -> list[Candidates]:
     """Boxes of a centre head; one per cell and task, of the task's most probable class.
 
     Args:
         head: mmdet3d's ``CenterHead``.
         outputs: a list over tasks of dicts with ``heatmap`` (B, K, H, W) logits, ``reg``, ``height``, ``dim`` and
             ``rot``, on nuScenes ``vel``, or of lists with one such dict, as the head returns them.
-        sample: which cloud.
-        count: boxes at the most.
+        count: boxes of a cloud at the most.
     """
     tasks = [task[0] if isinstance(task, list | tuple) else task for task in outputs]
+    return [_cell_boxes(head, tasks, sample, count) for sample in range(len(tasks[0]['heatmap']))]
+
+
+def _cell_boxes(head: nn.Module, tasks: Sequence[Mapping], sample: int, count: int) -> Candidates:
+    """Those of one cloud."""
     cells = tasks[0]['heatmap'].shape[2:].numel()
     found, first = [], 0
     for number, task in enumerate(tasks):
@@ -138,7 +139,7 @@ def center_candidates(head: nn.Module, outputs: Sequence, sample: int, count: in
     return joined[joined.scores.topk(min(count, len(joined.scores))).indices]
 
 
-def _center_boxes(head: nn.Module, task: dict[str, Tensor], sample: int, rows: Tensor) -> Tensor:
+def _center_boxes(head: nn.Module, task: Mapping[str, Tensor], sample: int, rows: Tensor) -> Tensor:
     """Boxes (K, 7), or (K, 9) with velocities, of some cells (K,) of one task."""
     keys = [key for key in ('reg', 'height', 'dim', 'rot', 'vel') if key in task]
     code = {key: _rows([task[key]], sample, task[key].shape[1])[rows] for key in keys}

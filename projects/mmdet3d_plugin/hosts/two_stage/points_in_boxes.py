@@ -10,6 +10,7 @@ from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import gravity_center
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
 
 _PAIRS = 2**22  # point-box pairs looked at together, to bound memory
+_STRIP, _FAR = 2.0, 1e4  # metres
 
 
 class PointPairs(NamedTuple):
@@ -31,10 +32,10 @@ def in_boxes(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         ``points_in_boxes_cpu`` counts.
     """
     box, point = _in_squares(boxes, points)
-    own = boxes[box]
-    x, y, z = (points[point, :3] - gravity_centers(own)).unbind(1)
-    cos, sin = (-own[:, 6]).cos(), (-own[:, 6]).sin()
-    length, width, height = (own[:, 3:6] / 2).unbind(1)
+    centers, half = gravity_centers(boxes), boxes[:, 3:6] / 2
+    x, y, z = (points[point, :3] - centers[box]).unbind(1)
+    cos, sin = (-boxes[:, 6]).cos()[box], (-boxes[:, 6]).sin()[box]
+    length, width, height = half[box].unbind(1)
     ahead, left = x * cos - y * sin, x * sin + y * cos
     inside = (ahead.abs() < length) & (left.abs() < width) & (z.abs() <= height)
     box, point = box[inside], point[inside]
@@ -43,21 +44,36 @@ def in_boxes(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_squares(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of boxes (R, 7), ascending, and of points (N, 3+) that lie in the squares around them, and some near them.
+    """Rows of boxes (R, 7), ascending, and of points (N, 3+) that lie in the squares around them, and of some near them.
 
-    Nearly all points are far from a box. Those within its reach along x are found by bisection, so that only they are
-    compared with it.
+    Nearly all points are far from a box. They are sorted by strips of the ground and along these, so that those of a square
+    are found by bisection, one stretch per strip, and no others are looked at. Places beyond ``_FAR`` count as there.
     """
-    reach = boxes[:, 3:5].norm(dim=1) / 2 * 1.001
-    x, order = points[:, 0].sort()
+    reach = (boxes[:, 3:5].norm(dim=1, keepdim=True) / 2 * 1.001).double()
+    low, high = (_bounded(boxes[:, :2].double() + side * reach) for side in (-1, 1))
+    place = _bounded(points[:, :2].double())
+    strip, length = (
+        place[:, 1].div(_STRIP, rounding_mode='floor'),
+        2 * _FAR + 2,
+    )  # a stretch ends before the next begins
+    along, order = (strip * length + place[:, 0]).sort()
+    if not len(order):
+        return order, order
     first, last = (
-        torch.searchsorted(x, (boxes[:, 0] + side * reach).to(x), right=side > 0) for side in (-1, 1)
+        side[:, 1].div(_STRIP, rounding_mode='floor').clamp(strip.min(), strip.max()).long()
+        for side in (low, high)
     )
-    counts = (last - first).clamp(min=0)
-    box = torch.repeat_interleave(torch.arange(len(boxes), device=boxes.device), counts)
-    point = order[first[box] + group_ranks(box, len(boxes)).rank]
-    near = (points[point, 1] - boxes[box, 1]).abs() < reach[box]
-    return box[near], point[near]
+    box = torch.repeat_interleave(torch.arange(len(boxes), device=boxes.device), last - first + 1)
+    begin = (first[box] + group_ranks(box, len(boxes)).rank) * length
+    start = torch.searchsorted(along, begin + low[box, 0])
+    counts = torch.searchsorted(along, begin + high[box, 0], right=True) - start
+    stretch = torch.repeat_interleave(torch.arange(len(box), device=box.device), counts)
+    return box[stretch], order[start[stretch] + group_ranks(stretch, len(box)).rank]
+
+
+def _bounded(places: Tensor) -> Tensor:
+    """Places (n, 2) within ``_FAR`` of the origin; what is no number is at its border."""
+    return places.nan_to_num(nan=-_FAR, posinf=_FAR, neginf=-_FAR).clamp(-_FAR, _FAR)
 
 
 @torch.no_grad()
