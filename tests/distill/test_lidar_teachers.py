@@ -116,6 +116,27 @@ def test_every_recipe_takes_a_step_that_teaches(worlds: Callable[[str], World], 
         assert all(p.grad is None or p.grad.isfinite().all() for p in world.student.parameters())
 
 
+@pytest.mark.parametrize('change', [lambda cloud: cloud[:0], lambda cloud: cloud + 1000], ids=['none', 'far'])
+@pytest.mark.parametrize(('name', 'row'), [(name, row) for name, rows in ROWS.items() for row in rows])
+def test_a_cloud_without_a_point_in_range_costs_nothing_and_breaks_nothing(
+    worlds: Callable[[str], World], name: str, row: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    world = worlds(name)
+    clouds = {
+        key: [change(cloud) for cloud in value] for key, value in world.batch.items() if 'points' in key
+    }
+    assert 'teacher_points' in clouds
+    distiller = Distiller(
+        world.student, world.teacher, build_terms(lidar_row(row)['terms'], world.student, world.teacher)
+    )
+    distiller.zero_grad()
+    losses = distiller(**{**world.batch, **clouds})
+    total = sum(value.sum() for key, value in losses.items() if 'loss' in key)
+    assert total.isfinite()
+    total.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in distiller.parameters())
+
+
 def test_the_teachers_boxes_become_targets_and_its_weights_stay(worlds: Callable[[str], World]) -> None:
     world = worlds('bevformer')
     before = {key: value.clone() for key, value in world.teacher.model.state_dict().items()}
