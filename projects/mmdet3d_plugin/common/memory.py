@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-_AT_LEAST = 512 * 2**20
+_AT_LEAST = 256 * 2**20
 _PER_BYTE = 100  # an empty dict is two bytes of a pickle and about 90 of memory
 _STATUS = Path('/proc/self/statm')
 
