@@ -333,7 +333,7 @@ def test_a_whole_two_stage_detector_may_teach_itself_or_another() -> None:
     ],
 )
 def test_boxes_of_other_rows_are_refused(voxel: float, sizes: list | None, message: str) -> None:
-    """A frozen teacher's second stage speaks of the rows of its own dense head."""
+    """A frozen teacher's second stage refers to the rows of its own dense head."""
     student = pillar_config(voxel=voxel)
     anchors = student['bbox_head']['anchor_generator']
     anchors['sizes'] = sizes or anchors['sizes']

@@ -108,7 +108,7 @@ def lidar_row(name: str, **terms: dict) -> dict:
 
 
 def two_teachers(camera: dict, lidar: dict, row: dict) -> dict:
-    """A camera teacher's recipe, whose parts take the first teacher's word, and beside it a row of a LiDAR teacher.
+    """A camera teacher's recipe, whose parts follow the first teacher, and beside it a row of a LiDAR teacher.
 
     Args:
         camera: the teacher of the recipe that is inherited.
@@ -191,11 +191,15 @@ def fd3d_row(name: str, **terms: dict) -> dict:
         terms: further settings of terms, by their names, where the two sizes differ.
     """
     off = dict(weight=0.0)
+    everywhere = dict(
+        type='FeatureL2', on='bev', connector='resize', weight=4.0
+    )  # as heavy as the focal term
     rows = dict(
         pv=dict(bev_generation=off, bev_focal=off),
         bev=dict(pv_generation=off, bev_focal=off),
         focal=dict(pv_generation=off, bev_generation=off),
         everywhere=_regions_off() | dict(bev_focal=off),
+        unfocused=_regions_off() | dict(bev_focal=off, bev_l2=everywhere),
         gate=_regions(gate=2.0) | dict(bev_focal=dict(gate=2.0)),
         generated=dict(
             pv_generation=dict(residual=False),
@@ -226,7 +230,7 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
 
     Args:
         row: which.
-        epochs: of the training. The weight of sub-heads rises from 0 over all of it, that of the second stage's word over
+        epochs: of the training. The weight of sub-heads rises from 0 over all of it, that of what the second stage teaches over
             the first quarter.
         roi_head: config of the second stage.
     """
@@ -237,7 +241,7 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
     sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
     sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
     taught = dict(sub, logits=dict(temperature=2.0))
-    # Boxes count less than classes: where the student has an object by heart, refined boxes are the noisier ones.
+    # Boxes count less than classes: where the student has memorised an object, refined boxes are the noisier ones.
     best = dict(heads, temperature=2.0, box_weight=0.25, box_thr=0.7)
     terms = dict(
         all=dict(heads=best, sub_head=taught),

@@ -38,7 +38,7 @@ def results_of(model: nn.Module, batch: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize('kind', HOSTS)
-def test_both_stages_learn_and_the_second_speaks(kind: str) -> None:
+def test_both_stages_learn_and_the_second_answers(kind: str) -> None:
     model = detector(HOSTS[kind])
     losses = model.forward_train(**lidar_batch([0, 1]))
     assert {'loss_rcnn_iou', 'loss_rcnn_box', 'loss_rcnn_corner'} < set(losses)
