@@ -131,13 +131,13 @@ def test_helpers_are_worth_their_names() -> None:
 
 def test_one_word_stands_for_one_thing() -> None:
     """A student is no pupil, a teacher no expert, and messages use the words of the field."""
-    odd = r'apprentice|\bpupil|\bfor ever\b|\bwho am i\b|take the bar away|(?<!imperfect )\bexperts?\b'
+    odd = ('apprentice', 'pupil', 'for ever ', 'for ever,', 'for ever.', 'who am i', 'the bar away', 'expert')
     found = []
     for folder in ('projects', 'tools', 'docs'):
         for path in (ROOT / folder).rglob('*'):
             if path.suffix in ('.py', '.md', '.h', '.cpp', '.cu', '.sh'):
-                words = re.findall(odd, path.read_text(), re.IGNORECASE)
-                found += [f'{path.name}: {word}' for word in words]
+                text = path.read_text().lower().replace('imperfect expert', '')  # the title of a paper
+                found += [f'{path.name}: {word}' for word in odd if word in text]
     assert found == []
 
 

@@ -102,10 +102,10 @@ def greedy_contents() -> dict[str, bytes]:
 
 
 def copies_of_copies() -> bytes:
-    """A list of 30,000 places, copied 30,000 times."""
-    first = pickle.dumps([None] * 30_000, protocol=2)[:-1]
+    """A list of 60,000 places, copied 2,000 times."""
+    first = pickle.dumps([None] * 60_000, protocol=2)[:-1]
     copy = b'cbuiltins\nlist\nh\x00\x85R'
-    return first + b'(' + copy * 30_000 + b'l.'
+    return first + b'(' + copy * 2_000 + b'l.'
 
 
 @pytest.mark.parametrize('kind', greedy_contents())
