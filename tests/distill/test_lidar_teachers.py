@@ -116,6 +116,34 @@ def test_every_recipe_takes_a_step_that_teaches(worlds: Callable[[str], World], 
         assert all(p.grad is None or p.grad.isfinite().all() for p in world.student.parameters())
 
 
+@pytest.mark.parametrize(
+    ('name', 'row', 'far'),
+    [
+        ('bevformer', 'regions', False), ('bevformer', 'queries', True), ('bevformer', 'fd3d', True),
+        ('bevdepth', 'keypoints', False),
+    ],
+)  # fmt: skip
+def test_a_cloud_without_a_point_in_range_breaks_nothing(
+    worlds: Callable[[str], World], name: str, row: str, far: bool
+) -> None:
+    world = worlds(name)
+    clouds = {
+        key: [cloud + 1000 if far else cloud[:0] for cloud in value]
+        for key, value in world.batch.items()
+        if 'points' in key
+    }
+    assert 'teacher_points' in clouds
+    distiller = Distiller(
+        world.student, world.teacher, build_terms(lidar_row(row)['terms'], world.student, world.teacher)
+    )
+    distiller.zero_grad()
+    losses = distiller(**{**world.batch, **clouds})
+    total = sum(value.sum() for key, value in losses.items() if 'loss' in key)
+    assert total.isfinite()
+    total.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in distiller.parameters())
+
+
 def test_the_teachers_boxes_become_targets_and_its_weights_stay(worlds: Callable[[str], World]) -> None:
     world = worlds('bevformer')
     before = {key: value.clone() for key, value in world.teacher.model.state_dict().items()}

@@ -204,6 +204,14 @@ def test_meta_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
     assert (meta['epoch'], meta['iter'], meta['seed']) == (1, 5, 0)
 
 
+@pytest.mark.parametrize('name', ['epoch_1.pth', 'latest.pth', 'best_NDS.pth'])
+def test_a_folder_in_the_place_of_a_checkpoint_is_named_before_training(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf'{name} is a folder, where a run keeps a checkpoint: move it away'):
+        run(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith('.')] == [name]
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     run(tmp_path, 3, checkpoint_config=dict(interval=1, max_keep_ckpts=2))
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == [

@@ -25,11 +25,9 @@ def bevformer_base() -> dict:
     )
 
 
-def demo_teacher() -> dict:
-    """The camera teacher that the demo trains on synthetic scenes."""
-    return frozen(
-        'projects/configs/synthetic/bevformer_teacher.py', 'work_dirs/demo/teacher/latest.pth', 'native'
-    )
+def pint_teacher() -> dict:
+    """The pint-sized BEVFormer teacher, trained on synthetic scenes."""
+    return frozen('projects/configs/synthetic/bevformer_teacher.py', view='native')
 
 
 def detr3d_r101() -> dict:
@@ -37,23 +35,20 @@ def detr3d_r101() -> dict:
     return frozen('projects/configs/detr3d/detr3d_r101.py', 'ckpts/detr3d_resnet101.pth', 'native')
 
 
-def demo_detr3d() -> dict:
+def pint_detr3d() -> dict:
     """The pint-sized DETR3D teacher, trained on synthetic scenes."""
-    config = 'projects/configs/synthetic/detr3d_teacher.py'
-    return frozen(config, 'work_dirs/detr3d_teacher/latest.pth', 'native')
+    return frozen('projects/configs/synthetic/detr3d_teacher.py', view='native')
 
 
 def near_teacher() -> dict:
     """The camera teacher for near objects; what it sees of each batch serves all recipes of a seed."""
-    config = 'projects/configs/synthetic/bevformer_near_teacher.py'
-    teacher = frozen(config, 'work_dirs/near/teacher/latest.pth', 'native')
+    teacher = frozen('projects/configs/synthetic/bevformer_near_teacher.py', view='native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
 
 
 def bevdepth_near_teacher() -> dict:
     """The pint-sized BEVDepth teacher for near objects."""
-    config = 'projects/configs/synthetic/bevdepth_near_teacher.py'
-    return frozen(config, 'work_dirs/bevdepth_near/teacher/latest.pth', 'native')
+    return frozen('projects/configs/synthetic/bevdepth_near_teacher.py', view='native')
 
 
 def centerpoint(kind: str = 'pillar') -> dict:
@@ -72,9 +67,7 @@ def two_stage_centerpoint() -> dict:
 
 def near_lidar() -> dict:
     """The pint-sized CenterPoint for near objects; what it sees of each batch serves all recipes of a seed."""
-    teacher = frozen(
-        'projects/configs/synthetic/centerpoint_near_teacher.py', 'work_dirs/near/lidar/latest.pth', 'native'
-    )
+    teacher = frozen('projects/configs/synthetic/centerpoint_near_teacher.py', view='native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
 
 

@@ -12,9 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from projects.mmdet3d_plugin.command_line.override_action import parse_overrides
 from projects.mmdet3d_plugin.command_line.parsers import parse_demo, parse_size
-from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, read_metrics
 from projects.mmdet3d_plugin.common.tables import ERRORS, POINTS, format_metric, make_console
@@ -22,7 +20,14 @@ from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.hosts.backbones.timm_backbone import find_weights
 from projects.mmdet3d_plugin.studies.provenance import add_provenance
 from projects.mmdet3d_plugin.studies.stages import Stage, StageRunner
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
+from projects.mmdet3d_plugin.studies.training_run import (
+    DISTIL,
+    ROOT,
+    TRAIN,
+    TrainingRun,
+    as_text,
+    check_trainings,
+)
 from projects.mmdet3d_plugin.visualization.loss_curves import draw_curves, read_training_log
 from projects.mmdet3d_plugin.visualization.report import Report
 from projects.mmdet3d_plugin.worlds.create import WorldSpec, check_spec
@@ -139,9 +144,10 @@ def check_options(options: DemoOptions) -> None:
             f'--scenes is {options.scenes}: ask for at least {_LEAST_SCENES}, one of them to validate on'
         )
     check_spec(WorldSpec(options.scenes, options.seed, *parse_size(options.size), options.frames))
-    for contender in CONTENDERS:
-        cfg = load_config(ROOT / contender.config, parse_overrides(options.cfg_options))
-        backbone = cfg.model.img_backbone.get('backbone') or {}
+    runs = [options.run_of(contender) for contender in CONTENDERS]
+    check_trainings(runs)
+    for run in runs:
+        backbone = run.settings.model.img_backbone.get('backbone') or {}
         if backbone.get('weights'):
             find_weights(backbone.weights)
 
