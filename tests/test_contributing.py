@@ -1,6 +1,8 @@
 """Every code block of CONTRIBUTING.md works as it stands."""
 
 import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,22 @@ DRAWERS = (LOSSES, REGIONS, ADAPTERS, DETECTORS, DATASETS)
 
 @pytest.fixture(scope='module')
 def page() -> dict[str, Any]:
-    """The names that the page's blocks define; what they registered is forgotten afterwards."""
+    """The names of all files that the page writes; what they registered is forgotten afterwards."""
     before = [dict(drawer.module_dict) for drawer in DRAWERS]
-    names: dict[str, Any] = {'__name__': 'contributing'}
-    for block in re.findall(r'```python\n(.*?)```', Path('CONTRIBUTING.md').read_text(), re.DOTALL):
-        exec(block, names)
+    names: dict[str, Any] = {}
+    modules = []
+    for path, block in re.findall(
+        r'```python\n# (\S+)\.py\n(.*?)```', Path('CONTRIBUTING.md').read_text(), re.DOTALL
+    ):
+        module = types.ModuleType(path.replace('/', '.'))
+        sys.modules[module.__name__] = module
+        modules.append(module.__name__)
+        exec(block, module.__dict__)
+        names |= vars(module)
+    assert len(modules) == Path('CONTRIBUTING.md').read_text().count('```python') == 5
     yield names
+    for name in modules:
+        del sys.modules[name]
     for drawer, kept in zip(DRAWERS, before, strict=True):
         drawer.module_dict.clear()
         drawer.module_dict.update(kept)

@@ -132,12 +132,12 @@ def test_a_finished_demo_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyP
         write(out / 'cost' / f'{name}.json', {'total': {'parameters': 680_000, 'computed': 1.39e9}})
     write(out / 'cost' / 'latency.json', {'models': [{'median_ms': 39.31}] * 3})
     for stage in demo_stages(options):
-        write(out / 'stamps' / f'{stage.name}.json', {'key': '', 'seconds': 60})
+        write(out / 'stamps' / f'{stage.name}.json', {'key': '', 'seconds': 99, 'cpu_seconds': 60})
     monkeypatch.setattr(record_demo, 'BENCHMARKS', tmp_path)
     record_demo.record_demo(out)
     written = json.loads((tmp_path / 'demo_cpu.json').read_text())
     assert written.keys() == record('demo_cpu').keys()
-    assert written['minutes'] == len(demo_stages(options))
+    assert written['cpu_minutes'] == len(demo_stages(options))
     assert written['models'][0] == {
         'model': 'teacher',
         **{'NDS': 12.35, 'mAP': 50.0, **dict.fromkeys(errors, 0.512)},

@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,53 @@ def test_functions_stay_short() -> None:
     lengths = function_lengths()
     assert statistics.median(lengths) <= 15
     assert lengths[int(0.9 * (len(lengths) - 1))] <= 50
+
+
+@functools.cache
+def written_functions() -> tuple[tuple[str, str, list[ast.stmt]], ...]:
+    """(file, name, body without its docstring) of every function of the project that is no config."""
+    found = []
+    for path in [*PLUGIN.glob('**/*.py'), *ROOT.glob('tools/**/*.py')]:
+        for node, _ in nodes_of(path):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node, clean=False) else node.body
+                found.append((path.name, node.name, body))
+    return tuple(found)
+
+
+def test_nothing_is_written_twice() -> None:
+    """Two functions of one body are one function, but for what is too small to share."""
+    bodies = defaultdict(list)
+    for file, name, body in written_functions():
+        if sum(1 for statement in body for _ in ast.walk(statement)) >= 25:
+            bodies['\n'.join(map(ast.dump, body))].append(f'{file}: {name}')
+    assert [places for places in bodies.values() if len(places) > 1] == []
+
+
+def test_helpers_are_worth_their_names() -> None:
+    """Few private functions have one caller, and hardly any of these are so short that they only make a reader hop."""
+    text = '\n'.join(path.read_text() for path in [*PLUGIN.glob('**/*.py'), *ROOT.glob('tools/**/*.py')])
+    uses = Counter(re.findall(r'\b_[a-z]\w*', text))
+    functions = written_functions()
+    lengths = [
+        body[-1].end_lineno - body[0].lineno + 1
+        for _, name, body in functions
+        if name.startswith('_') and uses[name] == 2 and body  # where it is written, and where it is called
+    ]
+    assert len(lengths) < 0.16 * len(functions)
+    assert sum(length <= 3 for length in lengths) < 0.03 * len(functions)
+
+
+def test_one_word_stands_for_one_thing() -> None:
+    """A student is no pupil, a teacher no expert, and messages use the words of the field."""
+    odd = ('apprentice', 'pupil', 'for ever ', 'for ever,', 'for ever.', 'who am i', 'the bar away', 'expert')
+    found = []
+    for folder in ('projects', 'tools', 'docs'):
+        for path in (ROOT / folder).rglob('*'):
+            if path.suffix in ('.py', '.md', '.h', '.cpp', '.cu', '.sh'):
+                text = path.read_text().lower().replace('imperfect expert', '')  # the title of a paper
+                found += [f'{path.name}: {word}' for word in odd if word in text]
+    assert found == []
 
 
 def plugin_imports(path: Path) -> list[tuple[str, bool]]:

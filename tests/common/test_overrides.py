@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from mmcv import Config
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.overrides import override
 from projects.mmdet3d_plugin.registry import register_all
@@ -46,6 +47,9 @@ def cfg() -> Config:
         ('checkpoint_config.max_keep_ckpts', 2),
         ('load_from', 'x.pth'),
         ('distiller.terms.bev.tau', 2),
+        ('evaluation.rule', 'greater'),
+        ('evaluation.evaluator', 'devkit'),
+        ('compute', dict(dtype='bf16')),
         ('+anything.at_all', 1),
     ],
 )
@@ -85,3 +89,13 @@ def test_what_fits_nothing_is_refused_with_what_was_meant(cfg: Config, key: str,
         override(cfg, {key: 1})
     assert str(caught.value).startswith(f'--cfg-options {key}: ')
     assert meant in str(caught.value)
+
+
+def test_a_part_of_a_fixed_class_has_its_arguments() -> None:
+    """Parts without a type, as BEVFormer's encoder, whose class nobody chooses."""
+    cfg = load_config('bevformer_small.py')
+    place = 'model.pts_bbox_head.transformer.encoder'
+    override(cfg, {f'{place}.with_cp': True})
+    assert cfg.model.pts_bbox_head.transformer.encoder.with_cp
+    with pytest.raises(UserError, match="encoder has no 'with_pc'; did you mean 'with_cp'"):
+        override(cfg, {f'{place}.with_pc': True})

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,44 @@ def test_attributes_of_what_is_allowed_are_not(tmp_path: Path) -> None:
         )
         with pytest.raises(UserError, match='is refused'):
             read_pickle(path)
+
+
+def greedy_contents() -> dict[str, bytes]:
+    """Small pickles that build more than any machine has."""
+    dumped = {
+        'list of a range': pickle.dumps(Evil(list, range(10**11))),
+        'range': pickle.dumps(dict(infos=range(10**11))),
+        'bytearray': pickle.dumps(Evil(bytearray, 10**11)),
+        'array': pickle.dumps(Evil(np.ndarray, (10**11,))),
+        'copies of copies': copies_of_copies(),
+        'number in the memory of the reader': b'\x80\x04Nr\xff\xff\xff\x7f.',
+    }
+    whole = pickle.dumps(np.array([None, 'x'], dtype=object), protocol=2)
+    return {**dumped, 'array of objects': whole.replace(b'K\x02\x85', b'J\xff\xff\xff\x7f\x85')}
+
+
+def copies_of_copies() -> bytes:
+    """A list of 60,000 places, copied 2,000 times."""
+    first = pickle.dumps([None] * 60_000, protocol=2)[:-1]
+    copy = b'cbuiltins\nlist\nh\x00\x85R'
+    return first + b'(' + copy * 2_000 + b'l.'
+
+
+@pytest.mark.parametrize('kind', greedy_contents())
+def test_a_small_file_cannot_ask_for_all_memory(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'kitti_dbinfos_train.pkl'
+    path.write_bytes(greedy_contents()[kind])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(UserError, match=r'train\.pkl is refused: .*; get the file again'):
+        read_pickle(path)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_large_file_may_ask_for_as_much_as_it_needs(tmp_path: Path) -> None:
+    """Empty dicts grow most: two bytes of a file."""
+    path = tmp_path / 'a.pkl'
+    path.write_bytes(b'\x80\x04]\x94(' + b'}\x94' * 10**5 + b'e.')
+    assert len(read_pickle(path)) == 10**5
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points
+from projects.mmdet3d_plugin.datasets.point_files import describe_intensities, finite_rows, read_points
 from projects.mmdet3d_plugin.datasets.transforms.load_points import LoadPoints, LoadSweeps
 
 
@@ -41,6 +41,8 @@ def test_what_is_asked_for_is_read(tmp_path: Path) -> None:
         (_scan(4).astype(np.float64), 4, 'looks like 4 64-bit floats: store .* as 32-bit floats'),
         (_scan(4).astype(np.float64) * 1.1, 4, 'looks like 4 64-bit floats'),
         (_scan(5).astype(np.float64), 5, 'looks like 5 64-bit floats'),
+        (_scan(4).astype(np.float16), 4, 'looks like 4 16-bit floats: store .* as 32-bit floats'),
+        (_scan(5).astype(np.float16), 4, 'looks like 5 16-bit floats'),
         (np.zeros(6, np.float32), 4, 'does not hold whole points'),
         (np.full((3, 4), 1e20, np.float32), 4, 'holds points beyond 10 km'),
     ],
@@ -56,6 +58,19 @@ def test_negative_intensities_of_somebodys_own_are_no_other_layout(tmp_path: Pat
     points = _scan()
     points[:, 3] -= 0.5
     np.testing.assert_array_equal(read_points(_write(tmp_path / 'a.bin', points)), points)
+
+
+def test_intensities_that_are_not_kittis_are_told_with_the_file() -> None:
+    points = _scan()
+    assert describe_intensities(Path('a.bin'), points) is None
+    assert describe_intensities(Path('a.bin'), points[:0]) is None
+    points[:, 3] = np.nan
+    assert describe_intensities(Path('a.bin'), points) is None
+    points[:, 3] = np.linspace(0, 251, len(points))
+    said = describe_intensities(Path('a.bin'), points)
+    assert said.startswith("a.bin has intensities up to 251, KITTI's are from 0 to 1")
+    assert 'divide them by 255' in said
+    assert 'divide them by 4095' in describe_intensities(Path('a.bin'), points * (4095 / 251))
 
 
 def test_points_that_are_not_finite_are_left_out_with_one_warning(

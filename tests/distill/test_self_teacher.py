@@ -79,7 +79,7 @@ def test_a_term_of_weight_0_builds_nothing() -> None:
 
 
 def test_debug_notices_a_lost_stop_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one ``detach`` in the framework; without it the guard speaks."""
+    """There is one ``detach`` in the framework; without it the guard raises."""
 
     class Plain(DistillLoss):
         def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

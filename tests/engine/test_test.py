@@ -53,6 +53,18 @@ def test_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         main([arguments[0], 'nowhere.pth', '--eval', 'bbox'])
 
 
+def test_where_results_go_is_tried_before_anything_is_read(trained: Path, tmp_path: Path) -> None:
+    """A checkpoint that is not there stands for everything that takes time."""
+    (tmp_path / 'file').write_text('')
+    for place, said in (
+        (dict(out=tmp_path), 'is a folder: name a file in it'),
+        (dict(out=tmp_path / 'file/raw.pkl'), 'cannot be written'),
+        (dict(out_dir=tmp_path / 'file'), 'cannot be written'),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate_checkpoint(toy_config(trained), tmp_path / 'nowhere.pth', **place)
+
+
 def test_other_classes_are_refused(trained: Path, tmp_path: Path) -> None:
     content = read_checkpoint(trained / 'epoch_1.pth')
     content['meta']['CLASSES'] = ['truck', 'car']

@@ -121,11 +121,14 @@ def test_auto_without_a_checkpoint_says_so_and_starts(tmp_path: Path, capsys: py
     assert (tmp_path / 'epoch_1.pth').is_file()
 
 
+@pytest.mark.parametrize('several', [False, True])
 def test_another_teacher_than_before_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, several: bool
 ) -> None:
     def taught_by(digest: str) -> None:
-        meta = dict(teacher=dict(checkpoint='teacher.pth', sha256=digest))
+        own = dict(checkpoint=None, sha256=None)
+        teacher = dict(checkpoint='teacher.pth', sha256=digest)
+        meta = dict(teacher=dict(big=teacher, own=own) if several else teacher)
         monkeypatch.setattr(ToyDetector, 'meta', lambda _: meta, raising=False)
 
     taught_by('aa')
@@ -199,6 +202,14 @@ def test_meta_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
     assert meta['versions']['torch'] == torch.__version__.split('+')[0]
     assert 'ToyDetector' in meta['config']
     assert (meta['epoch'], meta['iter'], meta['seed']) == (1, 5, 0)
+
+
+@pytest.mark.parametrize('name', ['epoch_1.pth', 'latest.pth', 'best_NDS.pth'])
+def test_a_folder_in_the_place_of_a_checkpoint_is_named_before_training(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf'{name} is a folder, where a run keeps a checkpoint: move it away'):
+        run(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith('.')] == [name]
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:

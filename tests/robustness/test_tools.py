@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmcv import Config
 
+from projects.mmdet3d_plugin.command_line.parsers import parse_demo
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.launch import Launch
 from projects.mmdet3d_plugin.studies import demo
@@ -17,6 +18,7 @@ from projects.mmdet3d_plugin.worlds import create
 from projects.mmdet3d_plugin.worlds.worlds import STAMP
 from tests.robustness.conftest import save
 from tests.robustness.forked import assert_one_line, run
+from tools.benchmark.measure import kd_gain
 from tools.benchmark.measure.kd_gain import options_of
 from tools.benchmark.options import parse_kd_gain
 
@@ -73,12 +75,33 @@ def test_weights_that_do_not_fit_are_named(camera: Config, camera_checkpoint: Pa
 @pytest.mark.parametrize(
     'options',
     [
-        ('--world-seed=-1',), ('--max-minutes=nan',), ('--world=/nowhere',), ('--teacher=nowhere.pth',),
+        ('--world-seed=-1',), ('--max-minutes=nan',), ('--max-minutes=0',), ('--world=/nowhere',), ('--teacher=nowhere.pth',),
     ],
 )  # fmt: skip
 def test_a_study_of_what_distillation_gains(options: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match=options[0].partition('=')[0]):
         options_of(parse_kd_gain(options))
+
+
+@pytest.mark.parametrize(
+    ('override', 'named'),
+    [
+        ('runner.max_epoch=1', "runner has no 'max_epoch'"),
+        ('optimizer.lr=-1', r'optimizer\.lr is -1: it must be a number above 0'),
+        ('lr_config.policy=cosin', "there is no 'cosin'"),
+    ],
+)
+def test_a_study_refuses_overrides_before_its_first_stage(override: str, named: str, tmp_path: Path) -> None:
+    options = ('--rows', 'heatmap', '--out', str(tmp_path / 'gain'), '--cfg-options', override)
+    assert_one_line(run(kd_gain.main, *options), named)
+    assert not (tmp_path / 'gain').exists()
+
+
+def test_an_override_without_a_value_is_no_override(capsys: pytest.CaptureFixture[str]) -> None:
+    for parse in (parse_kd_gain, parse_demo):
+        with pytest.raises(SystemExit):
+            parse(['--cfg-options', 'seed'])
+        assert 'argument --cfg-options: seed: say KEY=VALUE' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def test_stamp_tells_command_and_time(place: Path) -> None:
     stamp = StageRunner(place / 'demo', [one], place).read_stamp('one')
     assert stamp['command'] == one.shown
     assert stamp['seconds'] >= 0
+    assert stamp['cpu_seconds'] > 0
 
 
 def test_log_leaves_out_the_frames_of_progress_bars(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from projects.mmdet3d_plugin.command_line.parsers import Words, parse_size, size_text
+from projects.mmdet3d_plugin.command_line.parsers import Words, override_text, parse_size, size_text
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTENTION_MODELS = ('base', 'focal-small', 'small', 'tiny')
@@ -124,7 +124,12 @@ def parse_kd_gain(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('--epochs', type=_positive, help='of every student')
     parser.add_argument('--teacher-epochs', type=_positive, help='of the teacher')
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override settings of all trainings'
+        '--cfg-options',
+        nargs='+',
+        type=override_text,
+        default=[],
+        metavar='KEY=VALUE',
+        help='override settings of all trainings',
     )
     return parser.parse_args(argv)
 

@@ -18,7 +18,7 @@ def record_demo(folder: Path) -> None:
     content = {
         'machine': {**machine('cpu'), 'command': 'make demo'},
         'measured': datetime.date.today().isoformat(),
-        'minutes': minutes_of(options),
+        'cpu_minutes': cpu_minutes_of(options),
         'world': {
             'scenes': options.scenes,
             'training_scenes': options.scenes - validation,
@@ -30,11 +30,11 @@ def record_demo(folder: Path) -> None:
     (BENCHMARKS / 'demo_cpu.json').write_text(json.dumps(content, indent=2) + '\n')
 
 
-def minutes_of(options: DemoOptions) -> int:
-    """How long all stages took together."""
+def cpu_minutes_of(options: DemoOptions) -> int:
+    """What all stages took of all cores together, which does not depend on what else the machine does."""
     stages = demo_stages(options)
     runner = StageRunner(options.out, stages, Path(), make_console())
-    return round(sum(runner.read_stamp(stage.name)['seconds'] for stage in stages) / 60)
+    return round(sum(runner.read_stamp(stage.name)['cpu_seconds'] for stage in stages) / 60)
 
 
 def figures(outcome: Outcome) -> dict[str, str | float]:

@@ -90,7 +90,7 @@ def demo_how() -> str:
     content = record('demo_cpu')
     world = content['world']
     return (
-        f'`make demo` takes about {content["minutes"]} minutes after set-up on two CPU cores. '
+        f'`make demo` takes about {content["cpu_minutes"]} minutes of CPU time after set-up, two cores together. '
         f'{world["training_scenes"]} training scenes and {world["validation_scenes"]} validation scenes, seed '
         f'{world["seed"]}. {origin("demo_cpu")}'
     )

@@ -25,11 +25,9 @@ def bevformer_base() -> dict:
     )
 
 
-def demo_teacher() -> dict:
-    """The camera teacher that the demo trains on synthetic scenes."""
-    return frozen(
-        'projects/configs/synthetic/bevformer_teacher.py', 'work_dirs/demo/teacher/latest.pth', 'native'
-    )
+def pint_teacher() -> dict:
+    """The pint-sized BEVFormer teacher, trained on synthetic scenes."""
+    return frozen('projects/configs/synthetic/bevformer_teacher.py', view='native')
 
 
 def detr3d_r101() -> dict:
@@ -37,23 +35,20 @@ def detr3d_r101() -> dict:
     return frozen('projects/configs/detr3d/detr3d_r101.py', 'ckpts/detr3d_resnet101.pth', 'native')
 
 
-def demo_detr3d() -> dict:
+def pint_detr3d() -> dict:
     """The pint-sized DETR3D teacher, trained on synthetic scenes."""
-    config = 'projects/configs/synthetic/detr3d_teacher.py'
-    return frozen(config, 'work_dirs/detr3d_teacher/latest.pth', 'native')
+    return frozen('projects/configs/synthetic/detr3d_teacher.py', view='native')
 
 
 def near_teacher() -> dict:
     """The camera teacher for near objects; what it sees of each batch serves all recipes of a seed."""
-    config = 'projects/configs/synthetic/bevformer_near_teacher.py'
-    teacher = frozen(config, 'work_dirs/near/teacher/latest.pth', 'native')
+    teacher = frozen('projects/configs/synthetic/bevformer_near_teacher.py', view='native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
 
 
 def bevdepth_near_teacher() -> dict:
     """The pint-sized BEVDepth teacher for near objects."""
-    config = 'projects/configs/synthetic/bevdepth_near_teacher.py'
-    return frozen(config, 'work_dirs/bevdepth_near/teacher/latest.pth', 'native')
+    return frozen('projects/configs/synthetic/bevdepth_near_teacher.py', view='native')
 
 
 def centerpoint(kind: str = 'pillar') -> dict:
@@ -65,12 +60,29 @@ def centerpoint(kind: str = 'pillar') -> dict:
     return frozen(f'projects/configs/lidar/centerpoint_{kind}_nuscenes.py', view='native')
 
 
+def two_stage_centerpoint() -> dict:
+    """The same with pillars and a second stage, whose boxes are its word."""
+    return frozen('projects/configs/lidar/two_stage_centerpoint_pillar_nuscenes.py', view='native')
+
+
 def near_lidar() -> dict:
     """The pint-sized CenterPoint for near objects; what it sees of each batch serves all recipes of a seed."""
-    teacher = frozen(
-        'projects/configs/synthetic/centerpoint_near_teacher.py', 'work_dirs/near/lidar/latest.pth', 'native'
-    )
+    teacher = frozen('projects/configs/synthetic/centerpoint_near_teacher.py', view='native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
+
+
+def near_two_stage() -> dict:
+    """The same with a second stage."""
+    config = 'projects/configs/synthetic/centerpoint_near_two_stage_teacher.py'
+    return frozen(config, 'work_dirs/near/two_stage/latest.pth', 'native')
+
+
+def boxes_row() -> dict:
+    """What a LiDAR teacher teaches by its final boxes alone, which a second stage has made better than its heatmaps: they say
+    where regions are, and what queries should find."""
+    row = lidar_row('regions', regions=dict(heat='boxes'))
+    row['terms'].update(lidar_row('queries')['terms'])
+    return row
 
 
 def lidar_row(name: str, **terms: dict) -> dict:
@@ -108,7 +120,7 @@ def lidar_row(name: str, **terms: dict) -> dict:
 
 
 def two_teachers(camera: dict, lidar: dict, row: dict) -> dict:
-    """A camera teacher's recipe, whose parts take the first teacher's word, and beside it a row of a LiDAR teacher.
+    """A camera teacher's recipe, whose parts follow the first teacher, and beside it a row of a LiDAR teacher.
 
     Args:
         camera: the teacher of the recipe that is inherited.
@@ -191,11 +203,15 @@ def fd3d_row(name: str, **terms: dict) -> dict:
         terms: further settings of terms, by their names, where the two sizes differ.
     """
     off = dict(weight=0.0)
+    everywhere = dict(
+        type='FeatureL2', on='bev', connector='resize', weight=4.0
+    )  # as heavy as the focal term
     rows = dict(
         pv=dict(bev_generation=off, bev_focal=off),
         bev=dict(pv_generation=off, bev_focal=off),
         focal=dict(pv_generation=off, bev_generation=off),
         everywhere=_regions_off() | dict(bev_focal=off),
+        unfocused=_regions_off() | dict(bev_focal=off, bev_l2=everywhere),
         gate=_regions(gate=2.0) | dict(bev_focal=dict(gate=2.0)),
         generated=dict(
             pv_generation=dict(residual=False),
@@ -226,7 +242,7 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
 
     Args:
         row: which.
-        epochs: of the training. The weight of sub-heads rises from 0 over all of it, that of the second stage's word over
+        epochs: of the training. The weight of sub-heads rises from 0 over all of it, that of what the second stage teaches over
             the first quarter.
         roi_head: config of the second stage.
     """
@@ -237,7 +253,7 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
     sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
     sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
     taught = dict(sub, logits=dict(temperature=2.0))
-    # Boxes count less than classes: where the student has an object by heart, refined boxes are the noisier ones.
+    # Boxes count less than classes: where the student has memorised an object, refined boxes are the noisier ones.
     best = dict(heads, temperature=2.0, box_weight=0.25, box_thr=0.7)
     terms = dict(
         all=dict(heads=best, sub_head=taught),

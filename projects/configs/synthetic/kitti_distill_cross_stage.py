@@ -1,4 +1,4 @@
-# A frozen detector of two stages teaches the same detector of one: each refined box speaks to the anchor that made it.
+# A frozen detector of two stages teaches the same detector of one: each refined box teaches the anchor that made it.
 from projects.configs._base_.recipes import frozen
 
 _base_ = ['./kitti_self_student.py']

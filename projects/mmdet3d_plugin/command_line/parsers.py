@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from projects.mmdet3d_plugin.command_line.override_action import OverrideAction
+from projects.mmdet3d_plugin.command_line.override_action import OverrideAction, parse_overrides
 
 PRECISIONS = ('bf16', 'fp16')
 PICTURES = ('overview', 'cameras', 'bev', 'heatmap', 'proposals')
@@ -198,7 +198,11 @@ def parse_demo(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('--size', type=size_text, help='WIDTHxHEIGHT of the images of the world')
     parser.add_argument('--frames', type=int, help='keyframes per scene')
     parser.add_argument(
-        '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of all trainings'
+        '--cfg-options',
+        nargs='+',
+        type=override_text,
+        metavar='KEY=VALUE',
+        help='override settings of all trainings',
     )
     return parser.parse_args(argv)
 
@@ -332,6 +336,15 @@ def parse_size(text: str) -> tuple[int, int]:
 def size_text(text: str) -> str:
     """WIDTHxHEIGHT as it is written, for a command that is handed on."""
     parse_size(text)
+    return text
+
+
+def override_text(text: str) -> str:
+    """KEY=VALUE as it is written, for a command that is handed on."""
+    try:
+        parse_overrides([text])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 

@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.common.suggest import close_names, nearest
 SETTINGS = (
     'model', 'data', 'optimizer', 'optimizer_config', 'lr_config', 'momentum_config', 'runner', 'checkpoint_config',
     'evaluation', 'log_config', 'custom_hooks', 'distiller', 'seed', 'load_from', 'work_dir', 'amp',
-    'find_unused_parameters', 'cudnn_benchmark', 'total_epochs', 'custom_imports',
+    'find_unused_parameters', 'cudnn_benchmark', 'total_epochs', 'custom_imports', 'compute',
 )  # fmt: skip
 """What a run reads at the top of a config."""
 _KNOWN = {
@@ -21,7 +21,7 @@ _KNOWN = {
     'optimizer_config': ('grad_clip', 'cumulative_iters'),
     'optimizer_config.grad_clip': ('max_norm', 'norm_type'),
     'checkpoint_config': ('interval', 'by_epoch', 'max_keep_ckpts', 'save_last'),
-    'evaluation': ('interval', 'start', 'save_best'),
+    'evaluation': ('interval', 'start', 'save_best', 'rule', 'evaluator'),
     'log_config': ('interval', 'hooks'),
     'distiller': ('type', 'teacher', 'terms', 'head', 'targets', 'initialize', 'debug'),
 }
@@ -54,7 +54,7 @@ def override(cfg: Config, options: dict[str, Any]) -> None:
 
 def _require_place(cfg: Any, key: str) -> None:
     """Every part of a dotted key exists, or the last one is an argument of what it stands in."""
-    node, done = cfg, []
+    node, done, fixed = cfg, [], None
     parts = key.split('.')
     for number, part in enumerate(parts):
         if isinstance(node, (list, tuple)):
@@ -69,8 +69,9 @@ def _require_place(cfg: Any, key: str) -> None:
             node = node[int(part)]
         elif isinstance(node, (dict, Config)):
             if part not in node:
-                _require_argument(node, key, done, part)
+                _require_argument(node, key, done, part, fixed)
                 return
+            fixed = _fixed_class(node, fixed, part)
             node = node[part]
         elif node is None:
             return
@@ -79,9 +80,21 @@ def _require_place(cfg: Any, key: str) -> None:
         done.append(part)
 
 
-def _require_argument(node: Any, key: str, done: list[str], part: str) -> None:
+def _fixed_class(node: Any, fixed: type | None, part: str) -> type | None:
+    """Class of a part that has no type since it is always the same, None for others.
+
+    Args:
+        node: what holds the part.
+        fixed: its own class where that is fixed.
+        part: the part's name.
+    """
+    kind = fixed or next((found for found, _ in find_kinds(str(node.get('type')), 'model')), None)
+    return getattr(kind, 'CONFIG_PARTS', {}).get(part)
+
+
+def _require_argument(node: Any, key: str, done: list[str], part: str, fixed: type | None) -> None:
     """A key that is not there yet must be known from elsewhere."""
-    accepted = _arguments_of(node, done)
+    accepted = accepted_arguments(fixed) if fixed else _arguments_of(node, done)
     if accepted is None or part in accepted:
         return
     known = {*accepted, *node}

@@ -13,7 +13,9 @@ from mmcv.fileio.handlers import PickleHandler
 from numpy.core import multiarray, numeric
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.memory import bounded_memory
 
+_LONGEST_RANGE = 10**6
 _MEND = 'get the file again, or make it anew with tools/create_data.py'
 
 
@@ -24,12 +26,21 @@ def _encode(text: str, encoding: str = 'latin1') -> bytes:
     return codecs.encode(text, 'latin1')
 
 
+def _range(*bounds: int) -> range:
+    """A range that whoever makes an array of it has the memory for."""
+    made = range(*bounds)
+    if max(abs(made.start), abs(made.stop)) > _LONGEST_RANGE:
+        raise _Refused(f'a range up to {made.stop}')
+    return made
+
+
 _ALLOWED = {
     ('numpy', 'ndarray'): np.ndarray,
     ('numpy', 'dtype'): np.dtype,
     ('_codecs', 'encode'): _encode,
     ('collections', 'OrderedDict'): OrderedDict,
-    ('__builtin__', 'xrange'): range,
+    ('__builtin__', 'xrange'): _range,
+    ('builtins', 'range'): _range,
     **{
         (f'numpy.{core}.{module.__name__.rpartition(".")[2]}', name): getattr(module, name)
         for core in ('core', '_core')  # numpy 2 calls it _core
@@ -38,7 +49,7 @@ _ALLOWED = {
     **{
         (module, kind.__name__): kind
         for module in ('builtins', '__builtin__')  # Python 2 calls it __builtin__
-        for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice, range)
+        for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice)
     },
 }  # fmt: skip
 
@@ -81,7 +92,12 @@ def load_pickle(file: IO[bytes], mend: str = _MEND) -> Any:
     """:func:`read_pickle` of an open file."""
     name = getattr(file, 'name', 'a pickle')
     try:
-        return _SafeUnpickler(file).load()
+        with bounded_memory(file):
+            return _SafeUnpickler(file).load()
+    except MemoryError:
+        raise UserError(
+            f'{name} is refused: reading it takes far more memory than a file of its size can need; {mend}'
+        ) from None
     except _Refused as error:
         raise UserError(
             f'{name} is refused: it holds {error}, and a pickle that holds more than numbers, text and numpy arrays '

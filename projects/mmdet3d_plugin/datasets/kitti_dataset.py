@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
 from projects.mmdet3d_plugin.datasets.info_checks import LARGEST, LARGEST_ANGLE
 from projects.mmdet3d_plugin.datasets.info_files import create_command, find_info_file, mined_boxes
+from projects.mmdet3d_plugin.datasets.point_files import describe_intensities, read_points
 from projects.mmdet3d_plugin.evaluation.kitti_format import frame_annotations, write_results
 from projects.mmdet3d_plugin.evaluation.kitti_metric import (
     MAX_OCCLUSION,
@@ -104,6 +105,7 @@ class KittiFrames(KittiDataset):
         self.flag = np.zeros(len(self), dtype=np.uint8)  # mmdet's samplers group by it
         # Frames know nothing of each other: every one is a scene, and processes may share them out anywhere.
         self.scene_tokens = [f'{info["image"]["image_idx"]:06d}' for info in self.data_infos]
+        self._say_intensities()
         if not test_mode:
             self._check_labels()
             self._check_present()
@@ -304,6 +306,18 @@ class KittiFrames(KittiDataset):
         if len(absent) == len(self.CLASSES) and self.filter_empty_gt:
             raise UserError(f'{what}: say which of them to learn with classes, or set filter_empty=False')
         get_logger().warning('%s', what)
+
+    def _say_intensities(self) -> None:
+        """Warn where the first cloud has intensities that are not KITTI's."""
+        first = (
+            Path(self._get_pts_filename(self.data_infos[0]['image']['image_idx']))
+            if self.data_infos
+            else None
+        )
+        if first is not None and first.is_file():
+            odd = describe_intensities(first, read_points(first, self.POINT_DIM))
+            if odd:
+                get_logger().warning('%s', odd)
 
     def _say_dropped(self) -> None:
         """Warn once of what tools/create_data.py has left out."""

@@ -7,10 +7,12 @@ import numpy as np
 from projects.mmdet3d_plugin.common.errors import UserError
 
 _FARTHEST = 1e4  # metres, of a point
+_NEAREST = 1e-6  # metres, of points in their majority
 _TELLING = 10  # points that it takes to recognise a layout
 # kind of number and how many there are per point: what clouds of others are made of
 _LAYOUTS = (
-    (np.float32, 4), (np.float32, 5), (np.float64, 4), (np.float64, 5), (np.float32, 6), (np.float32, 3),
+    (np.float32, 4), (np.float32, 5), (np.float64, 4), (np.float64, 5), (np.float16, 4), (np.float16, 5),
+    (np.float32, 6), (np.float32, 3),
 )  # fmt: skip
 
 
@@ -26,7 +28,8 @@ def read_points(path: Path, load_dim: int = 4) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file holds another number of columns or 64-bit floats; the message says which it looks like.
+        UserError: the file holds another number of columns, 64-bit or 16-bit floats; the message says which it looks
+            like.
 
     Example:
         >>> import numpy as np
@@ -80,6 +83,29 @@ def recognise_load_dim(path: Path) -> int:
     return columns if kind == np.float32 and columns > 4 else 4
 
 
+def describe_intensities(path: Path, points: np.ndarray) -> str | None:
+    """What there is to say of a cloud in KITTI's layout whose intensities are not KITTI's, 0 to 1.
+
+    Args:
+        path: its file.
+        points: (N, 4) or more.
+
+    Returns:
+        A sentence, or None where nothing is odd.
+
+    Example:
+        >>> describe_intensities(Path('000000.bin'), np.array([[9, 1, -1, 0.5]]))
+    """
+    brightest = np.max(points[:, 3], initial=0, where=np.isfinite(points[:, 3]))
+    if brightest <= 1:
+        return None
+    scale = 255 if brightest <= 255 else brightest
+    return (
+        f"{path} has intensities up to {brightest:g}, KITTI's are from 0 to 1: a detector that was trained on others "
+        f'will not find much; divide them by {scale:g} (all clouds alike), or train on them as they are'
+    )
+
+
 def finite_rows(points: np.ndarray) -> np.ndarray:
     """(N,) bool, points (N, C) of which all numbers are finite.
 
@@ -98,8 +124,10 @@ def _as_points(content: bytes, kind: type, columns: int) -> np.ndarray | None:
 
 def _plausible(points: np.ndarray) -> bool:
     """Whether columns can be x, y, z in metres and, where there is a fourth, an intensity, which is never negative."""
-    no_intensity = points.shape[1] < 4
-    return not _far(points).any() and (no_intensity or (points[:, 3] < 0).sum() <= 0.01 * len(points))
+    # 16-bit floats read as 64-bit ones are next to nothing
+    if (np.abs(points[:, :3]).max(1) < _NEAREST).sum() > 0.5 * len(points) or _far(points).any():
+        return False
+    return points.shape[1] < 4 or (points[:, 3] < 0).sum() <= 0.01 * len(points)
 
 
 def _far(points: np.ndarray) -> np.ndarray:

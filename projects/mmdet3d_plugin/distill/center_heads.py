@@ -33,7 +33,7 @@ def teacher_heatmap(step: Step) -> Tensor:
         isinstance(heads, list) and all(isinstance(head, Mapping) and 'heatmap' in head for head in heads)
     ):
         raise DistillError(
-            "heatmaps of the teacher are asked for, but it has no centre heads; let its boxes speak, with heat='boxes'"
+            "heatmaps of the teacher are asked for, but it has no centre heads; take its boxes instead, with heat='boxes'"
         )
     return torch.cat([head['heatmap'] for head in heads], dim=1).sigmoid()
 

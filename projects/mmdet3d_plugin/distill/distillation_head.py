@@ -47,7 +47,7 @@ class DistillationHead(TrainingHead):
         if init not in INITS:
             raise ValueError(f"the distillation head's init must be one of {INITS}, got {init!r}")
         require_ability(teacher.adapter, 'query_head', "'distiller.head'")
-        teacher.require_foresight("'distiller.head'")
+        teacher.require_first_run("'distiller.head'")
         self.init, self.weight = init, weight
         self.adapter = teacher.adapter
         # A list hides the teacher's head from nn.Module, whose parameters must never become ours.
@@ -59,7 +59,7 @@ class DistillationHead(TrainingHead):
 
     @property
     def taps(self) -> list[Tap]:
-        """Where to listen in the teacher; empty for a head that runs on its own."""
+        """What to read in the teacher; empty for a head that runs on its own."""
         if self.decoder is not None:
             return []
         return [replace(tap, path=f'{self.adapter.head}.{tap.path}') for tap in self._taps]

@@ -31,8 +31,8 @@ class Distiller(nn.Module):
 
     Args:
         student: the detector that is trained; all that is kept after training.
-        teacher: what it imitates; no part of this module but for what it says (:attr:`Teacher.parts`). Several by name
-            where terms say whose word they take.
+        teacher: what it imitates; no part of this module but for :attr:`Teacher.parts`. Several by name
+            where terms say which of them they follow.
         terms: by name, see :func:`projects.mmdet3d_plugin.distill.recipe.build_terms`; none for a student that only
             starts from the teacher.
         head: what it reads says where it matters, or is what the student imitates; None for a recipe without.
@@ -131,7 +131,7 @@ class Distiller(nn.Module):
         if len(self.teachers) == 1:
             batch = self.adapter.share_inputs(self.student, self.teacher.model, batch)
         own = self.adapter.prepare(self.student, split_views(batch, 'same')[0])
-        steps = {name: self._observe(name, batch, own) for name in self.teachers if self._listens_to(name)}
+        steps = {name: self._observe(name, batch, own) for name in self.teachers if self._follows(name)}
         taught = own
         for name, target in self.targets:
             taught = target(taught, steps[name].detections)
@@ -147,14 +147,14 @@ class Distiller(nn.Module):
             for step in (whole, *steps.values()):
                 setattr(step, self.head.reading, reading)
         for name, step in steps.items():
-            step.live = step.teacher | self.teachers[name].overhear(step, self.taps('teacher', name))
+            step.live = step.teacher | self.teachers[name].features_within(step, self.taps('teacher', name))
             step.teacher = stop_gradient(step.live)
         return losses, whole
 
-    def _listens_to(self, teacher: str) -> bool:
-        """Whether anything takes the word of a teacher, who need not run else."""
-        speakers = {term.taught_by for term in self.terms.values()} | {name for name, _ in self.targets}
-        return teacher in speakers or (self.head is not None and teacher == self.head_teacher)
+    def _follows(self, teacher: str) -> bool:
+        """Whether any part follows a teacher, which need not run otherwise."""
+        followed = {term.taught_by for term in self.terms.values()} | {name for name, _ in self.targets}
+        return teacher in followed or (self.head is not None and teacher == self.head_teacher)
 
     def _observe(self, name: str, batch: Mapping[str, Any], own: dict[str, Any]) -> Step:
         """One teacher's step, before the student has run."""
@@ -165,7 +165,7 @@ class Distiller(nn.Module):
         return step
 
     def taps(self, side: str, teacher: str | None = None) -> list[Tap]:
-        """Where terms and head listen in the 'student' or in the 'teacher'; of several in the one of that name."""
+        """What terms and head read in the 'student' or in the 'teacher'; of several in the one of that name."""
         terms = [term for term in self.terms.values() if teacher in (None, term.taught_by)]
         taps = [tap for tap in (getattr(term, side) for term in terms) if tap is not None]
         if side == 'student':

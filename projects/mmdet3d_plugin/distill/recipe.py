@@ -88,7 +88,7 @@ def build_distiller(cfg: Config) -> Distiller:
         targets = _build_parts(TARGETS, recipe['targets'], teachers, "'distiller.targets'")
         for name, _ in targets:
             require_ability(teachers[name].adapter, 'detect', "'distiller.targets'")
-            teachers[name].require_foresight("'distiller.targets'")
+            teachers[name].require_first_run("'distiller.targets'")
         initializers = _build_parts(INITIALIZERS, recipe['initialize'], teachers, "'distiller.initialize'")
         for name, _ in initializers:
             _require_one_code(student, adapter, teachers[name])
@@ -118,7 +118,7 @@ def _build_teachers(cfg: Mapping, known: Mapping[str, Any]) -> dict[str, Teacher
 
 
 def _whose(cfg: Any, teachers: Teachers, where: str) -> tuple[str, Any]:
-    """Name of the teacher whose word a part takes, the first one unless it says so, and its config without that."""
+    """Name of the teacher that a part follows, the first one unless it says so, and its config without that."""
     if not isinstance(cfg, Mapping) or 'teacher' not in cfg:
         return next(iter(teachers)), cfg
     name = cfg['teacher']
@@ -210,7 +210,7 @@ def build_terms(
     teacher: Teacher | Teachers,
     adapter: HostAdapter | None = None,
 ) -> dict[str, Term]:
-    """Build the terms of a recipe; one that listens to several places becomes one term per place.
+    """Build the terms of a recipe; one that reads several places becomes one term per place.
 
     Terms of weight 0 are left out, so that no part exists that gets no gradient.
 
@@ -281,7 +281,7 @@ def _pair_taps(
     student_taps: Callable[[str], list[Tap]],
     teacher_taps: Callable[[str], list[Tap]],
 ) -> list[tuple[Tap, Tap | None]]:
-    """Where a term listens: ``on='...'`` for both, or ``on=dict(student='...', teacher='...')``."""
+    """What a term reads: ``on='...'`` for both, or ``on=dict(student='...', teacher='...')``."""
     if 'on' not in cfg:
         raise DistillError(f"the term {name!r} has no 'on': say which feature it compares")
     on = cfg['on']

@@ -20,7 +20,7 @@ from projects.mmdet3d_plugin.hosts.two_stage.roi_head import build_roi_head
 class SecondStage(TrainingHead):
     """A second stage on the student's own boxes and maps, trained by its own losses on the ground truth.
 
-    Terms listen to what it says by ``on=dict(student='heads', teacher='second_stage')`` under a ``SelfTeacher``. The
+    Terms read its output by ``on=dict(student='heads', teacher='second_stage')`` under a ``SelfTeacher``. The
     student's checkpoint is that of a plain one-stage detector.
 
     Args:

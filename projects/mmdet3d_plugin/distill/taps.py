@@ -30,7 +30,7 @@ def _as_is(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Tap:
-    """One place of a host that a term listens to.
+    """One place of a host that a term reads.
 
     Args:
         path: dotted module path, such as ``'img_neck.fpn_convs.0.conv'``; its output is meant, or with the
@@ -103,7 +103,7 @@ class Recorder:
 
     def __enter__(self) -> 'Recorder':
         self._records = {path: [] for path in self._modules}
-        self._handles = [self._listen(path, module) for path, module in self._modules.items()]
+        self._handles = [self._hook(path, module) for path, module in self._modules.items()]
         return self
 
     def __exit__(
@@ -140,7 +140,7 @@ class Recorder:
                 )
         return {path: map_tensors(_full_precision, values[0]) for path, values in records.items()}
 
-    def _listen(self, path: str, module: nn.Module) -> RemovableHandle:
+    def _hook(self, path: str, module: nn.Module) -> RemovableHandle:
         if path.endswith(_INPUT):
             return module.register_forward_pre_hook(lambda _, args: self._keep(path, _first(path, args)))
         if path.endswith(_CALL):

@@ -16,12 +16,12 @@ class TrainingHead(nn.Module):
 
     @property
     def taps(self) -> list[Tap]:
-        """Where it listens in the teacher."""
+        """What it reads in the teacher."""
         return []
 
     @property
     def student_taps(self) -> list[Tap]:
-        """Where it listens in the student."""
+        """What it reads in the student."""
         return []
 
     def forward(self, step: Step) -> tuple[Any, dict[str, Tensor]]:

@@ -54,7 +54,7 @@ class Voxels:
 
 @dataclass(frozen=True)
 class VoxelFeatures:
-    """What a voxel encoder says about V voxels.
+    """What a voxel encoder computes of V voxels.
 
     Args:
         features: (V, C).

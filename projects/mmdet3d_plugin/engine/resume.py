@@ -1,5 +1,6 @@
 """What a run goes on from, and what changed since."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ COMPARED = (
 _PER_STEP = ('data.samples_per_gpu', 'optimizer_config.cumulative_iters', 'samples')
 _BY_LENGTH = ('cosine', 'cyclic', 'poly', 'onecycle', 'flat', 'linearannealing')
 _SHOWN = 8
+_OF_RUN = re.compile(r'(epoch_\d+|iter_\d+|latest|best_.+)\.pth')
 
 
 def choose_checkpoint(resume: str | Path | None, work_dir: Path, launch: Launch) -> Path | None:
@@ -118,6 +120,19 @@ def _is_rng(state: Any) -> bool:
         and len(state['numpy'] or ()) == 5
         and isinstance(state['torch'], torch.Tensor)
     )
+
+
+def refuse_folders(work_dir: Path) -> None:
+    """Find what stands in the way of a checkpoint before there is one to save.
+
+    Raises:
+        UserError: a folder has the name of a checkpoint.
+    """
+    for path in sorted(work_dir.glob('*.pth')):
+        if path.is_dir() and _OF_RUN.fullmatch(path.name):
+            raise UserError(
+                f'{path} is a folder, where a run keeps a checkpoint: move it away, or choose another --work-dir'
+            )
 
 
 def warn_of_other_run(work_dir: Path) -> None:

@@ -40,7 +40,12 @@ from projects.mmdet3d_plugin.engine.config_check import ALIKE, check_train_confi
 from projects.mmdet3d_plugin.engine.hooks import EvaluateHook, OptimizeHook, ProgressHook, SaveHook
 from projects.mmdet3d_plugin.engine.launch import Launch, start
 from projects.mmdet3d_plugin.engine.parallel import wrap_model
-from projects.mmdet3d_plugin.engine.resume import choose_checkpoint, flat_settings, warn_of_other_run
+from projects.mmdet3d_plugin.engine.resume import (
+    choose_checkpoint,
+    flat_settings,
+    refuse_folders,
+    warn_of_other_run,
+)
 from projects.mmdet3d_plugin.engine.runner import SWAP, TrainRunner
 from projects.mmdet3d_plugin.engine.threads import choose_threads, keep_threads
 
@@ -119,6 +124,7 @@ def train(
     check_train_config(cfg, options.validate)
     check_number('--seed', options.seed, SEED)
     with locked_folder(work_dir) if launch.is_main else contextlib.nullcontext():
+        refuse_folders(work_dir)
         _open_work_dir(cfg, work_dir, launch)
         seed = cfg.get('seed', 0) if options.seed is None else options.seed
         threads = choose_threads(options.threads, options.deterministic)

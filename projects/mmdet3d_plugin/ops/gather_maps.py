@@ -1,4 +1,4 @@
-"""Look-ups in several levels of feature maps, weighted and summed by row: the one Python door.
+"""Look-ups in several levels of feature maps, weighted and summed by row.
 
 DETR3D's cross-attention: a row is a query, its look-ups are the cameras that see its reference point. Only those are
 looked at, no sampled feature is kept, and all decoder layers add to one gradient of the maps.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pty
+import resource
 import shlex
 import shutil
 import signal
@@ -134,19 +135,21 @@ class StageRunner:
         return stamp.get('key') == key and all(path.exists() for path in stage.outputs)
 
     def read_stamp(self, name: str) -> dict:
-        """What a finished stage left: ``key``, ``command``, ``seconds``; empty for an unfinished one."""
+        """What a finished stage left: ``key``, ``command``, ``seconds``, ``cpu_seconds``; empty for an unfinished one."""
         return _read_notes(self._stamp(name))
 
     def _run_stage(self, stage: Stage, key: str) -> float:
         """Run one command and stamp it; returns its seconds, those of interrupted attempts included."""
         before = self._open_attempt(stage, key)
-        start = time.monotonic()
+        start, used = time.monotonic(), _cpu_of_commands()
         try:
             self._execute(stage)
         finally:
+            cpu = before.get('cpu_seconds', 0.0) + _cpu_of_commands() - used
             seconds = before['seconds'] + time.monotonic() - start
-            write_json(self._started(stage.name), {'key': key, 'seconds': seconds})
-        self._stamp_finished(stage, {'key': key, 'seconds': seconds})
+            notes = {'key': key, 'seconds': seconds, 'cpu_seconds': round(cpu, 2)}
+            write_json(self._started(stage.name), notes)
+        self._stamp_finished(stage, notes)
         return seconds
 
     def _open_attempt(self, stage: Stage, key: str) -> dict:
@@ -213,6 +216,12 @@ class StageRunner:
 
     def _headline(self, number: int, stage: Stage) -> str:
         return f'[bold]\\[{number}/{len(self.stages)}] {stage.title}[/]'
+
+
+def _cpu_of_commands() -> float:
+    """CPU seconds, of all cores, of the commands that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def clock(seconds: float) -> str:

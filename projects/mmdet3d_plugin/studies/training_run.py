@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from mmcv import Config
 from projects.mmdet3d_plugin.command_line.override_action import parse_overrides
 from projects.mmdet3d_plugin.common.config import find_config, load_config
 from projects.mmdet3d_plugin.common.files import hash_file
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.studies.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,6 +147,22 @@ class TrainingRun:
         if self.trained is None:
             return {'after': (self.name,)}
         return {'after': self.after, 'inputs': (hash_file(self.trained), *self.inputs)}
+
+
+def check_trainings(runs: Iterable[TrainingRun]) -> None:
+    """Refuse before the first stage what the config of a later one would be refused for.
+
+    Args:
+        runs: trainings; of those with one config the first is looked at.
+
+    Raises:
+        UserError: names the key and the mend.
+    """
+    by_config: dict[str, TrainingRun] = {}
+    for run in runs:
+        by_config.setdefault(run.config, run)
+    for run in by_config.values():
+        check_train_config(run.settings, '--no-validate' not in run.training_flags)
 
 
 @functools.cache

@@ -1,4 +1,5 @@
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_converter import (
     in_image,
     points_in_boxes,
 )
+from projects.mmdet3d_plugin.datasets.kitti_dataset import KittiFrames
 from projects.mmdet3d_plugin.datasets.point_files import read_points
 
 
@@ -187,6 +189,21 @@ def test_points_that_are_not_finite_are_left_out_and_counted(
     assert np.isfinite(read_points(small / 'training/velodyne_reduced/000001.bin')).all()
     (info,) = _load(small / 'kitti_infos_val.pkl')
     assert info['point_cloud']['num_dropped'] == wrong
+
+
+def test_intensities_that_are_not_kittis_are_told_at_every_door(
+    small: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in (small / 'training/velodyne').iterdir():
+        points = read_points(path) * np.array([1, 1, 1, 255], np.float32)
+        path.unlink()
+        points.tofile(path)
+    assert _create(small) == 0
+    assert re.search(r'notice: .*bin has intensities up to \d+', capsys.readouterr().out)
+    for test_mode in (False, True):
+        caplog.clear()
+        KittiFrames(str(small), 'kitti_infos_val.pkl', [], test_mode=test_mode)
+        assert 'velodyne_reduced/000001.bin has intensities up to' in caplog.text
 
 
 def test_clouds_of_five_columns_are_recognised_or_told(small: Path, capsys: pytest.CaptureFixture) -> None:

@@ -145,6 +145,10 @@ def test_what_cannot_be_is_said(
         create_sparse_split(folder, 'kitti', SparseOptions(**options))
     with pytest.raises(UserError, match='there is no file'):
         SparseSplit.read(tmp_path / 'kitti_sparse1_s0.json')
+    with pytest.raises(
+        UserError, match=r'make it with tools/create_data\.py kitti --sparse 2 --every 3 --seed 7$'
+    ):
+        SparseSplit.read(tmp_path / 'kitti_sparse2_every3_s7.json')
 
 
 def test_mined_objects_join_the_labels(synthetic_kitti: Path, tiny_nuscenes: Path) -> None:

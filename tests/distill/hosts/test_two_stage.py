@@ -31,7 +31,7 @@ def teacher_of(make: Callable[[], dict[str, Any]]) -> tuple[FrozenTeacher, nn.Mo
 
 
 @pytest.mark.parametrize('kind', HOSTS)
-def test_a_frozen_teacher_speaks_with_its_second_stage(kind: str) -> None:
+def test_a_frozen_teacher_gives_refined_boxes(kind: str) -> None:
     teacher, model = teacher_of(HOSTS[kind])
     batch = lidar_batch([0, 1])
     taps = [*teacher.taps('heads'), *teacher.taps('second_stage'), *teacher.taps('bev')]
@@ -59,7 +59,7 @@ def test_a_cloud_without_points_has_no_boxes() -> None:
 
 
 def test_a_frozen_second_stage_teaches_a_detector_of_one() -> None:
-    """Cross-stage: each refined box speaks to the anchor of the student whose index its proposal remembers."""
+    """Cross-stage: each refined box teaches the anchor of the student whose index its proposal remembers."""
     teacher, model = teacher_of(two_stage_config)
     student = build_model(ConfigDict(pillar_config())).train()
     student.init_weights()

@@ -103,11 +103,11 @@ def test_without_objects_and_heat_the_rest_is_compared() -> None:
     assert student.grad.any()
 
 
-def test_boxes_speak_for_a_teacher_without_heatmaps() -> None:
+def test_boxes_stand_in_for_a_teacher_without_heatmaps() -> None:
     world = step(HEAT)
     world.predictions = {'all_cls_scores': torch.zeros(1)}
     like = torch.zeros(1, 3, 16, 16)
-    with pytest.raises(DistillError, match="let its boxes speak, with heat='boxes'"):
+    with pytest.raises(DistillError, match="take its boxes instead, with heat='boxes'"):
         RegionBalanced().regions(world, like)
     boxes = lidar_boxes([SEEN, [4.0, -4.0, *SEEN[2:]]])
     world.cache['detections'] = [Detections(boxes, torch.tensor([0.9, 0.5]), torch.tensor([0, 1]))]

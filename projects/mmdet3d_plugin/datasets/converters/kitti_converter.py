@@ -26,7 +26,12 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_files import (
     read_labels,
 )
 from projects.mmdet3d_plugin.datasets.info_files import Info, save_infos
-from projects.mmdet3d_plugin.datasets.point_files import finite_rows, read_points, recognise_load_dim
+from projects.mmdet3d_plugin.datasets.point_files import (
+    describe_intensities,
+    finite_rows,
+    read_points,
+    recognise_load_dim,
+)
 
 SPLITS = {'train': 'training', 'val': 'training', 'trainval': 'training', 'test': 'testing'}
 REDUCED = 'velodyne_reduced'
@@ -78,7 +83,7 @@ def create_kitti_infos(
         raise UserError(f'--workers is {workers}: ask for at least 1')
     if load_dim is not None and load_dim < 4:
         raise UserError(f'--load-dim is {load_dim}: a point has at least 4 numbers, x, y, z and intensity')
-    load_dim = load_dim or _recognise(root, splits)
+    load_dim = _look_at_first(root, splits, load_dim)
     runs = _Runs(workers, progress)
     infos: dict[tuple[str, int], Info] = {}
     for part in ('training', 'testing'):
@@ -98,17 +103,19 @@ def create_kitti_infos(
     return [*written, _save(database, out / 'kitti_dbinfos_train.pkl', 'classes of objects')]
 
 
-def _recognise(root: Path, splits: dict[str, list[int]]) -> int:
-    """Numbers per point of the first cloud, which are said unless they are KITTI's own four."""
+def _look_at_first(root: Path, splits: dict[str, list[int]], load_dim: int | None) -> int:
+    """Numbers per point, of the first cloud where nobody has said it; says what is not as KITTI has it."""
     split, index = next((split, indices[0]) for split, indices in splits.items() if indices)
     scan = frame_file(root, SPLITS[split], 'velodyne', index)
-    load_dim = recognise_load_dim(scan)
-    if load_dim != 4:
+    found = load_dim or recognise_load_dim(scan)
+    if load_dim is None and found != 4:
         print(
-            f'notice: {scan} holds {load_dim} 32-bit floats per point: taken for x, y, z, intensity and more, of which '
+            f'notice: {scan} holds {found} 32-bit floats per point: taken for x, y, z, intensity and more, of which '
             f'the first four are used (--load-dim says how many there are)'
         )
-    return load_dim
+    if odd := describe_intensities(scan, read_points(scan, found)):
+        print(f'notice: {odd}')
+    return found
 
 
 def print_counts(part: str, infos: list[Info]) -> None:
@@ -233,12 +240,18 @@ def in_image(points: np.ndarray, info: Info) -> np.ndarray:
 
 
 def lidar_boxes(info: Info) -> np.ndarray:
-    """(n, 7) float32 boxes of the objects of a frame, DontCare left out: LiDAR frame, bottom centres, metres."""
+    """(n, 7) float32 boxes of the objects of a frame, DontCare left out: LiDAR frame, bottom centres, metres.
+
+    Each is converted by itself: a product of many rows rounds otherwise than that of one, and where a box lies must not
+    depend on its company, which differs between all labels and few.
+    """
     annos = info['annos']
     cared = annos['name'] != 'DontCare'
     boxes = np.column_stack([annos['location'], annos['dimensions'], annos['rotation_y']])[cared]
     camera2lidar = np.linalg.inv(info['calib']['R0_rect'] @ info['calib']['Tr_velo_to_cam'])
-    return Box3DMode.convert(boxes.astype(np.float32), Box3DMode.CAM, Box3DMode.LIDAR, camera2lidar)
+    boxes = boxes.astype(np.float32)
+    alone = [Box3DMode.convert(box[None], Box3DMode.CAM, Box3DMode.LIDAR, camera2lidar) for box in boxes]
+    return np.concatenate([boxes[:0], *alone])
 
 
 def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:

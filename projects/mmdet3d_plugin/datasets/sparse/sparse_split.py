@@ -1,6 +1,7 @@
 """Which objects keep their labels: one per frame, chosen by a seed, and the info files that hold nothing else."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -112,12 +113,21 @@ class SparseSplit:
         Raises:
             UserError: it is not there, damaged, or of another version.
         """
-        mend = 'make it with tools/create_data.py DATASET --sparse 1 --seed 0'
+        mend = f'make it with tools/create_data.py {_options_of(path.name)}'
         content = read_json(path, mend)
         if not isinstance(content, dict) or content.get('version') != VERSION or 'kept' not in content:
             raise UserError(f'{path} is no sparse split of version {VERSION}: {mend}')
         record = dict(content)
         return cls(record.pop('dataset'), record.pop('tag'), record.pop('kept'), record)
+
+
+def _options_of(name: str) -> str:
+    """What to tell tools/create_data.py so that it makes a file of this name."""
+    match = re.fullmatch(r'([a-z]+)_sparse(\d+)(?:_every(\d+))?_s(\d+)\.json', name)
+    if match is None:
+        return 'DATASET --sparse 1 --seed 0'
+    dataset, per_frame, every, seed = match.groups()
+    return f'{dataset} --sparse {per_frame}{f" --every {every}" if every else ""} --seed {seed}'
 
 
 def create_sparse_split(folder: Path, dataset: str, options: SparseOptions) -> SparseSplit:

@@ -48,7 +48,7 @@ class LoadPoints(_Checked, LoadPointsFromFile):
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file does not hold whole points, or looks like another number of columns or 64-bit floats.
+        UserError: the file does not hold whole points, or looks like another number of columns or other floats.
     """
 
 

@@ -85,7 +85,7 @@ class HostAdapter:
         return {}
 
     def taps(self, model: nn.Module, on: str) -> list[Tap]:
-        """Where to listen for a short name or a module path with ``{0..3}``, checked against the model.
+        """The places of a short name or of a module path with ``{0..3}``, checked against the model.
 
         Args:
             model: the host.
@@ -116,7 +116,7 @@ class HostAdapter:
         raise NotImplementedError(f'{type(self).__name__}: implement fresh_query_head()')
 
     def query_taps(self, head: nn.Module) -> list[Tap]:
-        """Where to listen in a query head, paths relative to it, for :meth:`read_queries`."""
+        """What to read in a query head, paths relative to it, for :meth:`read_queries`."""
         raise NotImplementedError(f'{type(self).__name__}: implement query_taps()')
 
     def decode_queries(self, head: nn.Module, predictions: Any) -> Any:

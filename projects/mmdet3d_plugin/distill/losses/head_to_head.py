@@ -1,4 +1,4 @@
-"""What a second stage says about the first stage's boxes, taught to the first stage."""
+"""Refined boxes of a second stage teach the first stage that proposed them."""
 
 from typing import Any
 

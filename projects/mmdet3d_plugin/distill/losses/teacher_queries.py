@@ -32,7 +32,7 @@ class TeacherQueries(DistillLoss):
     Args:
         top_k: boxes per sample, best first.
         min_score: least score of a box.
-        power: g; 1 takes the teacher's word without ground truth.
+        power: g; 1 takes the teacher's boxes as they are, without ground truth.
         box_weight: of the codes.
         class_weight: of the class vectors.
         layers: how many of the last decoder layers learn; None for all.

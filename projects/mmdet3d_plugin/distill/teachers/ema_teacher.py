@@ -67,7 +67,7 @@ class EMATeacher(Teacher):
     Args:
         student: the detector that is trained.
         momentum: m; the first updates use ``min(m, n / (n + 1))``.
-        adapter: how the distiller speaks with it; the one that is registered for its class by default.
+        adapter: what knows its host; the one that is registered for its class by default.
         classes: its class names in label order.
     """
 

@@ -95,7 +95,7 @@ class FrozenTeacher(Teacher):
             model: the detector, with its weights.
             classes: its class names in label order, where they are to be compared with the student's.
             view: see the class; 'same' unless batches hold the teacher's own view.
-            adapter: how the distiller speaks with it; the one that is registered for its class by default.
+            adapter: what knows its host; the one that is registered for its class by default.
             guard_every: see the class.
         """
         teacher = cls.__new__(cls)
@@ -127,7 +127,7 @@ class FrozenTeacher(Teacher):
 
         Args:
             batch: a collated batch with the teacher's view, see :func:`split_views`.
-            taps: where to listen.
+            taps: what to record.
             device: where the student lives; the teacher follows it.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What a frozen teacher said of batches, kept on disk: it says the same in every run."""
+"""What a frozen teacher computed from batches, kept on disk: it is the same in every run."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

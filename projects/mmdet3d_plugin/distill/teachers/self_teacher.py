@@ -19,20 +19,20 @@ SECOND_STAGE = 'second_stage'
 
 @TEACHERS.register_module()
 class SelfTeacher(Teacher):
-    """Another module of the student's own network, heard in the student's own forward pass (self-distillation).
+    """Another module of the student's own network, read in the student's own forward pass (self-distillation).
 
     Its taps are the student's (a deeper map teaches an earlier one: Zhang et al., "Be Your Own Teacher", ICCV 2019; the
     dense head teaches a sub-head), and ``'second_stage'``, what the recipe's second stage made of the student's boxes
-    ("voxel self-distillation"). It costs no forward pass. What it says is a constant, so that no term can pull the
+    ("voxel self-distillation"). It costs no forward pass. Its features are constants, so that no term can pull the
     teacher towards its student.
 
     Args:
         student: the detector that is trained.
-        adapter: how the distiller speaks with it; the one that is registered for its class by default.
+        adapter: what knows its host; the one that is registered for its class by default.
         classes: its class names in label order.
     """
 
-    answers_first: ClassVar[bool] = False
+    runs_first: ClassVar[bool] = False
     trained: ClassVar[bool] = False
 
     def __init__(
@@ -52,20 +52,20 @@ class SelfTeacher(Teacher):
         """All of them, but for the second stage, which runs when the student has."""
         return [tap for tap in taps if tap.path != SECOND_STAGE]
 
-    def overhear(self, step: Step, taps: Sequence[Tap]) -> dict[str, Any]:
+    def features_within(self, step: Step, taps: Sequence[Tap]) -> dict[str, Any]:
         """What the taps recorded in the student, and the second stage's refined boxes, by path."""
-        heard = {tap.path: step.student[tap.path] for tap in self.within(taps)}
+        found = {tap.path: step.student[tap.path] for tap in self.within(taps)}
         if any(tap.path == SECOND_STAGE for tap in taps):
             if step.refined is None:
                 raise DistillError(
-                    f'a term listens to the {SECOND_STAGE!r} of the student, which has none; add '
+                    f'a term reads the {SECOND_STAGE!r} of the student, which has none; add '
                     "head=dict(type='SecondStage', ...) to 'distiller'"
                 )
-            heard[SECOND_STAGE] = step.refined
-        return heard
+            found[SECOND_STAGE] = step.refined
+        return found
 
     def taps(self, on: str) -> list[Tap]:
-        """Where to listen for a short name or a module path of the student, or for its second stage."""
+        """The places of a short name or of a module path of the student, or the student's second stage."""
         if on == SECOND_STAGE and on not in self.adapter.aliases(self.model):
             return [Tap(SECOND_STAGE)]
         return super().taps(on)

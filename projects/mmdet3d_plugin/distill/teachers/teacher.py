@@ -25,15 +25,15 @@ class Observation(NamedTuple):
 class Teacher:
     """Gives constants that a student is compared with.
 
-    A teacher speaks before the student has run (:meth:`observe`), after it (:meth:`overhear`), or both. That nothing it
-    says carries gradient is the distiller's business, not the teacher's. It is no ``nn.Module``; what it owns and a
-    checkpoint must keep is in :attr:`parts`.
+    A teacher answers before the student has run (:meth:`observe`), from the student's own forward pass
+    (:meth:`features_within`), or both. That no answer carries gradient is the distiller's business, not the teacher's. It
+    is no ``nn.Module``; what it owns and a checkpoint must keep is in :attr:`parts`.
     """
 
     model: nn.Module
     """The detector that answers."""
     adapter: HostAdapter
-    """How the distiller speaks with it."""
+    """What knows its host."""
     classes: list[str] | None
     """Its class names in label order, None where they are not known."""
     cfg: Config | None = None
@@ -45,7 +45,7 @@ class Teacher:
     sha256: str | None = None
     """Of that file."""
 
-    answers_first: ClassVar[bool] = True
+    runs_first: ClassVar[bool] = True
     """Whether it answers before the student runs, so that its boxes may be targets and its queries may be read."""
     trained: ClassVar[bool] = True
     """Whether it has weights of its own, from which a student may start."""
@@ -66,13 +66,13 @@ class Teacher:
                 f'{part} starts a student from a trained teacher, and a {type(self).__name__} is none; leave it out'
             )
 
-    def require_foresight(self, part: str) -> None:
+    def require_first_run(self, part: str) -> None:
         """Refuse a part of a recipe that needs an answer before the student runs.
 
         Raises:
             DistillError: the teacher answers only then.
         """
-        if not self.answers_first:
+        if not self.runs_first:
             raise DistillError(
                 f'{part} asks the teacher before the student runs, and a {type(self).__name__} answers only then; '
                 'leave it out'
@@ -83,7 +83,7 @@ class Teacher:
 
         Args:
             batch: a collated batch with the teacher's view, see :func:`split_views`.
-            taps: where to listen.
+            taps: what to record.
             device: where the student lives; the teacher follows it.
         """
         raise NotImplementedError(f'{type(self).__name__}: implement observe()')
@@ -95,12 +95,12 @@ class Teacher:
     def follow(self) -> None:
         """The student's weights were updated."""
 
-    def overhear(self, step: Step, taps: Sequence[Tap]) -> dict[str, Any]:
-        """What the teacher says once the student has run, by path; it may be live, the distiller stops gradients.
+    def features_within(self, step: Step, taps: Sequence[Tap]) -> dict[str, Any]:
+        """Features of the student's own forward pass that teach, by path; they may be live, the distiller stops gradients.
 
         Args:
             step: with what the student's taps recorded and what the recipe's head found.
-            taps: where terms listen in the teacher.
+            taps: what terms read in the teacher.
         """
         return {}
 
@@ -110,7 +110,7 @@ class Teacher:
         return self.adapter.detect(self.model, observation.batch, observation.predictions)
 
     def taps(self, on: str) -> list[Tap]:
-        """Where to listen for a short name or a module path of the teacher."""
+        """The places of a short name or of a module path of the teacher."""
         return self.adapter.taps(self.model, on)
 
     def meta(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _GRID = ('voxel_size', 'voxel_coord', 'voxel_num')
 class LiftSplatBackbone(BaseModule):
     """Image backbone, neck, depth network and pooling; weights are named as in the original.
 
-    Every stage that a distillation term may listen to is a module: ``img_neck``, ``depth_net``, ``lift_splat``.
+    Every stage that a distillation term may read is a module: ``img_neck``, ``depth_net``, ``lift_splat``.
 
     Args:
         lift_splat: arguments of :class:`LiftSplat`.

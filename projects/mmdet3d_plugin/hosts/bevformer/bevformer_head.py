@@ -31,7 +31,7 @@ class BEVFormerHead(DETRHead):
         **head: further arguments of :class:`DETRHead`; its transformer is a :class:`PerceptionTransformer`.
 
     Raises:
-        ValueError: for an unknown convention of boxes, or proposals with the legacy one, which they do not speak.
+        ValueError: for an unknown convention of boxes, or proposals with the legacy one, in which they cannot be given.
     """
 
     CONFIG_PARTS: ClassVar[dict[str, type]] = {**DETRHead.CONFIG_PARTS, 'proposals': DenseBEVHead}
@@ -81,7 +81,7 @@ class BEVFormerHead(DETRHead):
         self.init_queries()
         if self.proposals is None:
             return
-        # What a proposal is likely to be is known before any branch speaks.
+        # What a proposal is likely to be is known before any branch runs.
         for branch in self.cls_branches:
             nn.init.zeros_(branch[-1].bias)
         for branch in self.reg_branches:

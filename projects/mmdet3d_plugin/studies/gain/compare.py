@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.studies.gain.summary import Summary, as_json, summa
 from projects.mmdet3d_plugin.studies.gain.tables import print_summary
 from projects.mmdet3d_plugin.studies.side_by_side import SideBySideRunner
 from projects.mmdet3d_plugin.studies.stages import StageRunner
-from projects.mmdet3d_plugin.studies.training_run import ROOT
+from projects.mmdet3d_plugin.studies.training_run import ROOT, check_trainings
 
 # processes that run side by side must not fight for cores
 ONE_THREAD = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
@@ -36,6 +36,7 @@ def compare(
     """
     console = console or make_console()
     plan = make_plan(options)
+    check_trainings(run for pair in plan.pairs for run in pair.runs if run.trained is None)
     runner = SideBySideRunner(
         options.out, plan.stages(), ROOT, console, jobs=jobs, variables=ONE_THREAD, max_minutes=max_minutes
     )

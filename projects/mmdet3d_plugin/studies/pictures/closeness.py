@@ -78,7 +78,7 @@ def measure_closeness(distiller: Distiller, batches: Iterable[dict[str, Any]]) -
     Raises:
         UserError: the teacher is a part of the student, whose BEV feature is the student's own.
     """
-    if not distiller.teacher.answers_first:
+    if not distiller.teacher.runs_first:
         raise UserError(
             f'a {type(distiller.teacher).__name__} has no BEV feature but that of its student, so there is no gap to '
             'measure; take a recipe with a teacher of its own'
