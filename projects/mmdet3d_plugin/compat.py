@@ -111,7 +111,7 @@ def cache_compiled_loops() -> None:
 
 
 def take_plain_strides() -> None:
-    """mmdet3d's SECOND FPN gives convolutions strides that numpy has rounded, which torch.compile takes for tensors."""
+    """mmdet3d's SECOND FPN gives convolutions strides that numpy has rounded, which torch.compile cannot follow."""
     from mmdet3d.models.necks import SECONDFPN
     from torch import nn
 

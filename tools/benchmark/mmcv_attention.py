@@ -22,7 +22,7 @@ def mmcv_serves(device: str) -> bool:
 def mmcv_attention(
     value: Tensor, spatial_shapes: Shapes, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """See ``ops.ms_deform_attn``; in float32, the only type that BEVFormer gives it."""
+    """See ``ops.ms_deform_attn``, (B, S, M, D) -> (B, Q, M * D); in float32, the only type that BEVFormer gives it."""
     shapes, start = _levels(tuple(map(tuple, spatial_shapes)), value.device)
     inputs = [x.float() for x in (sampling_locations, attention_weights)]
     if not value.is_cuda:
