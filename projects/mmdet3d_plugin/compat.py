@@ -110,6 +110,25 @@ def cache_compiled_loops() -> None:
                 function.enable_caching()
 
 
+def take_plain_strides() -> None:
+    """mmdet3d's SECOND FPN gives convolutions strides that numpy has rounded, which torch.compile cannot follow."""
+    from mmdet3d.models.necks import SECONDFPN
+    from torch import nn
+
+    made = SECONDFPN.__init__
+
+    @functools.wraps(made)
+    def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.kernel_size, module.stride = (
+                    tuple(map(int, sizes)) for sizes in (module.kernel_size, module.stride)
+                )
+
+    SECONDFPN.__init__ = init
+
+
 def _add_numpy_aliases() -> None:
     """mmdet3d 1.0.0rc6 uses ``np.bool``, ``np.int`` and ``np.long``, removed in numpy 1.24."""
     import numpy as np

@@ -161,12 +161,11 @@ def parse_kitti_eval(argv: Words = None) -> argparse.Namespace:
 
 def parse_lift_splat(argv: Words = None) -> argparse.Namespace:
     """lift_splat.py."""
-    parser = argparse.ArgumentParser(
-        description="Time lift-splat pooling and its geometry against the original's way, at the real shapes, in one process."
+    parser = make_parser(
+        "Time lift-splat pooling and its geometry against the original's way, at the real shapes, in one process.",
+        rounds=9,
     )
     parser.add_argument('--shapes', nargs='+', choices=POOLING_SHAPES, default=list(POOLING_SHAPES))
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--json', help='write the report to this file')
     return parser.parse_args(argv)
 
 

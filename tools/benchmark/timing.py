@@ -19,7 +19,12 @@ Case = Callable[[], Any]
 
 
 def start_report(args: argparse.Namespace) -> dict[str, Any]:
-    """Take the threads that :func:`~tools.benchmark.options.make_parser` gave, and begin a report with the machine, which is printed."""
+    """Take the threads that :func:`~tools.benchmark.options.make_parser` gave, and begin a report with the machine, which is printed.
+
+    Ends the program where a GPU is asked for and there is none.
+    """
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise SystemExit('error: --device cuda: there is no GPU that torch sees')
     torch.set_num_threads(args.threads)
     report = {'machine': machine(args.device)}
     print(report['machine'])

@@ -23,6 +23,7 @@ from projects.mmdet3d_plugin.common.files import (
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
+from projects.mmdet3d_plugin.datasets.dataset_wrappers import inner_attribute
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.build import (
@@ -107,6 +108,8 @@ def evaluate_checkpoint(
         require_writable(folder)
     choose_threads(threads, deterministic=True)
     if Path(checkpoint).suffix == SUFFIX:
+        if amp:
+            raise UserError(f'--amp {amp}: {checkpoint} computes in the precision that it was written in')
         content = OnnxDetector(checkpoint, torch.get_num_threads())
     else:
         content = read_checkpoint(checkpoint)
@@ -149,8 +152,9 @@ def _detector_of(
 ) -> nn.Module:
     """The detector of a checkpoint's content, or of an exported graph, that fits the dataset."""
     if isinstance(content, OnnxDetector):
+        cameras = inner_attribute(dataset, 'cameras') if len(dataset) else None
+        content.require_fit(cfg.model.type, cameras)
         check_classes(content.classes or None, classes_of(dataset), str(checkpoint))
-        require_cameras(content, dataset)
         return content
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))
     model = build_model(cfg.model)

@@ -4,4 +4,5 @@ from projects.mmdet3d_plugin import compat
 from projects.mmdet3d_plugin.registry import import_submodules
 
 compat.apply()
+compat.take_plain_strides()
 import_submodules(__name__)

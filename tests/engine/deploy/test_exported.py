@@ -19,7 +19,7 @@ from projects.mmdet3d_plugin.datasets.converters.kitti_converter import create_k
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split
 from projects.mmdet3d_plugin.engine.deploy.export_onnx import export_onnx
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
-from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, quantize
+from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import start
 
@@ -110,7 +110,7 @@ def test_real_clouds_and_eight_bits(name: str, kitti_five_frames: Path, tmp_path
     model, path = exported(cfg, tmp_path)
     assert_same(found_in(cfg, OnnxDetector(path)), found_in(cfg, model))
     size = path.stat().st_size
-    quantize(path, calibration_feeds(path, cfg, frames=2))
+    quantize(path, calibration_feeds(path, cfg, calibration_samples(cfg), frames=2))
     assert path.stat().st_size < size
     assert all(len(result['scores_3d']) for result in found_in(cfg, OnnxDetector(path)))
 

@@ -20,7 +20,7 @@ from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.engine.deploy.export_onnx import export_onnx
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import RecordingSession
-from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, quantize
+from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.studies.cost.latency import Stream
 from tools.benchmark.options import parse_deploy
@@ -89,7 +89,7 @@ def accuracy(config: str, checkpoint: str, root: str, folder: Path) -> dict[str,
     files = {'torch': Path(checkpoint), 'onnxruntime': folder / 'float.onnx', 'int8': folder / 'int8.onnx'}
     for name in ('onnxruntime', 'int8'):
         export_onnx(cfg, checkpoint, files[name])
-    quantize(files['int8'], calibration_feeds(files['int8'], cfg, FRAMES))
+    quantize(files['int8'], calibration_feeds(files['int8'], cfg, calibration_samples(cfg), FRAMES))
     metrics = {name: evaluate_checkpoint(_fresh(cfg), file, folder / name) for name, file in files.items()}
     return dict(
         model=Path(config).stem,

@@ -29,6 +29,7 @@ from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pret
 from projects.mmdet3d_plugin.distill.views import named_teachers, seen_by, split_views, view_name
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
+from tools.benchmark.mmcv_attention import mmcv_serves, mmcvs_attention
 from tools.benchmark.options import parse_distill_step
 from tools.benchmark.timing import Case, interleaved, memory, save_report, start_report
 
@@ -126,7 +127,7 @@ def make_sure(reading: QueryReading, truth: Tensor, count: int) -> QueryReading:
 def measure_step(distiller: Distiller, batch: dict[str, Any], rounds: int, device: str) -> dict[str, Any]:
     """Milliseconds and peak megabytes of the teacher, or of all, of the student and of the whole step, and their ratio.
 
-    Memory is measured in a round of its own, which warms up.
+    Memory is measured in a round of its own, which warms up. On CUDA the step with mmcv's attention stands beside.
     """
     cases = {
         'teacher forward': partial(teachers_forward, distiller, batch, torch.device(device)),
@@ -135,6 +136,10 @@ def measure_step(distiller: Distiller, batch: dict[str, Any], rounds: int, devic
     }
     megabytes = {name: memory(case, device).peak for name, case in cases.items()}
     ms = interleaved(cases, dict.fromkeys(cases, rounds), device, warm_up=False)
+    if device == 'cuda' and mmcv_serves(device):
+        with mmcvs_attention():
+            step = {'as the original attends': cases['distillation step']}
+            ms |= interleaved(step, dict.fromkeys(step, rounds), device)
     alone = ms['teacher forward'] + ms['student step']
     return {'ms': ms, 'peak_mb': megabytes, 'ratio': ms['distillation step'] / alone, 'goal': GOAL}
 
@@ -271,5 +276,6 @@ def print_terms(terms: dict[str, dict[str, float]]) -> None:
 def print_step(report: dict[str, Any]) -> None:
     """Teacher, student, whole step and their ratio."""
     for name, ms in report['ms'].items():
-        print(f'{name:<24} {ms:17.1f} ms   peak {report["peak_mb"][name]:7.0f} MB')
+        peak = f'   peak {report["peak_mb"][name]:7.0f} MB' if name in report['peak_mb'] else ''
+        print(f'{name:<24} {ms:17.1f} ms{peak}')
     print(f'distillation / (teacher + student) = {report["ratio"]:.3f}, goal <= {report["goal"]:.2f}')

@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.ops.ms_deform_attn import (
     ms_deform_attn_fused,
     ms_deform_attn_packed,
 )
+from tools.benchmark.mmcv_attention import mmcv_attention, mmcv_serves
 from tools.benchmark.msda_calls import MODELS, Inputs, make_inputs
 from tools.benchmark.options import parse_msda
 from tools.benchmark.timing import interleaved, memory, save_report, start_report
@@ -64,7 +65,7 @@ def measure(model: str, call: str, mode: str, inputs: Inputs, args: argparse.Nam
     case = _case(inputs, fused, backward)
     cases: dict[str, Callable[[], Any]] = {'ours': case, 'torch': partial(_without_kernels, case)}
     if args.device == 'cuda' and not fused:
-        cases |= _mmcv_case(inputs, backward)
+        cases |= _mmcv_case(inputs, backward) if mmcv_serves('cuda') else {}
     moved = minimal_bytes(inputs, fused, backward)
     source, target = (torch.empty(moved // 8, device=args.device).normal_() for _ in range(2))
     cases['copy'] = lambda: target.copy_(source)
@@ -112,23 +113,18 @@ def _door(inputs: Inputs, fused: bool) -> tuple[Callable[..., Tensor], tuple[Ten
 
 
 def _mmcv_case(inputs: Inputs, backward: bool) -> dict[str, Callable[[], Any]]:
-    """mmcv's CUDA operator, in float32, the only type that BEVFormer gives it; nothing if it is not compiled."""
-    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction, ext_module
-
-    if not hasattr(ext_module, 'ms_deform_attn_forward'):
-        return {}
-    shapes = torch.tensor(inputs.shapes, device=inputs.value.device)
-    area = shapes.prod(1)
-    start = area.cumsum(0) - area
+    """mmcv's CUDA operator."""
     leaves = [
         x.detach().float().requires_grad_(backward) for x in (inputs.value, inputs.locations, inputs.weights)
     ]
     grad = torch.randn(
-        *inputs.locations.shape[:2], inputs.value.shape[2] * inputs.value.shape[3], device=start.device
+        *inputs.locations.shape[:2],
+        inputs.value.shape[2] * inputs.value.shape[3],
+        device=inputs.value.device,
     )
 
     def call() -> Any:
-        out = MultiScaleDeformableAttnFunction.apply(leaves[0], shapes, start, *leaves[1:], 64)
+        out = mmcv_attention(leaves[0], inputs.shapes, *leaves[1:])
         return torch.autograd.grad(out, leaves, grad) if backward else out
 
     return {'mmcv': call}

@@ -1,4 +1,5 @@
-"""Time BEVFormer's whole transformer (encoder and decoder, one frame) with our attention and with plain torch.
+"""Time BEVFormer's whole transformer (encoder and decoder, one frame) with our attention, with plain torch and, on CUDA,
+as the original runs: with padded rows and mmcv's operator.
 
 ``python tools/benchmark/transformer.py --models focal-small --json benchmarks/transformer_cpu.json``. Weights and
 image features are random and the same for both; the cameras are a nuScenes-like rig. ``--profile`` prints what the
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.ops import library
+from tools.benchmark.mmcv_attention import mmcv_serves, mmcvs_attention
 from tools.benchmark.msda_calls import MODELS
 from tools.benchmark.options import parse_transformer
 from tools.benchmark.rig import lidar_to_image
@@ -37,7 +39,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         row = measure(name, args)
         report['models'].append(row)
         print(
-            f'{name:12} ours {row["ms"]["ours"]:9.1f} ms, torch {row["ms"]["torch"]:9.1f} ms, '
+            f'{name:12} {", ".join(f"{who} {ms:9.1f} ms" for who, ms in row["ms"].items())}, '
             f'{row["ratio"]:.2f}x (gate {row["gate"]}), largest difference {row["difference"]:.1e}',
             flush=True,
         )
@@ -52,13 +54,20 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         with library.pure_torch():
             return call()
 
+    def original() -> dict[str, Tensor]:
+        with mmcvs_attention():
+            return call()
+
     ours, reference = call()['bev_embed'], plain()['bev_embed']
     difference = ((ours - reference).norm() / reference.norm()).item()
     if args.profile:
         for title, case in (('plain torch', plain), ('ours', call)):
             print(f'--- {name}, {title}\n{profile(case)}')
     rounds = {'ours': args.rounds, 'torch': args.torch_rounds}
-    times = interleaved({'ours': call, 'torch': plain}, rounds, args.device)
+    cases = {'ours': call, 'torch': plain}
+    if args.device == 'cuda' and mmcv_serves('cuda'):
+        cases, rounds = cases | {'original': original}, rounds | {'original': args.rounds}
+    times = interleaved(cases, rounds, args.device)
     ratio = times['torch'] / times['ours']
     return {'model': name, 'ms': times, 'ratio': ratio, 'gate': GATES[name], 'difference': difference}
 

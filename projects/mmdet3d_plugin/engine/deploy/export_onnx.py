@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.command_line.parsers import parse_export_onnx
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.config_checks.numbers import COUNT, check_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import require_writable_file, write_bytes
 from projects.mmdet3d_plugin.common.models import build_model
@@ -22,9 +24,10 @@ from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.config_check import check_test_config
 from projects.mmdet3d_plugin.engine.deploy import hosts  # noqa: F401  registers the adapters
+from projects.mmdet3d_plugin.engine.deploy.onnx_detector import SUFFIX
 from projects.mmdet3d_plugin.engine.deploy.onnx_host import Graph, OnnxHost, host_of
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import require_package
-from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, quantize
+from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
 from projects.mmdet3d_plugin.ops.library import pure_torch
 
 OPSET = 17
@@ -38,13 +41,40 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _export_from(arguments: argparse.Namespace) -> None:
     """Export as parsed arguments say, and print what came out."""
-    if Path(arguments.out).exists() and not arguments.force:
-        raise UserError(f'{arguments.out} exists: choose another name or say --force')
+    out = Path(arguments.out)
+    if out.suffix != SUFFIX:
+        raise UserError(f'{out} must end with {SUFFIX}, by which tools/test.py knows a graph')
+    if out.exists() and not arguments.force:
+        raise UserError(f'{out} exists: choose another name or say --force')
+    check_number('--int8', arguments.int8, COUNT)
     cfg = load_config(arguments.config, arguments.cfg_options, arguments.data_root)
-    export_onnx(cfg, arguments.checkpoint, arguments.out)
-    if arguments.int8 is not None:
-        quantize(arguments.out, calibration_feeds(arguments.out, cfg, arguments.int8))
-    print(f'wrote {arguments.out}, {Path(arguments.out).stat().st_size / 2**20:.1f} MiB')
+    if arguments.int8 is None:
+        export_onnx(cfg, arguments.checkpoint, out)
+    else:
+        export_int8(cfg, arguments.checkpoint, out, arguments.int8)
+    print(f'wrote {out}, {out.stat().st_size / 2**20:.1f} MiB')
+
+
+def export_int8(cfg: Config, checkpoint: str | Path, out: str | Path, frames: int) -> None:
+    """Write the graph of a detector with its convolutions in eight bits; until it is whole there is no file.
+
+    Args:
+        cfg: of the detector and its data.
+        checkpoint: see :func:`export_onnx`.
+        out: the file to write.
+        frames: of the training split, at the most, that ranges of activations are taken from.
+
+    Raises:
+        UserError: see :func:`export_onnx`; or onnxruntime is not installed, or there are no frames.
+    """
+    require_package('onnxruntime')
+    require_writable_file(out)
+    samples = calibration_samples(cfg)  # looked for before the export, which takes longer
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f'graph{SUFFIX}'
+        export_onnx(cfg, checkpoint, path)
+        quantize(path, calibration_feeds(path, cfg, samples, frames))
+        write_bytes(out, path.read_bytes())
 
 
 def export_onnx(cfg: Config, checkpoint: str | Path, out: str | Path) -> None:

@@ -56,14 +56,19 @@ class OnnxSession:
         """Inputs by name -> outputs by name.
 
         Raises:
-            UserError: the graph was exported for inputs of another size, or gives numbers that are not finite.
+            UserError: the graph was exported for other inputs, or gives numbers that are not finite.
         """
+        if feed.keys() != self.shapes.keys():
+            raise UserError(
+                f'the graph takes {", ".join(self.shapes)}, but is given {", ".join(feed)}: export it again with this '
+                'version of the project'
+            )
         for name, value in feed.items():
-            fixed = [size for size in self.shapes[name] if isinstance(size, int)]
-            given = [
-                n for n, size in zip(value.shape, self.shapes[name], strict=True) if isinstance(size, int)
+            fits = [
+                n == size or not isinstance(size, int)
+                for n, size in zip(value.shape, self.shapes[name], strict=False)
             ]
-            if given != fixed:
+            if not all(fits) or value.ndim != len(self.shapes[name]):
                 raise UserError(
                     f'the graph takes {name} of shape {self.shapes[name]}, the config gives {value.shape}: export it '
                     'again from this config'

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmcv import Config
+from torch.utils.data import Dataset
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -58,31 +59,41 @@ def quantize(path: str | Path, feeds: Iterator[Feed]) -> None:
     write_bytes(path, proto.SerializeToString())
 
 
-def calibration_feeds(path: str | Path, cfg: Config, frames: int) -> Iterator[Feed]:
-    """What a graph is fed with in the first frames of the training split, seen as in testing; history included.
+def calibration_feeds(path: str | Path, cfg: Config, samples: Dataset, frames: int) -> Iterator[Feed]:
+    """What a graph is fed with in the first frames of some samples; history included.
 
     Args:
         path: the graph.
         cfg: of the detector and its data.
+        samples: those of :func:`calibration_samples`.
         frames: at the most.
     """
     detector = OnnxDetector(path, torch.get_num_threads())
     detector.session = recorder = RecordingSession(path, torch.get_num_threads())
     launch, memory = start('none'), detector.new_memory()
-    for batch in islice(build_loader(cfg, _training_frames(cfg), False, launch), frames):
+    for batch in islice(build_loader(cfg, samples, False, launch), frames):
         detector(memory=memory, **unpack_batch(batch, launch))
         yield from recorder.feeds
         recorder.feeds.clear()
 
 
-def _training_frames(cfg: Config) -> Any:
-    """The samples of the training split through the pipeline of testing."""
+def calibration_samples(cfg: Config) -> Dataset:
+    """The samples of the training split, seen as in testing.
+
+    Raises:
+        UserError: there are none.
+    """
     cfg = copy.deepcopy(cfg)
     train = next(innermost_datasets(cfg.data.train))
     if 'ann_file' not in train:
         raise UserError('data.train has no ann_file, so that there are no frames to calibrate int8 with')
     next(innermost_datasets(cfg.data.test))['ann_file'] = train['ann_file']
-    return build_split(cfg, 'test', test_mode=True)
+    samples = build_split(cfg, 'test', test_mode=True)
+    if not len(samples):
+        raise UserError(
+            f'{train["ann_file"]} has no samples to calibrate int8 with: is it the right info file?'
+        )
+    return samples
 
 
 def _with_own_weights(graph: Any) -> None:

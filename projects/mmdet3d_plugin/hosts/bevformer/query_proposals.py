@@ -75,12 +75,12 @@ class QueryProposals(nn.Module):
         cells = thinned.amax(1).topk(count, dim=1).indices  # (B, Q)
         codes = _at(codes.flatten(2).transpose(1, 2), cells)
         reference = self._reference(cells, codes)
-        relative = torch.zeros(codes.shape[-1], dtype=torch.bool, device=codes.device)
-        relative[:2] = relative[4] = True  # x, y and z, which the reference holds
+        # x, y and z, which the reference holds; a mask of constants is what torch.compile cannot write for AVX2
+        held = torch.zeros_like(codes[..., :1])
         return Proposals(
             reference=reference,
             logits=_at(thinned.transpose(1, 2), cells),
-            codes=codes.masked_fill(relative, 0.0),
+            codes=torch.cat([held, held, codes[..., 2:4], held, codes[..., 5:]], -1),
             content=self.content(_at(bev, cells)),
             place=self.place(_waves(reference[..., :2]).to(bev.dtype)),
             maps=maps,

@@ -9,6 +9,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 MIN_DEPTH = 1e-5
 
 
+@torch.compiler.disable  # numpy that a graph cannot hold
 def camera_geometry(
     img_metas: list[dict], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
