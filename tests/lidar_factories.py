@@ -169,12 +169,18 @@ def voxel_rcnn_config(width: int = 8) -> dict[str, Any]:
     return dict(second_config(width), type='TwoStageVoxelNet', roi_head=roi_head)
 
 
-def two_stage_centerpoint_config(width: int = 8) -> dict[str, Any]:
-    """CenterPoint on pillars, without velocity, with a second stage."""
+def slow_centerpoint_config(width: int = 8) -> dict[str, Any]:
+    """CenterPoint on pillars whose boxes have 7 numbers: no velocity."""
     cfg = centerpoint_config(width)
     cfg['pts_bbox_head']['common_heads'].pop('vel')
     cfg['pts_bbox_head']['bbox_coder']['code_size'] = 7
     cfg['train_cfg']['pts']['code_weights'] = [1.0] * 8
+    return cfg
+
+
+def two_stage_centerpoint_config(width: int = 8, velocity: bool = False) -> dict[str, Any]:
+    """CenterPoint on pillars with a second stage."""
+    cfg = centerpoint_config(width) if velocity else slow_centerpoint_config(width)
     roi_head = roi_head_config(stage_0=width, bev=2 * width)
     return dict(cfg, type='TwoStageCenterPoint', roi_head=roi_head)
 

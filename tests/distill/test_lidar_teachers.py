@@ -166,6 +166,26 @@ def test_the_teachers_boxes_become_targets_and_its_weights_stay(worlds: Callable
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
+def test_a_net_of_two_stages_teaches_by_its_refined_boxes(worlds: Callable[[str], World]) -> None:
+    """The scaled-down recipe: its boxes have the first stage's velocities, say where regions are, and reach queries."""
+    world, cfg = worlds('bevformer'), load_config('cross_near_distill_two_stage.py')
+    torch.manual_seed(0)
+    theirs = load_config(cfg.distiller.teacher.config)
+    teacher = FrozenTeacher(theirs._cfg_dict, random_weights=True, view='native')
+    assert theirs.data.test.pipeline == world.teacher.cfg.data.test.pipeline
+    distiller = Distiller(world.student, teacher, build_terms(cfg.distiller.terms, world.student, teacher))
+    seen = teacher.observe(world.batch, [], torch.device('cpu'))
+    (found,) = teacher.detect(seen)
+    assert len(found.scores) > 3
+    assert found.boxes.tensor.shape[1] == 9
+    losses = {key: value for key, value in distiller(**world.batch).items() if 'kd' in key}
+    assert set(losses) == {'loss_kd_regions', 'loss_kd_queries'}
+    world.student.zero_grad()
+    losses['loss_kd_regions'].backward()
+    assert any(p.grad is not None and p.grad.any() for p in world.student.parameters())
+    assert all(p.grad is None for p in teacher.model.parameters())
+
+
 def test_a_student_needs_no_points(worlds: Callable[[str], World]) -> None:
     """Its checkpoint holds the student alone, and its batches in testing have no cloud."""
     world = worlds('bevformer')

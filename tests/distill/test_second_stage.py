@@ -1,6 +1,9 @@
 """Voxel self-distillation: a second stage beside a one-stage detector, and what it teaches."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from mmcv import Config
 from torch import Tensor, nn
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill import distiller as distiller_module
 from projects.mmdet3d_plugin.distill.distiller import Distiller
@@ -15,8 +19,10 @@ from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.losses.head_to_head import HeadToHead
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.engine import test
 from projects.mmdet3d_plugin.engine.export import export_student
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import ADDED, Proposals, Refined
+from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 from tests.factories import pint_bevformer_config
 from tests.lidar_factories import (
     centerpoint_config,
@@ -24,36 +30,37 @@ from tests.lidar_factories import (
     lidar_batch,
     pillar_config,
     roi_head_config,
+    slow_centerpoint_config,
     two_stage_config,
 )
 
 CLASSES = ['Pedestrian', 'Cyclist', 'Car']
 ON = dict(student='heads', teacher='second_stage')
 TERM = dict(type='HeadToHead', name='heads', on=ON, temperature=2.0, score_thr=0.0, box_thr=0.0)
-
-
-def cells_config() -> dict[str, Any]:
-    """CenterPoint whose boxes have 7 numbers."""
-    cfg = centerpoint_config()
-    cfg['pts_bbox_head']['common_heads'].pop('vel')
-    cfg['pts_bbox_head']['bbox_coder']['code_size'] = 7
-    cfg['train_cfg']['pts']['code_weights'] = [1.0] * 8
-    return cfg
+CLASSY = dict(roi_head=roi_head_config(scatter=8, bev=16) | dict(class_branch=True))
+SUB_HEAD = dict(type='SubHead', name='sub_head', on=dict(student='scatter', teacher='heads'))
 
 
 HOSTS = {
     'anchors': (pillar_config, dict(scatter=8, bev=16)),
-    'cells': (cells_config, dict(stage_0=8, bev=16)),
+    'cells': (slow_centerpoint_config, dict(stage_0=8, bev=16)),
+    'moving': (centerpoint_config, dict(stage_0=8, bev=16)),
 }
 
 
-def taught(kind: str = 'anchors', head: dict | None = None, **changes: Any) -> Distiller:
+def taught(
+    kind: str = 'anchors',
+    head: dict | None = None,
+    model: dict | None = None,
+    names: Sequence[str] = CLASSES,
+    **changes: Any,
+) -> Distiller:
     """A pint one-stage detector with a second stage that teaches it."""
     config, maps = HOSTS[kind]
     head = dict(type='SecondStage', roi_head=roi_head_config(**maps)) | (head or {})
     distiller = dict(teacher=dict(type='SelfTeacher'), head=head, terms=[TERM], debug=True) | changes
     torch.manual_seed(0)
-    model = build_distiller(Config(dict(model=config(), class_names=CLASSES, distiller=distiller)))
+    model = build_distiller(Config(dict(model=model or config(), class_names=names, distiller=distiller)))
     model.init_weights()
     return model.train()
 
@@ -63,7 +70,7 @@ def grads(loss: Tensor, module: nn.Module) -> float:
     return sum(float(grad.abs().sum()) for grad in found if grad is not None)
 
 
-@pytest.mark.parametrize('kind', HOSTS)
+@pytest.mark.parametrize('kind', ['anchors', 'cells'])
 def test_the_term_reaches_the_dense_head_and_never_the_second_stage(kind: str) -> None:
     """A1: the original's gradient went the other way."""
     model = taught(kind)
@@ -90,6 +97,18 @@ def test_on_stopped_features_the_second_stage_leaves_the_backbone_alone() -> Non
     assert grads(second, model.student) == 0
 
 
+def test_velocities_are_left_to_the_ground_truth() -> None:
+    """CenterPoint as on nuScenes: refined boxes teach what they refine, through the student's heads for these."""
+    model = taught('moving', terms=[TERM, SUB_HEAD])
+    losses = model(**lidar_batch([0, 1], box_dim=9))
+    heads = model.student.pts_bbox_head.task_heads
+    assert losses['loss_kd_heads'] > 0
+    assert losses['loss_kd_sub_head'] > 0
+    assert sum(grads(losses['loss_kd_heads'], task.reg) for task in heads) > 0
+    assert sum(grads(losses['loss_kd_heads'], task.vel) for task in heads) == 0
+    assert sum(grads(losses[f'task{number}.loss_bbox'], task.vel) for number, task in enumerate(heads)) > 0
+
+
 def test_debug_notices_a_lost_stop_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distiller_module, 'stop_gradient', lambda value: value)
     with pytest.raises(DistillError, match="'heads' sends gradient to its teacher"):
@@ -105,7 +124,7 @@ def looked_at(kind: str) -> tuple[Distiller, HeadToHead, Any, Refined]:
     return model, term.loss, outputs, step.teacher['second_stage']
 
 
-@pytest.mark.parametrize('kind', HOSTS)
+@pytest.mark.parametrize('kind', ['anchors', 'cells'])
 def test_boxes_find_the_row_that_proposed_them(kind: str) -> None:
     """A5: the code at the index decodes to the box; its own code is nearest to what the box encodes to."""
     _, loss, outputs, refined = looked_at(kind)
@@ -121,7 +140,7 @@ def test_boxes_find_the_row_that_proposed_them(kind: str) -> None:
     assert torch.allclose(score, boxes.scores, atol=1e-6)
 
 
-@pytest.mark.parametrize('kind', HOSTS)
+@pytest.mark.parametrize('kind', ['anchors', 'cells'])
 def test_order_and_company_do_not_matter(kind: str) -> None:
     """A3: permuted boxes, permuted samples, and a batch of two as two of one."""
     _, loss, outputs, refined = looked_at(kind)
@@ -154,7 +173,7 @@ def some_boxes(scores: list[float], labels: list[int], class_logits: Tensor | No
     boxes = torch.tensor([[3.0, 0.5, -1.0, 3.9, 1.6, 1.56, 0.1]]).double().repeat(count, 1)
     rows, score = torch.arange(count), torch.tensor(scores, dtype=torch.float64)
     proposals = Proposals(
-        boxes, score, torch.tensor(labels, dtype=torch.long), rows, torch.zeros_like(rows), 12
+        boxes, score, torch.tensor(labels, dtype=torch.long), rows, torch.zeros_like(rows), 12, boxes[:, 7:]
     )
     return Refined(boxes, score, class_logits, proposals, score.logit(), torch.zeros_like(boxes))
 
@@ -263,7 +282,7 @@ def raw_outputs_live() -> list[list[Tensor]]:
 
 
 def test_what_is_exported_is_the_plain_detector(tmp_path: Any) -> None:
-    """A7: its keys, and the very detections of before."""
+    """A7: its keys, the very detections of before, and what they cost."""
     model = taught().eval()
     batch = lidar_batch([0])
     view = dict(points=[batch['points']], img_metas=[batch['img_metas']])
@@ -277,6 +296,67 @@ def test_what_is_exported_is_the_plain_detector(tmp_path: Any) -> None:
     after = plain(return_loss=False, **view)[0]
     assert torch.equal(before['boxes_3d'].tensor, after['boxes_3d'].tensor)
     assert torch.equal(before['scores_3d'], after['scores_3d'])
+    assert operations(plain, batch) == operations(
+        build_model(Config(dict(model=pillar_config())).model), batch
+    )
+    assert operations(plain, batch) == operations(model.student, batch)
+
+
+def operations(model: nn.Module, batch: dict[str, Any]) -> dict[str, int]:
+    """Multiply-accumulates of a forward pass, by operation."""
+    counter = OpCounter(model)
+    with counter.counting():
+        adapter_for(model).run_for_cost(model.eval(), batch)
+    counted = sum(counter.macs.values(), Counter())
+    assert counted
+    return dict(counted)
+
+
+def test_an_exported_student_is_tested_with_its_own_config(synthetic_kitti: Path, tmp_path: Path) -> None:
+    """A7: ``tools/test.py`` takes it with the config of the plain detector, which knows nothing of its teacher."""
+    torch.manual_seed(0)
+    model = build_distiller(load_config('kitti_self_all.py'))
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'epoch_1.pth')
+    export_student(tmp_path / 'epoch_1.pth', tmp_path / 'student.pth')
+    given = ['kitti_pointpillars_teacher.py', tmp_path / 'student.pth', '--format-only']
+    given += ['--out-dir', tmp_path, '--data-root', synthetic_kitti, '--device', 'cpu', '--threads', '1']
+    loose = ['--cfg-options', 'model.test_cfg.score_thr=0.0', 'model.test_cfg.max_num=3']
+    test.main([*map(str, given), *loose])
+    assert len(list((tmp_path / 'kitti_results').iterdir())) == 3
+
+
+def swapped(model: Distiller, order: list[int]) -> Distiller:
+    """The same net for classes in another order: new class i is the old one ``order[i]``, weights and anchors alike."""
+    config = pillar_config()
+    anchors = config['bbox_head']['anchor_generator']
+    anchors['sizes'] = [anchors['sizes'][i] for i in order]
+    names = [CLASSES[i] for i in order]
+    other = taught(head=CLASSY, terms=[TERM, SUB_HEAD], model=config, names=names)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    for name, value in state.items():
+        if name.split('.')[-2] in ('conv_cls', 'conv_reg', 'conv_dir_cls'):
+            by_anchor = value.unflatten(0, (3, 2, -1))[order]  # size, yaw, number
+            state[name] = (by_anchor[:, :, order] if 'conv_cls' in name else by_anchor).flatten(0, 2)
+        elif 'class_branch' in name:
+            state[name] = value[order]
+    other.load_state_dict(state)
+    return other
+
+
+def test_classes_are_known_by_name() -> None:
+    """A3: with classes in another order, and everything that belongs to them, all losses stay as they are."""
+    order, batch = [2, 0, 1], lidar_batch([0, 1])
+    model = taught(head=CLASSY, terms=[TERM, SUB_HEAD])
+    other = swapped(model, order)
+    new = torch.tensor([order.index(label) for label in range(3)])
+    found = []
+    for each, labels in ((model, torch.arange(3)), (other, new)):
+        torch.manual_seed(1)
+        losses = each(**{**batch, 'gt_labels_3d': [labels[own] for own in batch['gt_labels_3d']]})
+        found.append({name: flat(loss).item() for name, loss in losses.items()})
+    assert {'loss_rcnn_class', 'loss_kd_heads', 'loss_kd_sub_head'} < found[0].keys()
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 def steps(model: Distiller, optimizer: torch.optim.Optimizer, numbers: range) -> None:

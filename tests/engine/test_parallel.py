@@ -8,14 +8,17 @@ import torch
 import torch.utils.checkpoint as cp
 from mmcv.parallel import DataContainer
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch, wrap_model
 from projects.mmdet3d_plugin.engine.train import TrainOptions, train
+from tests.distill.test_second_stage import flat, taught
 from tests.engine.processes import run_in_processes
 from tests.engine.toy import ONE_PROCESS, ToyDataset, ToyDetector, toy_config
 from tests.factories import frame_batch, pint_bevformer
+from tests.lidar_factories import lidar_batch, roi_head_config
 
 SIZE = 8
 HOST_SEEDS = [3, 4]  # with different numbers of boxes: their normaliser has to be shared too
@@ -70,6 +73,7 @@ def everything_distributed(place: Launch, folder: str) -> dict[str, Any]:
     with torch.no_grad():
         found['forward'] = model(**batch)
     found['host'] = host_gradients(place, [HOST_SEEDS[place.rank]])
+    found['self-taught'] = self_taught_gradients(place, [HOST_SEEDS[place.rank]])
     found['results'] = _evaluate(place)
     found['objects'] = gather_objects(f'from {place.rank}')
     return found
@@ -85,6 +89,33 @@ def host_gradients(place: Launch, seeds: list[int]) -> dict[str, torch.Tensor]:
             'loss'
         ].backward()
     return {name: p.grad for name, p in model.module.named_parameters() if p.grad is not None}
+
+
+def self_taught_gradients(place: Launch, seeds: list[int]) -> dict[str, torch.Tensor]:
+    """What the terms of a voxel detector that teaches itself send to its weights, on the samples of these seeds.
+
+    Batch norms keep their statistics, which each process would else take from its own samples, and no boxes are shifted by
+    chance. One sample has no object: its process has nothing to refine, and all weights must get a gradient all the same.
+    """
+    model = taught(head=dict(roi_head=roi_head_config(scatter=8, bev=16) | dict(sampler={})), debug=False)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+    batch = lidar_batch(seeds)
+    for i, seed in enumerate(seeds):
+        if seed == HOST_SEEDS[0]:
+            batch['gt_bboxes_3d'][i], batch['gt_labels_3d'][i] = (
+                batch['gt_bboxes_3d'][i][:0],
+                torch.zeros(0).long(),
+            )
+    wrapped = wrap_model(model, place)
+    packed = {key: DataContainer([value], cpu_only=True) for key, value in batch.items()}
+    for only in (False, True):
+        model.zero_grad(set_to_none=True)
+        losses = {name: flat(loss) for name, loss in wrapped(**packed).items()}
+        kept = {name: 1.0 if 'kd' in name or not only else 0.0 for name in losses}
+        sum(kept[name] * loss for name, loss in losses.items()).backward()
+    return {name: weight.grad for name, weight in model.named_parameters()}
 
 
 def _variants() -> dict[str, dict[str, Any]]:
@@ -137,6 +168,19 @@ def test_gradients_of_the_real_host_equal_those_of_the_joined_batch(ranks: list[
         assert rank['host'].keys() == alone.keys()
         for name, gradient in alone.items():
             torch.testing.assert_close(rank['host'][name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_net_that_teaches_itself_learns_the_same_from_its_terms(ranks: list[dict[str, Any]]) -> None:
+    """A4, without looking for unused parameters: two processes are one with twice the batch."""
+    alone = self_taught_gradients(ONE_PROCESS, HOST_SEEDS)
+    half = self_taught_gradients(ONE_PROCESS, HOST_SEEDS[:1])
+    name = 'student.bbox_head.conv_cls.weight'
+    assert alone[name].any()
+    assert not torch.allclose(half[name], alone[name], rtol=1e-2)
+    for rank in ranks:
+        assert rank['self-taught'].keys() == alone.keys()
+        for name, gradient in alone.items():
+            torch.testing.assert_close(rank['self-taught'][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_processes_really_differ_in_their_samples(ranks: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -121,11 +121,14 @@ def test_auto_without_a_checkpoint_says_so_and_starts(tmp_path: Path, capsys: py
     assert (tmp_path / 'epoch_1.pth').is_file()
 
 
+@pytest.mark.parametrize('several', [False, True])
 def test_another_teacher_than_before_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, several: bool
 ) -> None:
     def taught_by(digest: str) -> None:
-        meta = dict(teacher=dict(checkpoint='teacher.pth', sha256=digest))
+        own = dict(checkpoint=None, sha256=None)
+        teacher = dict(checkpoint='teacher.pth', sha256=digest)
+        meta = dict(teacher=dict(big=teacher, own=own) if several else teacher)
         monkeypatch.setattr(ToyDetector, 'meta', lambda _: meta, raising=False)
 
     taught_by('aa')

@@ -3,6 +3,27 @@
 Configs import this module; the values end up in them as if they were written there.
 """
 
+RANGE = [0, -40, -3, 70.4, 40, 1]
+"""What detectors of full size look at: x0, y0, z0, x1, y1, z1, metres, LiDAR frame."""
+NEAR = [0, -17.92, -3, 35.84, 17.92, 1]
+"""What the scaled-down ones look at."""
+
+_TURN = 0.78539816
+_LITTLE_TURN = 0.3925
+
+
+def whole_frame(turn: float = _TURN) -> list[dict]:
+    """Mirror frames, turn them by up to ``turn`` radians either way, and scale them, by chance."""
+    return [
+        dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
+        dict(type='GlobalRotScaleTrans', rot_range=[-turn, turn], scale_ratio_range=[0.95, 1.05]),
+    ]
+
+
+def whole_near_frame() -> list[dict]:
+    """The same for scaled-down detectors, which see few frames and turn them less."""
+    return whole_frame(_LITTLE_TURN)
+
 
 def training(
     load_points: object,
@@ -47,6 +68,29 @@ def testing(load_points: object, *transforms: object, class_names: object, meta_
             ],
         ),
     ]
+
+
+def pipelines_of(train: object, test: object, samples_per_gpu: int) -> dict:
+    """The data of a detector that sees other things in training than in testing."""
+    tested = dict(pipeline=test)
+    return dict(samples_per_gpu=samples_per_gpu, train=dict(pipeline=train), val=tested, test=tested)
+
+
+def sampled_pipelines(
+    load_points: object,
+    *augmentations: object,
+    sample: dict,
+    point_cloud_range: object,
+    class_names: object,
+    meta_keys: object,
+) -> tuple[list, list]:
+    """How a detector that looks at a number of points is trained and tested."""
+    named = dict(class_names=class_names, meta_keys=meta_keys)
+    area = dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range)
+    return (
+        training(load_points, *augmentations, point_cloud_range=point_cloud_range, sample=sample, **named),
+        testing(load_points, area, sample, **named),
+    )
 
 
 def paste(info_path: str, load_points: object, class_names: object, least_points: dict, counts: dict) -> dict:

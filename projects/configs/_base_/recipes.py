@@ -60,10 +60,29 @@ def centerpoint(kind: str = 'pillar') -> dict:
     return frozen(f'projects/configs/lidar/centerpoint_{kind}_nuscenes.py', view='native')
 
 
+def two_stage_centerpoint() -> dict:
+    """The same with pillars and a second stage, whose boxes are its word."""
+    return frozen('projects/configs/lidar/two_stage_centerpoint_pillar_nuscenes.py', view='native')
+
+
 def near_lidar() -> dict:
     """The pint-sized CenterPoint for near objects; what it sees of each batch serves all recipes of a seed."""
     teacher = frozen('projects/configs/synthetic/centerpoint_near_teacher.py', view='native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
+
+
+def near_two_stage() -> dict:
+    """The same with a second stage."""
+    config = 'projects/configs/synthetic/centerpoint_near_two_stage_teacher.py'
+    return frozen(config, 'work_dirs/near/two_stage/latest.pth', 'native')
+
+
+def boxes_row() -> dict:
+    """What a LiDAR teacher teaches by its final boxes alone, which a second stage has made better than its heatmaps: they say
+    where regions are, and what queries should find."""
+    row = lidar_row('regions', regions=dict(heat='boxes'))
+    row['terms'].update(lidar_row('queries')['terms'])
+    return row
 
 
 def lidar_row(name: str, **terms: dict) -> dict:

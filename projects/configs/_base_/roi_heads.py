@@ -4,18 +4,19 @@ Configs import this module; the values end up in them as if they were written th
 """
 
 
-def pint(pc_range: object, maps: dict) -> dict:
+def pint(pc_range: object, maps: dict, **points: object) -> dict:
     """A second stage of 0.2 M parameters for the scaled-down detectors: BEV maps and raw points.
 
     Args:
         pc_range: what the maps cover.
         maps: their names and channels, those that show most detail.
+        points: further settings of what looks at the raw points.
     """
     return dict(
         type='RoIHead',
         features=[
             dict(type='BEVGridFeatures', maps=maps, pc_range=pc_range, channels=32, grid=6, scale=1.2),
-            dict(type='PointSetFeatures', channels=[32, 64, 128], most=64),
+            dict(type='PointSetFeatures', channels=[32, 64, 128], most=64, **points),
         ],
         train_proposals=dict(before=256, iou=0.5, kept=64),
         test_proposals=dict(before=256, iou=0.5, kept=64),
@@ -28,13 +29,13 @@ def pint(pc_range: object, maps: dict) -> dict:
     )
 
 
-def full(pc_range: object, maps: dict) -> dict:
+def full(pc_range: object, maps: dict, **points: object) -> dict:
     """The same for detectors of full size, with the selection of proposals that Voxel R-CNN publishes."""
     return dict(
         type='RoIHead',
         features=[
             dict(type='BEVGridFeatures', maps=maps, pc_range=pc_range, channels=32, grid=7, scale=1.2),
-            dict(type='PointSetFeatures', channels=[64, 128, 256], most=256),
+            dict(type='PointSetFeatures', channels=[64, 128, 256], most=256, **points),
         ],
         hidden=256,
         **_PUBLISHED,

@@ -66,13 +66,34 @@ def pint_augmentations(database: str, load_points: object, class_names: object) 
         kitti.paste(
             DATA_ROOT + database, load_points, class_names, few, dict(Car=5, Pedestrian=4, Cyclist=4)
         ),
-        dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
-        dict(type='GlobalRotScaleTrans', rot_range=[-0.3925, 0.3925], scale_ratio_range=[0.95, 1.05]),
+        *kitti.whole_near_frame(),
     ]
 
 
-def repeated(times: int, **dataset: object) -> dict:
-    """A dataset of the frames that have labels, so often that an epoch is as long as with all frames."""
-    return dict(
-        _delete_=True, type='RepeatDataset', times=times, dataset=dict(data_root=DATA_ROOT, **dataset)
+def pint_pipeline(
+    split: str, load_points: object, names: object, meta_keys: object, **sample: object
+) -> list:
+    """How a scaled-down detector is trained on the few labels of a split.
+
+    Args:
+        split: what its files are called after.
+        load_points: how clouds are read.
+        names: of the classes, in the order of the labels.
+        meta_keys: what is collected beside points and labels.
+        sample: how points are thinned out, see :func:`kitti.training`.
+    """
+    return kitti.training(
+        load_points,
+        *pint_augmentations(f'kitti_dbinfos_train_{split}.pkl', load_points, names),
+        point_cloud_range=kitti.NEAR,
+        class_names=names,
+        meta_keys=meta_keys,
+        **sample,
     )
+
+
+def pint_data(split: str, pipeline: object, names: object, dataset_type: object) -> dict:
+    """The frames of a split in which every third one has a label, so often that an epoch is as long as with all frames."""
+    frames = dict(type=dataset_type, ann_file=f'kitti_infos_train_{split}.pkl', pipeline=pipeline)
+    repeated = dict(data_root=DATA_ROOT, classes=names, point_cloud_range=kitti.NEAR, **frames)
+    return dict(train=dict(_delete_=True, type='RepeatDataset', times=3, dataset=repeated))

@@ -8,7 +8,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-point_cloud_range = [0, -40, -3, 70.4, 40, 1]
+point_cloud_range = {{_base_.point_cloud_range}}
 _sample = dict(type='SamplePoints', number=16384, far=40.0)
 _paste = kitti.paste(
     'data/kitti/kitti_dbinfos_train.pkl',
@@ -17,29 +17,16 @@ _paste = kitti.paste(
     dict(Car=5, Pedestrian=5, Cyclist=5),
     dict(Car=20, Pedestrian=15, Cyclist=15),
 )
-train_pipeline = kitti.training(
+train_pipeline, test_pipeline = kitti.sampled_pipelines(
     {{_base_.load_points}},
     _paste,
-    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
-    dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
+    *kitti.whole_frame(),
+    sample=_sample,
     point_cloud_range=point_cloud_range,
     class_names={{_base_.class_names}},
     meta_keys={{_base_.meta_keys}},
-    sample=_sample,
 )
-test_pipeline = kitti.testing(
-    {{_base_.load_points}},
-    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
-    _sample,
-    class_names={{_base_.class_names}},
-    meta_keys={{_base_.meta_keys}},
-)
-data = dict(
-    samples_per_gpu=8,
-    train=dict(pipeline=train_pipeline),
-    val=dict(pipeline=test_pipeline),
-    test=dict(pipeline=test_pipeline),
-)
+data = kitti.pipelines_of(train_pipeline, test_pipeline, samples_per_gpu=8)
 
 model = dict(
     type='IASSD',

@@ -1,5 +1,7 @@
 # PointRCNN on KITTI, three classes: the 1x teacher of PointDistiller. Its point operators exist for CUDA only.
 # Students are this file at another width: point_rcnn_kitti_{2,4,8,16}x.py.
+from projects.configs._base_ import kitti
+
 _base_ = [
     '../_base_/datasets/kitti.py',
     '../_base_/schedules/cyclic_80e.py',
@@ -7,6 +9,7 @@ _base_ = [
 ]
 
 point_cloud_range = {{_base_.point_cloud_range}}
+_flip, _turn_and_scale = kitti.whole_frame()
 _sample = dict(type='PointSample', num_points=16384, sample_range=40.0)
 train_pipeline = [
     {{_base_.load_points}},
@@ -14,9 +17,9 @@ train_pipeline = [
     dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
     dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
     {{_base_.object_sample}},
-    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
+    _flip,
     {{_base_.object_noise}},
-    dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
+    _turn_and_scale,
     dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
     dict(type='ObjectNameFilter', classes={{_base_.class_names}}),
     _sample,
@@ -24,28 +27,14 @@ train_pipeline = [
     dict(type='DefaultFormatBundle3D', class_names={{_base_.class_names}}),
     dict(type='Collect3D', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'], meta_keys={{_base_.meta_keys}}),
 ]
-_transforms = [
+test_pipeline = kitti.testing(
+    {{_base_.load_points}},
     dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
     _sample,
-    dict(type='DefaultFormatBundle3D', class_names={{_base_.class_names}}, with_label=False),
-    dict(type='Collect3D', keys=['points'], meta_keys={{_base_.meta_keys}}),
-]
-test_pipeline = [
-    {{_base_.load_points}},
-    dict(
-        type='MultiScaleFlipAug3D',
-        img_scale=(1333, 800),
-        pts_scale_ratio=1,
-        flip=False,
-        transforms=_transforms,
-    ),
-]
-data = dict(
-    samples_per_gpu=2,
-    train=dict(pipeline=train_pipeline),
-    val=dict(pipeline=test_pipeline),
-    test=dict(pipeline=test_pipeline),
+    class_names={{_base_.class_names}},
+    meta_keys={{_base_.meta_keys}},
 )
+data = kitti.pipelines_of(train_pipeline, test_pipeline, samples_per_gpu=2)
 
 _assigner = dict(
     type='MaxIoUAssigner',

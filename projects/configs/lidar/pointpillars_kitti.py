@@ -21,8 +21,7 @@ _large = dict(pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45, **_iou)
 _train_pipeline = kitti.training(
     {{_base_.load_points}},
     {{_base_.object_sample}},
-    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
-    dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
+    *kitti.whole_frame(),
     point_cloud_range=point_cloud_range,
     class_names={{_base_.class_names}},
     meta_keys={{_base_.meta_keys}},

@@ -1,8 +1,10 @@
 # SECOND on KITTI, three classes: the 1x teacher of PointDistiller. Voxels of 0.05 m, sparse 3D convolutions.
 # Students are this file at another width: second_kitti_{2,4,8,16}x.py.
+from projects.configs._base_ import kitti
+
 _base_ = ['./pointpillars_kitti.py']
 
-point_cloud_range = [0, -40, -3, 70.4, 40, 1]
+point_cloud_range = kitti.RANGE
 _ranges = [[0, -40.0, z, 70.4, 40.0, z] for z in (-0.6, -0.6, -1.78)]
 _iou = dict(type='MaxIoUAssigner', iou_calculator=dict(type='BboxOverlapsNearest3D'), ignore_iof_thr=-1)
 _small = dict(pos_iou_thr=0.35, neg_iou_thr=0.2, min_pos_iou=0.2, **_iou)

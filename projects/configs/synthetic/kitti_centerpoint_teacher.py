@@ -1,10 +1,12 @@
 # A scaled-down CenterPoint for KITTI: the pillars of kitti_pointpillars_teacher.py, one task of three classes, heatmaps
 # with cells of 0.64 m, no velocity.
+from projects.configs._base_ import kitti
+
 _base_ = ['./kitti_pointpillars_teacher.py']
 
 point_cloud_range = {{_base_.point_cloud_range}}
 _voxel = [0.32, 0.32, 4]
-_grid = dict(voxel_size=_voxel, point_cloud_range=[0, -17.92, -3, 35.84, 17.92, 1])
+_grid = dict(voxel_size=_voxel, point_cloud_range=kitti.NEAR)
 _cell = dict(out_size_factor=2, voxel_size=_voxel)  # pillars per cell of a heatmap
 _limits = [-2, -20, -5, 38, 20, 3]  # of decoded centres
 _norm = dict(eps=1e-3, momentum=0.1)  # short runs, see the base
@@ -46,7 +48,7 @@ model = dict(
         separate_head=dict(type='SeparateHead', head_conv=32, init_bias=-2.19, final_kernel=3),
         bbox_coder=dict(
             type='CenterPointBBoxCoder',
-            pc_range=[0, -17.92],
+            pc_range=kitti.NEAR[:2],
             post_center_range=_limits,
             max_num=100,
             score_threshold=0.1,
@@ -60,7 +62,7 @@ model = dict(
     train_cfg=dict(
         pts=dict(
             grid_size=[112, 112, 1],
-            point_cloud_range=[0, -17.92, -3, 35.84, 17.92, 1],
+            point_cloud_range=kitti.NEAR,
             dense_reg=1,
             gaussian_overlap=0.1,
             max_objs=50,
@@ -71,7 +73,7 @@ model = dict(
     ),
     test_cfg=dict(
         pts=dict(
-            pc_range=[0, -17.92],
+            pc_range=kitti.NEAR[:2],
             post_center_limit_range=_limits,
             score_threshold=0.1,
             nms_type='rotate',

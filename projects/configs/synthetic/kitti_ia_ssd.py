@@ -3,28 +3,18 @@ from projects.configs._base_ import kitti
 
 _base_ = ['../lidar/ia_ssd_kitti.py']
 
-point_cloud_range = [0, -17.92, -3, 35.84, 17.92, 1]
+point_cloud_range = kitti.NEAR
 _sample = dict(type='SamplePoints', number=4096, far=25.0)
-train_pipeline = kitti.training(
+train_pipeline, test_pipeline = kitti.sampled_pipelines(
     {{_base_.load_points}},
-    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
-    dict(type='GlobalRotScaleTrans', rot_range=[-0.3925, 0.3925], scale_ratio_range=[0.95, 1.05]),
-    point_cloud_range=point_cloud_range,
-    class_names={{_base_.class_names}},
-    meta_keys={{_base_.meta_keys}},
+    *kitti.whole_near_frame(),
     sample=_sample,
-)
-test_pipeline = kitti.testing(
-    {{_base_.load_points}},
-    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
-    _sample,
+    point_cloud_range=point_cloud_range,
     class_names={{_base_.class_names}},
     meta_keys={{_base_.meta_keys}},
 )
 _range = dict(point_cloud_range=point_cloud_range)
-_test = dict(
-    truth_in_range=True, pipeline=test_pipeline, **_range
-)  # half of KITTI's objects are further away than 36 m
+_test = dict(truth_in_range=True, pipeline=test_pipeline, **_range)  # as the scaled-down PointPillars
 data = dict(
     samples_per_gpu=2,
     workers_per_gpu=0,

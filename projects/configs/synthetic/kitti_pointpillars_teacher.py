@@ -5,14 +5,13 @@ from projects.configs._base_ import kitti
 
 _base_ = ['../lidar/pointpillars_kitti.py']
 
-point_cloud_range = [0, -17.92, -3, 35.84, 17.92, 1]
+point_cloud_range = kitti.NEAR
 _voxel = [0.32, 0.32, 4]
 _ranges = [[*point_cloud_range[:2], z, *point_cloud_range[3:5], z] for z in (-0.6, -0.6, -1.78)]
 
 train_pipeline = kitti.training(
     {{_base_.load_points}},
-    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
-    dict(type='GlobalRotScaleTrans', rot_range=[-0.3925, 0.3925], scale_ratio_range=[0.95, 1.05]),
+    *kitti.whole_near_frame(),
     point_cloud_range=point_cloud_range,
     class_names={{_base_.class_names}},
     meta_keys={{_base_.meta_keys}},

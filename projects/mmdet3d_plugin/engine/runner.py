@@ -22,6 +22,7 @@ from projects.mmdet3d_plugin.common.checkpoint import (
 )
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.rng import capture_rng, restore_rng, untouched_rng
+from projects.mmdet3d_plugin.distill.views import named_teachers
 from projects.mmdet3d_plugin.engine import interrupts
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.launch import Launch, gather_objects
@@ -267,10 +268,13 @@ class TrainRunner(EpochBasedRunner):
     def _compare_teachers(self, saved: dict[str, Any] | None, path: Path) -> None:
         """Say so when a student goes on under another teacher than it began with."""
         present = (self.meta or {}).get('teacher')
-        if saved and present and saved['sha256'] != present['sha256']:
-            self.logger.warning(
-                '%s was taught by another teacher (%s): its file has changed', path, saved['checkpoint']
-            )
+        if not saved or not present:
+            return
+        before, now = named_teachers(saved), named_teachers(present)
+        for name in (name for name in before if name in now):
+            if before[name]['sha256'] != now[name]['sha256']:
+                words = '%s was taught by another teacher (%s): its file has changed'
+                self.logger.warning(words, path, before[name]['checkpoint'])
 
     def _batches(self, data_loader: DataLoader) -> Iterator[tuple[int, Any]]:
         """Yield (number in epoch, batch) of one epoch, without those that a resumed run has behind it."""

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.group_ranks import group_ranks
+
 Shapes = Sequence[tuple[int, int]]
 
 
@@ -52,9 +54,7 @@ def ms_deform_attn_packed_torch(
     """See ``ms_deform_attn_packed``; rows are padded to the map with the most pairs, as upstream does."""
     b, q, m, levels, p, _ = sampling_offsets.shape
     offsets, logits = sampling_offsets.flatten(0, 1), attention_logits.flatten(0, 1)
-    count = torch.bincount(pair_value, minlength=len(value))
-    first = count.cumsum(0) - count
-    slot = torch.arange(len(pair_value), device=value.device) - first[pair_value]
+    slot, count = group_ranks(pair_value, len(value))
     most = int(count.max()) if len(pair_value) else 0
     shape = (len(value), most)
     padded_offsets = offsets.new_zeros(*shape, m, levels, p, 2).index_put(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.group_ranks import group_ranks
 from projects.mmdet3d_plugin.ops.library import register_shape, serves
 
 _CHUNK_CELLS = 2**21  # cells looked up together, to bound memory
@@ -95,8 +96,7 @@ def _by_table(
         column, row, layer = cell[query, which].unbind(1)
         voxel = table[sample[start : start + step][query], layer, row, column]
         query, voxel = query[voxel >= 0], voxel[voxel >= 0]
-        counts = torch.bincount(query, minlength=len(place))
-        rank = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+        rank, _ = group_ranks(query, len(place))
         first = rank < neighbours
         out[start + query[first], rank[first]] = voxel[first].to(out)
     return out

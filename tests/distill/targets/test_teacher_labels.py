@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from mmcv import Config
+from mmcv.ops import box_iou_rotated
 from mmdet.models import DETECTORS
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
-from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels
+from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels, overlaps
 from tests.lidar_factories import centerpoint_config, lidar_batch
 
 
@@ -82,6 +83,20 @@ def test_overlap_is_intersection_over_union_of_rotated_boxes() -> None:
     for overlap, count in ((0.32, 1), (0.34, 2)):
         joined, _ = join(TeacherLabels(overlap=overlap), boxes((0.0, 0.0)), [0], teacher, [0.9], [0])
         assert len(joined) == count
+
+
+def test_boxes_that_are_far_apart_are_not_compared_and_nothing_changes() -> None:
+    """To the bit the operator's own answer, near and far, and of none."""
+    torch.manual_seed(0)
+    many = torch.rand(60, 7) * torch.tensor([40.0, 40, 2, 5, 2, 2, 6]) + torch.tensor(
+        [0, 0, 0, 0.5, 0.5, 1, 0]
+    )
+    ours, theirs = LiDARInstance3DBoxes(many[:40]), LiDARInstance3DBoxes(many[20:])
+    compared = overlaps(ours, theirs)
+    assert torch.equal(compared, box_iou_rotated(ours.bev, theirs.bev))
+    assert 20 < (compared > 0).sum() < compared.numel() / 4
+    assert overlaps(ours[:0], theirs).shape == (0, 40)
+    assert overlaps(ours, theirs[:0]).shape == (40, 0)
 
 
 def test_published_order_and_duplicates() -> None:

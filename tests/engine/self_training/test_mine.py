@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from projects.mmdet3d_plugin.common.config import innermost_datasets, load_confi
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.sparse.instance_bank import InstanceBank
+from projects.mmdet3d_plugin.datasets.sparse.mining import Detections, Finding
+from projects.mmdet3d_plugin.datasets.sparse.mining import mine as decide
+from projects.mmdet3d_plugin.datasets.sparse.mining_settings import MiningSettings
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import (
     SparseOptions,
     SparseSplit,
@@ -189,6 +193,59 @@ def test_a_derived_config_trains(root: Path, bank: Path, tmp_path: Path, unsure:
     assert losses[0] > losses[1] > 0  # background is left out
 
 
+def test_nothing_mined_is_plain_training_to_the_bit(root: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """B7: no score reaches 1.1, so nothing is accepted or removed, and every batch is that of training on the labels."""
+    split = create_sparse_split(root, 'kitti', SparseOptions())
+    never = dict(ALL, score=1.1, least_score=1.1)
+    cfg = config(root, split=split.record_file, mine=never)
+    nothing = mine.mine_bank(cfg, checkpoint, tmp_path / 'bank.npz', threads=1)
+    assert (len(nothing), nothing.accepted.sum(), nothing.unsure.sum()) == (0, 0, 0)
+    counts = derive(cfg, tmp_path / 'bank.npz', tmp_path / 'set')
+    assert (counts.mined, counts.ambiguous) == (0, 0)
+    plain = labelled_config(cfg, split)
+    made = iteration_config(plain, SelfTraining.from_config(cfg), tmp_path / 'set', tmp_path)
+    assert made.model == plain.model
+    plain.data.train = next(
+        innermost_datasets(plain.data.train)
+    )  # each frame once, as the derived set has it
+    alike = zip(*(epoch(each) for each in (plain, made)), strict=True)
+    for ours, others in alike:
+        assert ours.keys() == others.keys()
+        for one, other in zip(ours['points'].data[0], others['points'].data[0], strict=True):
+            assert torch.equal(one, other)
+        for one, other in zip(ours['gt_bboxes_3d'].data[0], others['gt_bboxes_3d'].data[0], strict=True):
+            assert torch.equal(one.tensor, other.tensor)
+        for one, other in zip(ours['gt_labels_3d'].data[0], others['gt_labels_3d'].data[0], strict=True):
+            assert torch.equal(one, other)
+            assert len(one) > 3  # pasted objects
+
+
+def epoch(cfg: Config) -> list[dict[str, Any]]:
+    """The three batches of an epoch."""
+    dataset = build_split(cfg, 'train', test_mode=False)
+    loader = build_loader(cfg, dataset, True, Launch(0, 1, torch.device('cpu'), False), 3)
+    loader.sampler.set_epoch(1)
+    batches = list(loader)
+    assert len(batches) == 3
+    return batches
+
+
+def test_where_all_is_labelled_nothing_is_mined(root: Path) -> None:
+    """B7: a detector that finds what is labelled finds nothing else, and nothing is unsure."""
+    layout = SparseSplit.read(root / f'kitti_{TAG}.json').layout
+    classes, findings = config(root).class_names, []
+    for info in layout.infos(layout.read(root / 'kitti_infos_train.pkl')):
+        known = np.isin(layout.names(info), classes)
+        boxes = layout.boxes(info).astype(np.float64)[known]
+        labels = np.array([classes.index(name) for name in layout.names(info)[known]], np.int64)
+        seen = Detections(boxes, np.full(len(boxes), 0.9), labels)
+        points = partial(np.zeros, (0, 3), np.float32)
+        findings.append(Finding(layout.frame(info), seen, seen, boxes, labels, points))
+    bank = decide(findings, classes, MiningSettings(score=0.5, least_points=0))
+    assert sum(len(finding.boxes) for finding in findings) > 20
+    assert bank.accepted.sum() == bank.unsure.sum() == 0
+
+
 def test_any_number_of_workers_loads_the_same_batches(root: Path, bank: Path, tmp_path: Path) -> None:
     """Removal, pasting, flips and turns draw from seed, epoch and place of a frame alone."""
     cfg = config(root)
@@ -251,6 +308,19 @@ def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) ->
     cfg.model.train_cfg = dict()
     with pytest.raises(UserError, match="say 'remove'"):
         iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path)
+
+
+def test_what_is_unsure_can_be_ignored_by_hosts_that_say_so(root: Path, tmp_path: Path) -> None:
+    made = {}
+    for name in ('kitti_ia_ssd_sparse', 'point_rcnn_kitti_sparse'):
+        cfg = load_config(f'{name}.py', None, str(root))
+        cfg.self_training.update(split=f'kitti_{TAG}.json', unsure='ignore')
+        made[name] = cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path / 'before.pth'
+    steps = iteration_config(*made['kitti_ia_ssd_sparse']).data.train.pipeline
+    assert [step['type'] for step in steps[-3:-1]] == ['IgnoreAmbiguous', 'DefaultFormatBundle3D']
+    assert 'gt_bboxes_ignore' in steps[-1]['keys']
+    with pytest.raises(UserError, match="which PointSetRCNN has not: say 'remove'"):
+        iteration_config(*made['point_rcnn_kitti_sparse'])
 
 
 @pytest.mark.parametrize('name', ['second', 'pointpillars', 'point_rcnn', 'ia_ssd'])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmcv.ops import points_in_boxes_cpu
 from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor, nn
 
@@ -104,6 +105,43 @@ def test_clouds_without_a_point_in_range(model: nn.Module) -> None:
     assert losses['loss_bbox'] == losses['loss_centroid'] == 0 < losses['loss_cls']
     one = [cloud[:1] for cloud in batch['points']]
     assert total(copy.deepcopy(model).train().forward_train(**{**batch, 'points': one})).isfinite()
+
+
+def test_what_is_unsure_is_neither_object_nor_background(model: nn.Module) -> None:
+    """Points in ignored boxes get no gradient as background; those of objects there, and all others, stay as they were."""
+    batch, training = street(), copy.deepcopy(model).train()
+    outputs, head = training.raw_outputs(batch['points']), training.bbox_head
+    truth = batch['gt_bboxes_3d'], batch['gt_labels_3d']
+    area = torch.tensor([[14.0, -3, -2, 8, 7, 3, 0.0]])  # nobody's, and that of the car
+    car = truth[0][0].tensor[:1]
+    unsure = torch.cat([area, car])
+    plain, none, ignored, owned = (
+        head.loss(outputs, *truth, boxes) for boxes in (None, [area[:0]] * 2, [unsure, area[:0]], [car, car])
+    )
+    assert plain == none == owned
+    for name, loss in plain.items():
+        assert (ignored[name] < loss) == (name in ('loss_cls', 'loss_sampling'))
+    centroids, objects = (
+        outputs.logits,
+        truth_of(outputs.origins[: outputs.counts[0]], truth[0][0].tensor, 1.0),
+    )
+    inside = truth_of(outputs.origins[: outputs.counts[0]], unsure, 1.0) & ~objects
+    (grad,) = torch.autograd.grad(ignored['loss_cls'], centroids, retain_graph=True)
+    assert torch.equal(~grad.any(1), torch.cat([inside, torch.zeros(outputs.counts[1]).bool()]))
+    assert inside.any()
+    assert objects.any()
+    for said in outputs.confidences:
+        first = said.places[: said.counts[0]]
+        inside = truth_of(first, unsure, 0.2) & ~truth_of(first, truth[0][0].tensor, 0.2)
+        (grad,) = torch.autograd.grad(ignored['loss_sampling'], said.logits, retain_graph=True)
+        assert torch.equal(~grad[: said.counts[0]].any(1), inside)
+        assert grad[said.counts[0] :].any(1).all()
+
+
+def truth_of(places: Tensor, boxes: Tensor, margin: float) -> Tensor:
+    """Which points (N, 3) lie in some box (n, 7) that is larger by a margin, as mmdet3d says."""
+    wide = boxes + torch.tensor([0, 0, -margin / 2, margin, margin, margin, 0])
+    return points_in_boxes_cpu(places.detach()[None], wide[None])[0].any(1)
 
 
 def test_a_batch_of_two_is_twice_one(model: nn.Module) -> None:

@@ -1,13 +1,16 @@
 """Overlaps in 3D, codes in a proposal's frame, points in boxes, suppression."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmcv.ops import box_iou_rotated, nms_rotated, points_in_boxes_cpu
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 from torch import Tensor
 
+from projects.mmdet3d_plugin.datasets.point_files import read_points
 from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import footprints, iou_3d, iou_from_above
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     corners_of,
@@ -35,7 +38,9 @@ def proposals_of(boxes: Tensor, sample: list[int] | None = None) -> Proposals:
     """Boxes as proposals with made-up scores, all of class 0."""
     zeros = torch.zeros(len(boxes), dtype=torch.long)
     batch = zeros if sample is None else torch.tensor(sample)
-    return Proposals(boxes, torch.linspace(0.9, 0.1, len(boxes)).to(boxes), zeros, zeros + 5, batch, 9)
+    return Proposals(
+        boxes, torch.linspace(0.9, 0.1, len(boxes)).to(boxes), zeros, zeros + 5, batch, 9, boxes[:, 7:]
+    )
 
 
 def clipped_area(subject: np.ndarray, clip: np.ndarray) -> float:
@@ -140,6 +145,22 @@ def test_real_points_are_counted_as_mmdet3d_counts(kitti_five_frames: Path, fram
     assert torch.bincount(pairs.box, minlength=len(shifted)).tolist() == wanted.tolist()
     if frame == '000008':  # as the info files have it
         assert counts[:6].tolist() == [1325, 1900, 881, 659, 55, 162]
+
+
+def test_real_points_of_nuscenes_are_counted_too(one_frame_root: Path) -> None:
+    """68 boxes of a keyframe: as mmdet3d counts them, and about as the tables of nuScenes say."""
+    (info,) = pickle.loads((one_frame_root / 'nuscenes_infos_temporal_train.pkl').read_bytes())['infos']
+    boxes = LiDARInstance3DBoxes(info['gt_boxes'], origin=(0.5, 0.5, 0.5)).tensor.float()
+    points = torch.from_numpy(read_points(one_frame_root / info['lidar_path'], 5))
+    counts = torch.bincount(in_boxes(boxes, points)[0], minlength=len(boxes))
+    wanted = points_in_boxes_cpu(points[None, :, :3].contiguous(), boxes[None])[0].sum(0)
+    assert len(counts) == 68
+    assert counts.tolist() == wanted.tolist()
+    said = torch.from_numpy(
+        info['num_lidar_pts']
+    )  # of boxes as drawn, before they were turned into the LiDAR's frame
+    assert ((counts - said).abs() <= 2 + 0.05 * said).sum() >= 67
+    assert counts.sum() == pytest.approx(int(said.sum()), rel=0.02)
 
 
 def test_few_of_many_points_are_spread_over_the_cloud() -> None:

@@ -35,7 +35,7 @@ def outputs_of(kind: str) -> tuple[nn.Module, Any, list[dict]]:
 
 
 def cell_rows(head: nn.Module, outputs: Any, sample: int) -> Iterator[tuple[Tensor, Callable[[], Tensor]]]:
-    """By the definition of a row: the logits of all classes (3,), and what makes the box (7,), one by one."""
+    """By the definition of a row: the logits of all classes (3,), and what makes the box (9,), one by one."""
     first = 0
     for (task,) in outputs:
         maps = {key: value[sample] for key, value in task.items()}
@@ -49,7 +49,7 @@ def cell_rows(head: nn.Module, outputs: Any, sample: int) -> Iterator[tuple[Tens
                 place = (torch.tensor([x, y]) + code['reg']) * 0.4 + torch.tensor([0.0, -3.2])
                 size = code['dim'].exp()
                 bottom = code['height'] - size[2] / 2
-                return torch.cat([place, bottom, size, torch.atan2(*code['rot'])[None]])
+                return torch.cat([place, bottom, size, torch.atan2(*code['rot'])[None], code['vel']])
 
             yield logits, box
         first += classes

@@ -44,6 +44,7 @@ def scene(seed: int, count: int = 6) -> tuple[Proposals, Tensor, list[Tensor], l
         torch.arange(count),
         torch.zeros(count).long(),
         count,
+        boxes[:, 7:],
     )
     points = torch.tensor(rng.uniform([0, -3.2, -3, 0], [6.4, 3.2, 1, 1], (300, 4)))
     return proposals, torch.tensor(rng.normal(size=(1, 6, 16, 16))), [points], [truth], [labels]

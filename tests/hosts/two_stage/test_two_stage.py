@@ -80,6 +80,28 @@ def test_clouds_without_points(kind: str) -> None:
         assert [count == 0 for count in found] == [i in which for i in range(2)]
 
 
+def test_velocities_stay_the_first_stages() -> None:
+    """As on nuScenes: both stages learn from objects that move, and final boxes have the velocity of their proposal."""
+    model = detector(lambda: two_stage_centerpoint_config(velocity=True))
+    batch = lidar_batch([0, 1], box_dim=9)
+    total(model.forward_train(**batch)).backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+    adapter = adapter_for(model.eval())
+    with torch.no_grad():
+        outputs = adapter.infer(model, batch)
+    proposals = outputs.refined.proposals
+    said = torch.cat([task['vel'].flatten(2) for task in outputs.heads], 2).transpose(1, 2)
+    assert torch.equal(proposals.velocities, said[proposals.batch_index, proposals.indices])
+    assert proposals.velocities.any()
+    whole = torch.cat([outputs.refined.boxes, proposals.velocities], 1)
+    for one, same in zip(adapter.detect(model, batch, outputs), results_of(model, batch), strict=True):
+        boxes = one.boxes.tensor
+        assert boxes.shape[1] == 9
+        assert len(boxes) > 0
+        assert (boxes[:, None] == whole).all(2).any(1).all()
+        assert torch.equal(boxes, same['boxes_3d'].tensor)
+
+
 def test_the_first_stage_is_a_plain_detector() -> None:
     """Weights of a detector without a second stage load by name, and its taps are the same."""
     plain = {key: value for key, value in two_stage_config().items() if key != 'roi_head'}
@@ -103,10 +125,6 @@ def test_what_a_config_gets_wrong() -> None:
     cfg['roi_head']['features'][0]['maps'] = dict(neck=8)
     with pytest.raises(UserError, match="a second stage cannot read 'neck'"):
         detector(lambda: cfg).forward_train(**lidar_batch([0]))
-    fast = two_stage_centerpoint_config()
-    fast['pts_bbox_head']['bbox_coder']['code_size'] = 9
-    with pytest.raises(UserError, match='boxes of 7 numbers and would lose their velocities'):
-        detector(lambda: fast)
     views = one_view([0])
     with pytest.raises(UserError, match='TwoStageVoxelNet looks at one view of each cloud'):
         detector(two_stage_config)(

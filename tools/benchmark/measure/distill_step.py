@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from projects.mmdet3d_plugin.common.config import load_config
-from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.logs import start_logging
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
+from projects.mmdet3d_plugin.distill.hosts.adapter import Detections
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
-from projects.mmdet3d_plugin.distill.views import named_teachers, split_views
+from projects.mmdet3d_plugin.distill.views import named_teachers, seen_by, split_views, view_name
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter
 from tools.benchmark.options import parse_distill_step
@@ -58,10 +58,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 def build(recipe: str, queries: int, device: str) -> tuple[Distiller, dict[str, Any]]:
     """A recipe's distiller with random weights, in training mode, and a batch of one frame."""
     cfg = load_config(recipe)
-    if '' not in named_teachers(cfg.distiller.teacher):
-        raise UserError(f'{recipe} has several teachers; this tool measures steps under one')
-    cfg.distiller.teacher.pop('checkpoint', None)
-    cfg.distiller.teacher.random_weights = True
+    for teacher in named_teachers(cfg.distiller.teacher).values():
+        teacher.pop('checkpoint', None)
+        teacher.pop('cache_dir', None)  # what was seen once would cost nothing
+        teacher['random_weights'] = True
     cfg.model = without_pretrained(cfg.model)
     distiller = build_distiller(cfg)
     distiller.init_weights()
@@ -86,14 +86,17 @@ def rig_batch(distiller: Distiller, cfg: Config, device: str) -> dict[str, Any]:
     """One frame of noise in the views of student and teacher, cameras and boxes as on a nuScenes car.
 
     Returns:
-        ``img`` and ``teacher_img`` (1, 1, num_cams, 3, H, W) with their metas, or ``teacher_points``, and the ground truth.
+        ``img`` and ``teacher_img`` (1, 1, num_cams, 3, H, W) with their metas, or ``teacher_points``, and the ground truth;
+        of several teachers ``teacher_<name>_img``, ...
     """
     from mmdet3d.core.bbox import LiDARInstance3DBoxes
 
-    teacher = distiller.teacher
     views = [('', distiller.adapter.blank_batch(cfg))]
-    if teacher.view != 'same':
-        views.append(('teacher_', teacher.adapter.blank_batch(teacher.cfg)))
+    views += [
+        (f'{view_name(name)}_', teacher.adapter.blank_batch(teacher.cfg))
+        for name, teacher in distiller.teachers.items()
+        if teacher.view != 'same'
+    ]
     batch: dict[str, Any] = {}
     for prefix, view in views:
         if 'points' in view:  # a LiDAR teacher's, whose metas are the student's
@@ -118,12 +121,12 @@ def make_sure(reading: QueryReading, truth: Tensor, count: int) -> QueryReading:
 
 
 def measure_step(distiller: Distiller, batch: dict[str, Any], rounds: int, device: str) -> dict[str, Any]:
-    """Milliseconds and peak megabytes of the teacher, the student and the whole step, and their ratio.
+    """Milliseconds and peak megabytes of the teacher, or of all, of the student and of the whole step, and their ratio.
 
     Memory is measured in a round of its own, which warms up.
     """
     cases = {
-        'teacher forward': partial(distiller.teacher.observe, batch, [], torch.device(device)),
+        'teacher forward': partial(teachers_forward, distiller, batch, torch.device(device)),
         'student step': partial(student_step, distiller, batch),
         'distillation step': partial(distillation_step, distiller, batch),
     }
@@ -131,6 +134,12 @@ def measure_step(distiller: Distiller, batch: dict[str, Any], rounds: int, devic
     ms = interleaved(cases, dict.fromkeys(cases, rounds), device, warm_up=False)
     alone = ms['teacher forward'] + ms['student step']
     return {'ms': ms, 'peak_mb': megabytes, 'ratio': ms['distillation step'] / alone, 'goal': GOAL}
+
+
+def teachers_forward(distiller: Distiller, batch: dict[str, Any], device: torch.device) -> None:
+    """Every teacher looks at its view of the frame."""
+    for name, teacher in distiller.teachers.items():
+        teacher.observe(seen_by(batch, name), [], device)
 
 
 def student_step(distiller: Distiller, batch: dict[str, Any]) -> None:
@@ -166,28 +175,39 @@ def measure_terms(
 
 def noise_step(distiller: Distiller, batch: dict[str, Any]) -> Step:
     """A step in which taps and teacher give noise: the hosts run on shapes alone."""
-    student, teacher = distiller.student, distiller.teacher
-    own, theirs = split_views(batch, teacher.view)
-    own, theirs = distiller.adapter.prepare(student, own), teacher.adapter.prepare(teacher.model, theirs)
-    terms = [distiller.distill[name] for name in distiller.terms]
-    taps = [term.teacher for term in terms if term.teacher is not None]
-    if HEAD in distiller.distill:
-        taps += distiller.distill[HEAD].taps
-    with OpCounter(nn.ModuleList([student, teacher.model])).counting():
-        with Recorder(student, [term.student for term in terms]) as student_recorder:
+    student, teachers = distiller.student, distiller.teachers
+    own = distiller.adapter.prepare(student, split_views(batch, 'same')[0])
+    with OpCounter(nn.ModuleList([student, *(teacher.model for teacher in teachers.values())])).counting():
+        with Recorder(student, distiller.taps('student')) as recorder:
             distiller.adapter.infer(student, own)
-        with Recorder(teacher.model, taps) as teacher_recorder:
-            predictions = teacher.adapter.infer(teacher.model, theirs)
-    step = Step(
-        own,
-        *(
-            tree_map_only(Tensor, _noise, part)
-            for part in (student_recorder.pop(), teacher_recorder.pop(), predictions)
-        ),
-    )
+        heard = tree_map_only(Tensor, _noise, recorder.pop())
+        steps = {
+            name: Step(own, heard, *_teacher_noise(distiller, name, batch), detect=partial(found_near, own))
+            for name in teachers
+        }
     if HEAD in distiller.distill:
-        step.queries, _ = distiller.distill[HEAD](step)
-    return step
+        queries, _ = distiller.distill[HEAD](steps[distiller.head_teacher])
+        steps = {name: replace(step, queries=queries) for name, step in steps.items()}
+    return steps.get('') or Step(own, heard, {}, by_teacher=steps)
+
+
+def _teacher_noise(distiller: Distiller, name: str, batch: dict[str, Any]) -> tuple[Any, Any]:
+    """What the taps of a teacher would record, and its predictions, as noise."""
+    teacher = distiller.teachers[name]
+    view = split_views(seen_by(batch, name), teacher.view)[1]
+    with Recorder(teacher.model, distiller.taps('teacher', name)) as recorder:
+        predictions = teacher.adapter.infer(teacher.model, teacher.adapter.prepare(teacher.model, view))
+    return tree_map_only(Tensor, _noise, recorder.pop()), tree_map_only(Tensor, _noise, predictions)
+
+
+def found_near(batch: dict[str, Any]) -> list[Detections]:
+    """What a trained teacher would detect: a box near each true one, since random weights are sure of nothing."""
+    found = []
+    for truth, labels in zip(batch['gt_bboxes_3d'], batch['gt_labels_3d'], strict=True):
+        boxes = truth.clone()
+        boxes.tensor[:, :2] += torch.randn_like(boxes.tensor[:, :2]) * 0.3
+        found.append(Detections(boxes, torch.linspace(0.9, 0.15, len(labels)).to(boxes.tensor), labels))
+    return found
 
 
 def _noise(tensor: Tensor) -> Tensor:
@@ -217,11 +237,14 @@ def run_head(head: nn.Module, step: Step, backward: bool) -> None:
 def run_term(term: nn.Module, step: Step, backward: bool) -> None:
     """One term on features that ask for gradients, as the student's do."""
     term.zero_grad(set_to_none=True)
+    step = step.seen_by(term.taught_by)
     step = replace(
         step,
         student=tree_map_only(Tensor, _leaf, {term.student.path: step.student[term.student.path]}),
         generated={name: _leaf(feature) for name, feature in step.generated.items()},
+        by_teacher={},
     )
+    step.by_teacher[term.taught_by] = step  # where the term looks for it
     loss = term(step)
     if backward:
         loss.backward()

@@ -5,7 +5,7 @@ from projects.configs._base_ import kitti
 dataset_type = 'KittiFrames'
 data_root = 'data/kitti/'
 class_names = ['Pedestrian', 'Cyclist', 'Car']
-point_cloud_range = [0, -40, -3, 70.4, 40, 1]
+point_cloud_range = kitti.RANGE
 meta_keys = ('sample_idx', 'pts_filename', 'box_type_3d', 'box_mode_3d', 'lidar2img', 'pc_range')
 
 load_points = dict(type='LoadPoints', coord_type='LIDAR', load_dim=4, use_dim=4)
@@ -27,26 +27,17 @@ train_pipeline = kitti.training(
     load_points,
     object_sample,
     object_noise,
-    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
-    dict(type='GlobalRotScaleTrans', rot_range=[-0.78539816, 0.78539816], scale_ratio_range=[0.95, 1.05]),
+    *kitti.whole_frame(),
     point_cloud_range=point_cloud_range,
     class_names=class_names,
     meta_keys=meta_keys,
 )
-test_pipeline = [
+test_pipeline = kitti.testing(
     load_points,
-    dict(
-        type='MultiScaleFlipAug3D',
-        img_scale=(1333, 800),
-        pts_scale_ratio=1,
-        flip=False,
-        transforms=[
-            dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
-            dict(type='DefaultFormatBundle3D', class_names=class_names, with_label=False),
-            dict(type='Collect3D', keys=['points'], meta_keys=meta_keys),
-        ],
-    ),
-]
+    dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
+    class_names=class_names,
+    meta_keys=meta_keys,
+)
 
 frames = dict(
     type=dataset_type,

@@ -240,12 +240,18 @@ def in_image(points: np.ndarray, info: Info) -> np.ndarray:
 
 
 def lidar_boxes(info: Info) -> np.ndarray:
-    """(n, 7) float32 boxes of the objects of a frame, DontCare left out: LiDAR frame, bottom centres, metres."""
+    """(n, 7) float32 boxes of the objects of a frame, DontCare left out: LiDAR frame, bottom centres, metres.
+
+    Each is converted by itself: a product of many rows rounds otherwise than that of one, and where a box lies must not
+    depend on its company, which differs between all labels and few.
+    """
     annos = info['annos']
     cared = annos['name'] != 'DontCare'
     boxes = np.column_stack([annos['location'], annos['dimensions'], annos['rotation_y']])[cared]
     camera2lidar = np.linalg.inv(info['calib']['R0_rect'] @ info['calib']['Tr_velo_to_cam'])
-    return Box3DMode.convert(boxes.astype(np.float32), Box3DMode.CAM, Box3DMode.LIDAR, camera2lidar)
+    boxes = boxes.astype(np.float32)
+    alone = [Box3DMode.convert(box[None], Box3DMode.CAM, Box3DMode.LIDAR, camera2lidar) for box in boxes]
+    return np.concatenate([boxes[:0], *alone])
 
 
 def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmcv.ops import box_iou_rotated
 from mmdet.core import bbox_overlaps
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
 from projects.mmdet3d_plugin.distill.registry import TARGETS, DistillError
+from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import footprint_iou
 
 
 @TARGETS.register_module()
@@ -121,6 +121,4 @@ def overlaps(boxes: Any, others: Any) -> Tensor:
     """Intersection over union (m, n) of boxes of mmdet3d seen from above, or of (m, 4) with (n, 4) in pixels."""
     if isinstance(boxes, Tensor):
         return bbox_overlaps(boxes, others)
-    if len(others) == 0:
-        return boxes.tensor.new_zeros(len(boxes), 0)
-    return box_iou_rotated(boxes.bev, others.bev)
+    return footprint_iou(boxes.bev, others.bev)

@@ -1,10 +1,12 @@
 """The config of a training on a derived set: that of the first training, with a few things exchanged."""
 
 import copy
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from mmcv import Config
+from mmdet3d.models.builder import DETECTORS
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets
 from projects.mmdet3d_plugin.common.errors import UserError
@@ -53,10 +55,10 @@ def iteration_config(cfg: Config, plan: SelfTraining, derived: Path, before: Pat
     dataset['ann_file'] = str(derived / INFOS)
     dataset['pipeline'] = derived_pipeline(dataset['pipeline'], plan, derived)
     cfg.data.train = dataset
-    if plan.unsure == 'ignore' and not _ignore_in_loss(cfg.model.get('train_cfg')):
+    if plan.unsure == 'ignore' and not _ignores(cfg.model):
         raise UserError(
-            f"{PLACE}.unsure='ignore' needs anchors that a MaxIoUAssigner assigns, which {cfg.model.type} has not: say "
-            "'remove'"
+            f"{PLACE}.unsure='ignore' needs anchors that a MaxIoUAssigner assigns, or a detector whose losses regard "
+            f"gt_bboxes_ignore, which {cfg.model.type} has not: say 'remove'"
         )
     if plan.start == 'previous':
         cfg.load_from = str(before)
@@ -107,6 +109,14 @@ def _database_of(pipeline: list[dict[str, Any]], derived: Path) -> dict[str, Any
 
 def _own_database(sampler: dict[str, Any], derived: Path) -> dict[str, Any]:
     return {**sampler, 'data_root': str(derived), 'info_path': str(derived / DATABASE)}
+
+
+def _ignores(model: Config) -> bool:
+    """Let a detector regard ambiguous boxes in its losses; returns whether it can: by its assigners, or, as it says of
+    itself, without being told."""
+    kind = DETECTORS.get(model.type)
+    takes = _IGNORE in signature(kind.forward_train).parameters
+    return takes and (getattr(kind, 'ignores_boxes', False) or _ignore_in_loss(model.get('train_cfg')))
 
 
 def _ignore_in_loss(node: Any) -> bool:

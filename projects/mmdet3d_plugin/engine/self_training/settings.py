@@ -24,7 +24,7 @@ class SelfTraining:
         iterations: rounds of mine, derive, train, test after the first training.
         mine: which predictions become objects.
         unsure: what is neither object nor background for certain: 'remove' its points, 'ignore' it in the loss (anchor
-            heads only), or 'keep' it as background.
+            heads and IA-SSD), or 'keep' it as background.
         own_scene: whether mined objects are labels of their own frames; else they are only pasted into others.
         fill: whether removed objects are replaced by mined ones, as SS3D does.
         start: whether a training starts from 'scratch' or from the weights of the 'previous' one.

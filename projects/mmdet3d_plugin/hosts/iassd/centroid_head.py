@@ -89,16 +89,21 @@ class CentroidHead(BaseModule):
         return places + shifts.clamp(-self.max_shift, self.max_shift)
 
     def loss(
-        self, outputs: CentroidOutputs, gt_bboxes_3d: Sequence[Any], gt_labels_3d: Sequence[Tensor]
+        self,
+        outputs: CentroidOutputs,
+        gt_bboxes_3d: Sequence[Any],
+        gt_labels_3d: Sequence[Tensor],
+        ignored: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
-        """Losses of the outputs on B times n_i LiDAR boxes and labels (n_i,); see :class:`CentroidLosses`."""
+        """Losses of the outputs on B times n_i LiDAR boxes and labels (n_i,), see :class:`CentroidLosses`; what lies in
+        ``ignored``, B times (m_i, 7) boxes, is neither object nor background."""
         device = outputs.logits.device
         boxes = [own.tensor[:, :7].to(outputs.logits) for own in gt_bboxes_3d]
         known = [labels.to(device) >= 0 for labels in gt_labels_3d]
         labels = [own.to(device)[mask] for own, mask in zip(gt_labels_3d, known, strict=True)]
-        return self.losses(
-            outputs, [own[mask] for own, mask in zip(boxes, known, strict=True)], labels, self.num_classes
-        )
+        boxes = [own[mask] for own, mask in zip(boxes, known, strict=True)]
+        unsure = None if ignored is None else [own[:, :7].to(outputs.logits) for own in ignored]
+        return self.losses(outputs, boxes, labels, self.num_classes, unsure)
 
     @torch.no_grad()
     def get_bboxes(

@@ -10,13 +10,19 @@ from torch.nn import functional as F
 from projects.mmdet3d_plugin.hosts.iassd.centroid_box_coder import CentroidBoxCoder
 from projects.mmdet3d_plugin.hosts.iassd.centroid_outputs import CentroidOutputs
 from projects.mmdet3d_plugin.hosts.iassd.instance_aware_net import Confidence
-from projects.mmdet3d_plugin.hosts.iassd.point_targets import Assignment, assign_points, centerness
+from projects.mmdet3d_plugin.hosts.iassd.point_targets import (
+    Assignment,
+    assign_points,
+    centerness,
+    counting_points,
+)
 from projects.mmdet3d_plugin.hosts.iassd.sampling_stage import CENTROID_AWARE
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import corners_of
 
 
 class CentroidLosses:
-    """All that IA-SSD learns from; every loss is a mean over what is foreground in the batch, 0 where nothing is.
+    """All that IA-SSD learns from; every loss is a mean over what is foreground in the batch, 0 where nothing is. Points in
+    ignored boxes that are in no object's are not background of the first and third loss.
 
     - ``loss_sampling``: binary cross-entropy of every stage's class scores ("class-aware sampling"), in which a foreground
       point counts as much as it is central in its object ("centroid-aware sampling");
@@ -62,7 +68,12 @@ class CentroidLosses:
         )
 
     def __call__(
-        self, outputs: CentroidOutputs, boxes: Sequence[Tensor], labels: Sequence[Tensor], num_classes: int
+        self,
+        outputs: CentroidOutputs,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        num_classes: int,
+        ignored: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
         """Weighted losses, by name.
 
@@ -71,18 +82,26 @@ class CentroidLosses:
             boxes: B times (n_i, 7), bottom centres.
             labels: B times (n_i,).
             num_classes: of objects.
+            ignored: B times (m_i, 7).
         """
         objects = assign_points(outputs.origins, outputs.counts, boxes, labels, self.context)
+        counted = counting_points(outputs.origins, outputs.counts, objects, ignored, self.context)
         found = dict(
-            loss_sampling=[self.sampling(said, boxes, labels) for said in outputs.confidences],
+            loss_sampling=[self.sampling(said, boxes, labels, ignored) for said in outputs.confidences],
             loss_centroid=self.centroid(outputs, objects),
-            loss_cls=self.classification(outputs, objects, num_classes),
+            loss_cls=self.classification(outputs, objects, num_classes, counted),
             **self.box(outputs, objects),
         )
         found['loss_sampling'] = sum(found['loss_sampling'], outputs.logits.sum() * 0)
         return {name: self.weights[name] * loss for name, loss in found.items()}
 
-    def sampling(self, said: Confidence, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def sampling(
+        self,
+        said: Confidence,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        ignored: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Of the scores by which one stage samples."""
         objects = assign_points(said.places, said.counts, boxes, labels, self.margin)
         mine = objects.foreground
@@ -93,7 +112,8 @@ class CentroidLosses:
         if said.sample == CENTROID_AWARE:
             weight[row, label] = centerness(said.places[mine], objects.boxes[objects.objects[mine]])
         loss = F.binary_cross_entropy_with_logits(said.logits, target, weight, reduction='none').mean(1)
-        return loss.sum() / mine.sum().clamp(min=1)
+        counted = counting_points(said.places, said.counts, objects, ignored, self.margin)
+        return loss[counted].sum() / mine.sum().clamp(min=1)
 
     def centroid(self, outputs: CentroidOutputs, objects: Assignment) -> Tensor:
         """Of the shifts, before they are cut."""
@@ -107,14 +127,16 @@ class CentroidLosses:
         each = (predicted - center).abs().sum(1) + self.compactness * spread
         return (each / counts[owner]).sum() / max(1, len(owner.unique()))
 
-    def classification(self, outputs: CentroidOutputs, objects: Assignment, num_classes: int) -> Tensor:
-        """Of the centroids' scores."""
+    def classification(
+        self, outputs: CentroidOutputs, objects: Assignment, num_classes: int, counted: Tensor | slice
+    ) -> Tensor:
+        """Of the scores of the centroids (M,) that count."""
         mine, owner = objects.foreground, objects.objects[objects.foreground]
         target = outputs.logits.new_zeros(len(outputs.logits), num_classes)
         central = centerness(outputs.centroids.detach()[mine], objects.boxes[owner])
         target[mine.nonzero().squeeze(1), objects.labels[owner]] = central
         loss = F.binary_cross_entropy_with_logits(outputs.logits, target, reduction='none').mean(1)
-        return loss.sum() / mine.sum().clamp(min=1)
+        return loss[counted].sum() / mine.sum().clamp(min=1)
 
     def box(self, outputs: CentroidOutputs, objects: Assignment) -> dict[str, Tensor]:
         """Of the boxes of foreground centroids."""

@@ -1,7 +1,7 @@
 """IA-SSD as a detector of mmdet3d."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmdet3d.core import bbox3d2result
 from mmdet3d.models.builder import DETECTORS
@@ -29,6 +29,9 @@ class IASSD(SingleStage3DDetector):
         test_cfg: of the head.
         init_cfg: as for every module of mmcv.
     """
+
+    ignores_boxes: ClassVar[bool] = True
+    """That its losses regard ``gt_bboxes_ignore``."""
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class IASSD(SingleStage3DDetector):
         img_metas: Sequence[Mapping[str, Any]],
         gt_bboxes_3d: Sequence[Any],
         gt_labels_3d: Sequence[Tensor],
-        gt_bboxes_ignore: Any = None,
+        gt_bboxes_ignore: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
         """Losses.
 
@@ -69,9 +72,10 @@ class IASSD(SingleStage3DDetector):
             img_metas: B of them.
             gt_bboxes_3d: B times n_i LiDAR boxes.
             gt_labels_3d: B times (n_i,).
-            gt_bboxes_ignore: as mmdet3d's detectors take it; there are no anchors that could be ignored.
+            gt_bboxes_ignore: B times (m_i, 7) boxes in which points count neither as object nor as background; None for
+                none.
         """
-        return self.bbox_head.loss(self.raw_outputs(points), gt_bboxes_3d, gt_labels_3d)
+        return self.bbox_head.loss(self.raw_outputs(points), gt_bboxes_3d, gt_labels_3d, gt_bboxes_ignore)
 
     def simple_test(
         self, points: Sequence[Tensor], img_metas: Sequence[Mapping[str, Any]], *args: Any, **kwargs: Any

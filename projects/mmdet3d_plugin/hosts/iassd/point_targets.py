@@ -57,6 +57,34 @@ def assign_points(
 
 
 @torch.no_grad()
+def counting_points(
+    places: Tensor,
+    counts: Sequence[int],
+    objects: Assignment,
+    ignored: Sequence[Tensor] | None,
+    margin: float,
+) -> Tensor | slice:
+    """Which points count, as objects or as background: all but those that would belong to an ignored box if it were an
+    object, and belong to no object.
+
+    Args:
+        places: (N, 3), metres.
+        counts: points of each of B clouds.
+        objects: to which they belong.
+        ignored: B times (m_i, 7), bottom centres; None for none.
+        margin: as in :func:`assign_points`.
+
+    Returns:
+        (N,) bool, or a slice of everything.
+    """
+    if ignored is None:
+        return slice(None)
+    names = [own.new_zeros(len(own), dtype=torch.long) for own in ignored]
+    doubtful = assign_points(places, counts, ignored, names, margin).foreground
+    return objects.foreground | ~doubtful
+
+
+@torch.no_grad()
 def centerness(places: Tensor, boxes: Tensor) -> Tensor:
     """How central points are in their boxes: the cube root of the product over three axes of the distance to the nearer
     face over that to the further one.

@@ -11,18 +11,33 @@ def footprints(boxes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def iou_from_above(boxes: Tensor, others: Tensor) -> Tensor:
-    """Boxes (N, 7) and (M, 7) -> (N, M) in [0, 1]: the area that two share over the area that they cover.
+def iou_from_above(boxes: Tensor, others: Tensor, asked: Tensor | None = None) -> Tensor:
+    """Boxes (N, 7) and (M, 7) -> (N, M) in [0, 1]: the area that two share over the area that they cover; 0 for pairs that
+    are not ``asked`` for, (N, M) bool."""
+    return footprint_iou(footprints(boxes), footprints(others), asked).to(boxes)
 
-    Most boxes of a scene are too far apart to share any, and mmcv's operator takes as long to find that out as it takes for
-    boxes that do: only those whose circumscribed circles meet are given to it.
+
+@torch.no_grad()
+def footprint_iou(ours: Tensor, theirs: Tensor, asked: Tensor | None = None) -> Tensor:
+    """The same of boxes that are seen from above already.
+
+    Most boxes of a scene are too far apart to share any area, and mmcv's operator takes as long to find that out as it
+    takes for boxes that do: only those whose circumscribed circles meet are given to it.
+
+    Args:
+        ours: (N, 5) x, y, length, width, yaw, float32.
+        theirs: (M, 5).
+        asked: (N, M) bool, pairs that are of interest; all by default.
+
+    Returns:
+        (N, M) float32; the operator's own numbers, 0 for pairs that nobody asked for.
     """
-    ours, theirs = footprints(boxes), footprints(others)
     reach = ours[:, None, 2:4].norm(dim=2) + theirs[None, :, 2:4].norm(dim=2)
     apart = (ours[:, None, :2] - theirs[None, :, :2]).norm(dim=2)
-    row, column = (2 * apart <= reach * 1.001).nonzero(as_tuple=True)
-    overlap = boxes.new_zeros(len(boxes), len(others))
-    overlap[row, column] = box_iou_rotated(ours[row], theirs[column], aligned=True).to(boxes)
+    near = 2 * apart <= reach * 1.001
+    row, column = (near if asked is None else near & asked).nonzero(as_tuple=True)
+    overlap = ours.new_zeros(len(ours), len(theirs))
+    overlap[row, column] = box_iou_rotated(ours[row], theirs[column], aligned=True)
     return overlap
 
 

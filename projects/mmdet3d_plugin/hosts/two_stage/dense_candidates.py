@@ -24,7 +24,8 @@ DENSE_HEADS = Registry('dense head')
 
 
 class Candidates(NamedTuple):
-    """The best boxes of one cloud, best first: (K, 7) bottom centres, scores (K,), labels (K,), rows (K,); of how many rows."""
+    """The best boxes of one cloud, best first: (K, 7) bottom centres, or (K, 9) with velocities along x and y, m/s, where
+    the head predicts them; scores (K,), labels (K,), rows (K,); of how many rows."""
 
     boxes: Tensor
     scores: Tensor
@@ -120,7 +121,7 @@ def center_candidates(head: nn.Module, outputs: Sequence, sample: int, count: in
     Args:
         head: mmdet3d's ``CenterHead``.
         outputs: a list over tasks of dicts with ``heatmap`` (B, K, H, W) logits, ``reg``, ``height``, ``dim`` and
-            ``rot``, or of lists with one such dict, as the head returns them.
+            ``rot``, on nuScenes ``vel``, or of lists with one such dict, as the head returns them.
         sample: which cloud.
         count: boxes at the most.
     """
@@ -138,10 +139,9 @@ def center_candidates(head: nn.Module, outputs: Sequence, sample: int, count: in
 
 
 def _center_boxes(head: nn.Module, task: dict[str, Tensor], sample: int, rows: Tensor) -> Tensor:
-    """Boxes (K, 7) of some cells (K,) of one task."""
-    code = {
-        key: _rows([task[key]], sample, task[key].shape[1])[rows] for key in ('reg', 'height', 'dim', 'rot')
-    }
+    """Boxes (K, 7), or (K, 9) with velocities, of some cells (K,) of one task."""
+    keys = [key for key in ('reg', 'height', 'dim', 'rot', 'vel') if key in task]
+    code = {key: _rows([task[key]], sample, task[key].shape[1])[rows] for key in keys}
     coder, width = head.bbox_coder, task['heatmap'].shape[3]
     cell = torch.stack([rows % width, rows.div(width, rounding_mode='floor')], 1) + code['reg']
     size = code['dim'].exp() if head.norm_bbox else code['dim']
@@ -149,4 +149,4 @@ def _center_boxes(head: nn.Module, task: dict[str, Tensor], sample: int, rows: T
     place = place + cell.new_tensor(coder.pc_range[:2])
     bottom = code['height'] - size[:, 2:] / 2  # heads regress gravity centres
     yaw = torch.atan2(code['rot'][:, :1], code['rot'][:, 1:])
-    return torch.cat([place, bottom, size, yaw], 1)
+    return torch.cat([place, bottom, size, yaw, *([code['vel']] if 'vel' in code else [])], 1)

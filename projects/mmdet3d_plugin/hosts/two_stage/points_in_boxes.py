@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.group_ranks import group_ranks
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import gravity_centers, into_frame
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
 
@@ -29,17 +30,34 @@ def in_boxes(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         Rows (P,) of boxes, ascending, and of points, ascending within a box; there are as many of a box as mmdet3d's
         ``points_in_boxes_cpu`` counts.
     """
-    # Nearly all points are far from a box: they are turned into its frame only where the square around it holds them.
-    reach = boxes[:, 3:5].norm(dim=1, keepdim=True) / 2 * 1.001
-    near = ((points[:, 0] - boxes[:, :1]).abs() < reach) & ((points[:, 1] - boxes[:, 1:2]).abs() < reach)
-    box, point = near.nonzero(as_tuple=True)
+    box, point = _in_squares(boxes, points)
     own = boxes[box]
     x, y, z = (points[point, :3] - gravity_centers(own)).unbind(1)
     cos, sin = (-own[:, 6]).cos(), (-own[:, 6]).sin()
     length, width, height = (own[:, 3:6] / 2).unbind(1)
     ahead, left = x * cos - y * sin, x * sin + y * cos
     inside = (ahead.abs() < length) & (left.abs() < width) & (z.abs() <= height)
-    return box[inside], point[inside]
+    box, point = box[inside], point[inside]
+    order = (box * len(points) + point).argsort()
+    return box[order], point[order]
+
+
+def _in_squares(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of boxes (R, 7), ascending, and of points (N, 3+) that lie in the squares around them, and some near them.
+
+    Nearly all points are far from a box. Those within its reach along x are found by bisection, so that only they are
+    compared with it.
+    """
+    reach = boxes[:, 3:5].norm(dim=1) / 2 * 1.001
+    x, order = points[:, 0].sort()
+    first, last = (
+        torch.searchsorted(x, (boxes[:, 0] + side * reach).to(x), right=side > 0) for side in (-1, 1)
+    )
+    counts = (last - first).clamp(min=0)
+    box = torch.repeat_interleave(torch.arange(len(boxes), device=boxes.device), counts)
+    point = order[first[box] + group_ranks(box, len(boxes)).rank]
+    near = (points[point, 1] - boxes[box, 1]).abs() < reach[box]
+    return box[near], point[near]
 
 
 @torch.no_grad()
@@ -82,8 +100,7 @@ def enlarged(boxes: Tensor, scale: float, margin: float) -> Tensor:
 
 def _spaced(box: Tensor, boxes: int, most: int) -> Tensor:
     """Ascending rows (P,) -> (P,) bool that is True ``most`` times per row at the most, evenly spaced."""
-    counts = torch.bincount(box, minlength=boxes)
-    rank = torch.arange(len(box), device=box.device) - (counts.cumsum(0) - counts)[box]
+    rank, counts = group_ranks(box, boxes)
     count = counts[box]
     slot, last = (torch.div(r * most, count, rounding_mode='floor') for r in (rank, rank - 1))
     return (count <= most) | (slot != last)

@@ -1,6 +1,6 @@
 """The boxes of a first stage, each of which remembers where in the dense head's output it came from."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class Proposals:
             :mod:`~projects.mmdet3d_plugin.hosts.two_stage.dense_candidates`. ``ADDED`` for boxes that have none.
         batch_index: (N,) cloud of each box, ascending.
         rows: how many rows the dense head's output has for each cloud.
+        velocities: (N, 2) along x and y, m/s, after the first stage; (N, 0) where that predicts none.
     """
 
     boxes: Tensor
@@ -30,6 +31,7 @@ class Proposals:
     indices: Tensor
     batch_index: Tensor
     rows: int
+    velocities: Tensor
 
     def __len__(self) -> int:
         """N."""
@@ -37,7 +39,7 @@ class Proposals:
 
     def __getitem__(self, which: Tensor) -> 'Proposals':
         """Some of the boxes: (M,) indices or (N,) bool."""
-        return Proposals(*(getattr(self, name)[which] for name in _TENSORS), self.rows)
+        return replace(self, **{name: getattr(self, name)[which] for name in _TENSORS})
 
     @property
     def remembered(self) -> Tensor:
@@ -47,8 +49,8 @@ class Proposals:
     @staticmethod
     def cat(parts: 'list[Proposals]') -> 'Proposals':
         """Several sets in one, in the order of clouds."""
-        columns = (torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS)
-        joined = Proposals(*columns, parts[0].rows)
+        columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
+        joined = replace(parts[0], **columns)
         return joined[joined.batch_index.argsort(stable=True)]
 
 
@@ -60,7 +62,7 @@ class Refined:
     """What a second stage makes of proposals.
 
     Args:
-        boxes: (N, 7) refined boxes, as those of :class:`Proposals`.
+        boxes: (N, 7) refined boxes, as those of :class:`Proposals`; velocities stay the first stage's.
         iou_scores: (N,) in (0, 1): how well a proposal overlaps an object of its class, as far as the head can tell.
         class_logits: (N, classes), or None where the head has no branch for classes.
         proposals: what was refined.

@@ -118,7 +118,9 @@ class RoIHead(nn.Module):
         for sample, one in enumerate(candidates_of(dense_head, head_outputs, chosen.before)):
             kept = one[rotated_nms(one.boxes, one.scores, chosen.iou, chosen.kept)]
             cloud = torch.full_like(kept.labels, sample)
-            found.append(Proposals(kept.boxes, kept.scores, kept.labels, kept.indices, cloud, kept.total))
+            boxes, velocities = kept.boxes.split([7, kept.boxes.shape[1] - 7], 1)
+            rest = kept.scores, kept.labels, kept.indices, cloud, kept.total
+            found.append(Proposals(boxes, *rest, velocities))
         return Proposals.cat(found)
 
     def refine(
@@ -193,14 +195,14 @@ class RoIHead(nn.Module):
             clouds: B, of which some may have no box.
 
         Returns:
-            Per cloud (n, 7) boxes, scores (n,) and labels (n,), best first.
+            Per cloud (n, 7) boxes, or (n, 9) with the first stage's velocities; scores (n,) and labels (n,), best first.
         """
         scores, proposals = self.final_scores(refined), refined.proposals
-        found = []
+        boxes, found = torch.cat([refined.boxes, proposals.velocities], 1), []
         for sample in range(clouds):
             mine = ((proposals.batch_index == sample) & (scores > self.score_thr)).nonzero().squeeze(1)
             mine = mine[rotated_nms(refined.boxes[mine], scores[mine], self.nms_iou, self.max_num)]
-            found.append((refined.boxes[mine].detach(), scores[mine].detach(), proposals.labels[mine]))
+            found.append((boxes[mine].detach(), scores[mine].detach(), proposals.labels[mine]))
         return found
 
     def final_scores(self, refined: Refined) -> Tensor:

@@ -86,4 +86,5 @@ class RoISampler:
         boxes[:, 6] += noise[:, 6] * self.turn
         sample = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
         scores, indices = torch.ones_like(boxes[:, 0]), torch.full_like(labels, ADDED)
-        return Proposals(boxes, scores, labels, indices, sample, like.rows)
+        velocities = like.velocities.new_zeros(len(boxes), like.velocities.shape[1])  # nothing asks for them
+        return Proposals(boxes, scores, labels, indices, sample, like.rows, velocities)

@@ -1,5 +1,6 @@
 """Non-maximum suppression of rotated boxes that stops when it has enough."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,9 @@ def rotated_nms(boxes: Tensor, scores: Tensor, iou: float, most: int) -> Tensor:
     for block in order.split(_BLOCK):
         if len(kept):
             block = block[(iou_from_above(boxes[block], boxes[kept]) <= iou).all(1)]
-        kept = torch.cat([kept, block[_first(iou_from_above(boxes[block], boxes[block]) > iou)]])
+        better = boxes.new_ones(len(block), len(block), dtype=torch.bool).tril(-1)
+        overlap = iou_from_above(boxes[block], boxes[block], better) > iou
+        kept = torch.cat([kept, block[_first(overlap)]])
         if len(kept) >= most:
             break
     return kept[:most]
@@ -37,8 +40,7 @@ def rotated_nms(boxes: Tensor, scores: Tensor, iou: float, most: int) -> Tensor:
 
 def _first(overlap: Tensor) -> Tensor:
     """(n, n) which boxes overlap -> (n,) bool: which overlap none that is kept before them."""
-    free = [True] * len(overlap)
-    rows = overlap.tolist()
-    for i, row in enumerate(rows):
-        free[i] = not any(row[j] and free[j] for j in range(i))
-    return torch.tensor(free, dtype=torch.bool, device=overlap.device)
+    rows, free = overlap.cpu().numpy(), np.ones(len(overlap), bool)
+    for i in range(1, len(rows)):
+        free[i] = not (rows[i, :i] & free[:i]).any()
+    return torch.from_numpy(free).to(overlap.device)

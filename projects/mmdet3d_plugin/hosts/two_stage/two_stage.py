@@ -58,7 +58,7 @@ class TwoStage(nn.Module):
         empty = out_of_range(getattr(self, f'{self.prefix}voxel_layer'), points)
         return [
             (
-                meta['box_type_3d'](boxes[:0] if none else boxes),
+                meta['box_type_3d'](boxes[:0] if none else boxes, box_dim=boxes.shape[1]),
                 *(part[:0] if none else part for part in rest),
             )
             for (boxes, *rest), none, meta in zip(found, empty, img_metas, strict=True)

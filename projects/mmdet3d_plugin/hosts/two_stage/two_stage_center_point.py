@@ -6,32 +6,24 @@ from typing import Any
 from mmdet3d.models.builder import DETECTORS
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.lidar.voxel_detectors import CenterPoint
 from projects.mmdet3d_plugin.hosts.two_stage.two_stage import TwoStage
-
-_SHAPE = 7  # numbers of a box without velocity
 
 
 @DETECTORS.register_module()
 class TwoStageCenterPoint(TwoStage, CenterPoint):
-    """CenterPoint whose boxes are scored and refined by a second stage.
+    """CenterPoint whose boxes are scored and refined by a second stage (Yin et al., CVPR 2021).
+
+    The second stage corrects place, size and yaw; velocities, on nuScenes, stay as the first stage says: they come from
+    the motion between sweeps, and a second stage looks at one box.
 
     Args:
         roi_head: config of the second stage, a :class:`~projects.mmdet3d_plugin.hosts.two_stage.roi_head.RoIHead`.
         others: as ``CenterPoint`` takes them.
-
-    Raises:
-        UserError: the first stage predicts velocities, which the second would lose.
     """
 
     def __init__(self, roi_head: Mapping[str, Any], **others: Any) -> None:
         super().__init__(**others)
-        if self.pts_bbox_head.bbox_coder.code_size != _SHAPE:
-            raise UserError(
-                'model.pts_bbox_head.bbox_coder.code_size: a second stage refines boxes of 7 numbers and would lose '
-                'their velocities; leave "vel" out of common_heads, or take CenterPoint with one stage'
-            )
         self.add_second_stage(roi_head)
 
     def dense_losses(
