@@ -60,6 +60,15 @@ def test_the_page_s_parts_distil_together(page: dict[str, Any]) -> None:
     assert distiller.student.backbone.weight.grad.abs().sum() > 0
 
 
+def test_the_host_trains_and_answers_alone(page: dict[str, Any]) -> None:
+    metas = [dict(pc_range=[0] * 6)] * 2
+    batch = dict(img=torch.randn(2, 1, 6, 3, 8, 8), img_metas=metas, gt_labels_3d=[torch.zeros(1)] * 2)
+    host = page['Gist']()
+    host.train_step(batch, None)['loss'].backward()
+    assert host.head.weight.grad.abs().sum() > 0
+    assert len(host(**batch, return_loss=False)) == 2
+
+
 def test_the_region_is_a_disc(page: dict[str, Any]) -> None:
     from projects.mmdet3d_plugin.distill.step import Step
 

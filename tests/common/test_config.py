@@ -1,7 +1,10 @@
 """Finding configs and pointing them at other data."""
 
+import contextlib
+import gc
 import math
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +145,17 @@ def test_a_config_as_text_is_read_back(tmp_path: Path) -> None:
     assert math.isnan(cfg.strange.pop('off'))
     assert math.isnan(back.strange.pop('off'))
     assert back._cfg_dict.to_dict() == cfg._cfg_dict.to_dict()
+
+
+@pytest.mark.parametrize('text', ['import nowhere_at_all', 'x = y', 'from math import nope', 'x = ['])
+def test_an_error_in_a_config_is_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """mmcv's copy of a failed config is deleted twice, which Python would tell after our own line."""
+    said: list[object] = []
+    monkeypatch.setattr(sys, 'unraisablehook', said.append)
+    (tmp_path / 'a.py').write_text(f'{text}\n')
+    with contextlib.suppress(UserError):
+        read_config(tmp_path / 'a.py')
+    gc.collect()
+    assert said == []

@@ -128,6 +128,16 @@ def test_the_real_transforms_make_both_views(mode: str) -> None:
     torch.testing.assert_close(pixel['teacher'][:2], 2 * pixel[''][:2], rtol=1e-6, atol=1e-6)
 
 
+def test_data_without_a_pipeline_have_one_view() -> None:
+    """A dataset of somebody's own may make its frames itself."""
+    bare = dict(data=dict(train=dict(type='BlankFrames'), test=dict(type='BlankFrames')))
+    cfg = Config(dict(bare, distiller=dict(teacher=dict())))
+    with pytest.raises(DistillError, match=r"data \(BlankFrames\) have no pipeline .*; set view='same'"):
+        with_teacher_view(cfg, Config(bare))
+    cfg.distiller.teacher.view = 'same'
+    assert with_teacher_view(cfg, Config(bare)) is cfg
+
+
 def test_teacher_without_data_is_clear() -> None:
     cfg = Config(dict(data=dict(train=dict(pipeline=STUDENT)), distiller=dict(teacher=dict(view='native'))))
     with pytest.raises(DistillError, match="teacher's config has no 'data'"):

@@ -140,6 +140,21 @@ def test_another_teacher_than_before_is_noticed(
     assert 'taught by another teacher (teacher.pth)' in capsys.readouterr().err
 
 
+def test_distilling_does_not_go_on_from_training_alone_nor_the_other_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / 'alone', 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(ToyDetector, 'meta', lambda _: dict(teacher=dict(sha256='a')), raising=False)
+        with pytest.raises(UserError, match=r'epoch_1\.pth was trained alone: go on with tools/train\.py'):
+            run(tmp_path / 'alone', 2, dict(resume='auto'))
+        run(tmp_path / 'taught', 1)
+    with pytest.raises(
+        UserError, match=r'was distilled: go on with tools/distillation\.py, or begin anew from'
+    ):
+        run(tmp_path / 'taught', 2, dict(resume='auto'))
+
+
 def test_a_student_file_cannot_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / 'student.pth'
     torch.save(dict(state_dict=ToyDetector().state_dict(), meta={}), path)

@@ -56,6 +56,7 @@ def test_own_classes_have_an_overlap_of_their_own(tmp_path: Path, capsys: pytest
         ([1, 2], FOUND, (), 'truth.json, frame 0 lacks boxes, names, num_points'),
         (TRUTH, [dict(FOUND[0], scores=[1]), FOUND[1]], (), 'found.json, frame 0 has 1 scores for 2 names'),
         (TRUTH, [dict(FOUND[0], scores=[1, float('nan')]), FOUND[1]], (), 'frame 0: scores are not finite'),
+        (TRUTH, [dict(FOUND[0], scores=[1, 3]), FOUND[1]], (), 'frame 0: a score is not between 0 and 1'),
         (TRUTH, [dict(FOUND[0], boxes=[[1, 2]]), FOUND[1]], (), 'boxes should hold 7 numbers per object'),
         ([dict(TRUTH[0], boxes=[CAR, [0] * 7]), TRUTH[1]], FOUND, (), 'frame 0: a box has no size'),
         (

@@ -122,6 +122,9 @@ def _forget(error: Exception) -> None:
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_name == '_file2dict':
+                frame.f_locals.clear()  # what was looked at, which a cleared frame keeps
         gc.collect()
     finally:
         sys.unraisablehook = hook

@@ -136,7 +136,10 @@ def blank_cloud(cfg: Config, path: str | None = None) -> dict[str, Any]:
     loaders = ('LoadPoints', 'LoadPointsFromFile')
     steps = [step for step in _pipeline(cfg, 'train') if step['type'] in loaders]
     if not steps:
-        raise UserError(f'the training pipeline of {cfg.filename} loads no points: LoadPoints is missing')
+        raise UserError(
+            f'{cfg.filename}: the test pipeline makes no images (ImageView is missing) and the training pipeline loads no '
+            'points (LoadPoints is missing), so there is nothing to make up a frame from'
+        )
     columns, taken = steps[0]['load_dim'], steps[0]['use_dim']
     taken = list(range(taken)) if isinstance(taken, int) else list(taken)
     if path is None:

@@ -139,7 +139,10 @@ def build_connector(cfg: str | Mapping | None, student: Tap, teacher: Tap, where
 def _integer_scale(student: Tap, teacher: Tap, where: str) -> int | None:
     """The one integer that turns the student's size into the teacher's, or None."""
     if student.size is None or teacher.size is None:
-        raise DistillError(f"{where}: the sizes of {student.path!r} are not known beforehand; give 'scale'")
+        raise DistillError(
+            f"{where}: the sizes of {student.path!r} are not known beforehand; give 'scale', as in dict(type='Deconv', "
+            "scale=2), or take 'resize_conv'"
+        )
     (h, w), (height, width) = student.size, teacher.size
     exact = height % h == 0 and width % w == 0 and height // h == width // w
     return height // h if exact else None

@@ -199,5 +199,11 @@ def _with_view(cfg: Config, teacher_cfg: Config, mode: str, name: str) -> Config
     theirs = next(innermost_datasets(teacher_cfg.data.get('test') or teacher_cfg.data.train))
     cfg = copy.deepcopy(cfg)
     for ours in innermost_datasets(cfg.data.train):
+        for whose, dataset in (('student', ours), ('teacher', theirs)):
+            if 'pipeline' not in dataset:
+                raise DistillError(
+                    f"the {whose}'s data ({dataset.get('type')}) have no pipeline in which a view of the teacher's own could "
+                    "be made; set view='same'"
+                )
         ours['pipeline'] = add_teacher_view(ours['pipeline'], theirs['pipeline'], mode, name)
     return cfg

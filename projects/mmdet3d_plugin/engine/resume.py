@@ -188,8 +188,15 @@ def compare_settings(path: Path, saved: Mapping[str, Any], present: Mapping[str,
         Whether an epoch has another number of steps now.
 
     Raises:
-        UserError: seed, classes or the type of the optimizer differ, or, within an epoch, its steps.
+        UserError: one was distilled and the other is trained alone, seed, classes or the type of the optimizer differ,
+            or, within an epoch, its steps.
     """
+    taught, teaches = ('teacher' in meta for meta in (saved, present))
+    if taught != teaches:
+        was, tool = ('distilled', 'tools/distillation.py') if taught else ('trained alone', 'tools/train.py')
+        raise UserError(
+            f'{path} was {was}: go on with {tool}, or begin anew from its weights with load_from={path}'
+        )
     _refuse(path, 'seed', saved.get('seed'), present.get('seed'), 'say --seed {saved}')
     _refuse(path, 'classes', saved.get('CLASSES'), present.get('CLASSES'), 'its labels mean other things')
     old, new = saved.get('settings') or {}, present.get('settings') or {}

@@ -108,6 +108,8 @@ def _frame(place: str, frame: Any, columns: dict[str, tuple[int, ...]]) -> Frame
             raise UserError(f'{place}: {key} are not finite')
         if key == 'boxes' and not (values[:, 3:6] > 0).all():
             raise UserError(f'{place}: a box has no size')
+        if key == 'scores' and not ((values >= 0) & (values <= 1)).all():
+            raise UserError(f'{place}: a score is not between 0 and 1')
     return frame
 
 

@@ -141,3 +141,8 @@ def test_heatmap_peaks_at_the_boxes() -> None:
     assert heatmap.shape == (64, 32)
     assert row == int((-20 + 51.2) / 102.4 * 64)
     assert column == int((10 + 51.2) / 102.4 * 32)
+
+
+def test_a_dataset_that_does_not_say_what_to_draw_is_named() -> None:
+    with pytest.raises(UserError, match=r'list has no get_frame\(index\), which says what there is to draw'):
+        read_scene([], 0)

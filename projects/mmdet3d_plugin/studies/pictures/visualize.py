@@ -81,12 +81,17 @@ def read_scene(dataset: Dataset, index: int) -> Scene:
     An image without 3D boxes is a scene of one camera.
 
     Raises:
-        UserError: an image or a cloud is damaged.
+        UserError: an image or a cloud is damaged, or the dataset does not say what there is to draw.
     """
     if isinstance(dataset, CocoImages):
         image = read_image(dataset.image_path(index))
         return Scene(
             {'image': (image, np.eye(4))}, None, BoxSet(np.zeros((0, 7)), np.zeros(0, dtype=int)), 0.0
+        )
+    if not hasattr(dataset, 'get_frame'):
+        raise UserError(
+            f'{type(dataset).__name__} has no get_frame(index), which says what there is to draw: give it one as '
+            'KittiFrames has it'
         )
     frame = dataset.get_frame(index)
     cameras = _read_cameras(frame) if frame.get('img_filename') else {}

@@ -212,6 +212,9 @@ def without_chance(cfg: Config, split: str) -> Config:
     """A config whose training data are the frames of a split, each as it is: neither jittered nor replaced."""
     dataset = next(innermost_datasets(cfg.data.train))
     dataset.update(files_of(next(innermost_datasets(cfg.data[split]))))
+    if 'pipeline' not in dataset:  # of somebody's own, which makes its frames itself
+        cfg.data.train = dataset
+        return cfg
     kept = [step for step in dataset['pipeline'] if step['type'] not in AUGMENTATIONS]
     # mmdet's other transforms want to be told whether an image was flipped
     calm = dict(RandomFlip=dict(flip_ratio=0.0), ImageView=dict(augment=None))
