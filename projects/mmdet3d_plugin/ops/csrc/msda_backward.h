@@ -169,7 +169,7 @@ static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin
   const int64_t last = call.row_begin[map + 1];
   for (int64_t at = call.row_begin[map]; at < last; at += kBackwardWalk.chunk) {
     const int64_t end = at + kBackwardWalk.chunk < last ? at + kBackwardWalk.chunk : last;
-    fetch_chunk(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead, b);
+    fetch_chunk(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead);
     ahead.aim(call, end, end + kBackwardWalk.chunk < last ? end + kBackwardWalk.chunk : last, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
       backward_rows<T, nv.value>(call, map, at, end, head_begin, heads, values, grad_values,

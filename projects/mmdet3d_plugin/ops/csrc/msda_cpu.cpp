@@ -289,10 +289,12 @@ void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
     const int64_t rows = call.row_begin[1], chunks = (rows + kForwardWalk.chunk - 1) / kForwardWalk.chunk;
     at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
       const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
-      for (int64_t task = a; task < b; task++) {
-        const int64_t map = task / chunks, first = map * rows + task % chunks * kForwardWalk.chunk;
-        kernel.forward_direct(call, map, first, std::min(first + kForwardWalk.chunk, (map + 1) * rows),
-                              static_cast<char*>(scratch.get()));
+      for (int64_t task = a; task < b;) {  // consecutive chunks of one map go together
+        const int64_t map = task / chunks, end = std::min(b, (map + 1) * chunks);
+        const int64_t first = map * rows + task % chunks * kForwardWalk.chunk;
+        const int64_t last = std::min(first + (end - task) * kForwardWalk.chunk, (map + 1) * rows);
+        kernel.forward_direct(call, map, first, last, static_cast<char*>(scratch.get()));
+        task = end;
       }
     });
     return;

@@ -5,7 +5,7 @@
 // use.
 struct Box {
   static constexpr int kHalo = 5;  // cells around the centres
-  static constexpr int kMostCells = 4096;
+  static constexpr int kMostCells = 6;  // per row
   int x0, x1, y0, y1;
 
   template <class T>
@@ -24,7 +24,7 @@ struct Box {
     y0 = top > kHalo ? top - kHalo : 0;
     x1 = right + kHalo < level.width ? right + kHalo : level.width - 1;
     y1 = bottom + kHalo < level.height ? bottom + kHalo : level.height - 1;
-    return cells() <= kMostCells;
+    return cells() <= kMostCells * (last - first);
   }
 
   int64_t cells() const { return static_cast<int64_t>(x1 - x0 + 1) * (y1 - y0 + 1); }
@@ -97,33 +97,10 @@ FOCAL_INLINE void fetch_row(const Call<T>& call, int64_t map, int64_t at, int64_
   fetch<true>(call.grad_weights + group * n, n);
 }
 
-// Asks for all cells that rows [first, last) will read, for rows that look anywhere on the map. Done for many
-// rows before the first of them is computed: requests overlap far better with each other than with loads that
-// wait for them.
+// Asks for the cells around the first chunk of a map; those of the others were streamed. Rows that look anywhere on
+// the map are left alone: what they read overlaps by itself, and asking would take as long as reading.
 template <class T>
-static void fetch_rows(const Call<T>& call, int64_t map, const Span& all, const Prefetcher& maps,
-                       Block<T>& b) {
-  const int n = call.num_levels * call.num_points, rows = rows_per_block(call, all.heads);
-  const int64_t cell = maps.step / sizeof(T), head_bytes = call.channels * sizeof(T);
-  Prefetcher head = maps;
-  head.bytes = head_bytes;
-  for (int64_t at = 0; at < all.count; at += rows) {
-    const Span span{all.first + at, static_cast<int>(all.count - at < rows ? all.count - at : rows), all.head,
-                    all.heads};
-    plan_rows<T, false>(call, map, span, b, static_cast<int32_t>(cell));
-    for (int j = 0; j < span.count * span.heads * n; j++) {
-      for (int c = 0; c < 4; c++)
-        head.ask(b.index[c][j] * static_cast<int64_t>(sizeof(T)) + j / n % span.heads * head_bytes);
-    }
-  }
-}
-
-// What must be asked for before a chunk is computed: everything that the chunk before it could not stream.
-template <class T>
-static void fetch_chunk(const Call<T>& call, int64_t map, const Span& chunk, Prefetcher& ahead, Block<T>& b) {
-  Box box;
-  if (!box.surround(call, chunk.first, chunk.first + chunk.count))
-    return fetch_rows(call, map, chunk, ahead, b);
+static void fetch_chunk(const Call<T>& call, int64_t map, const Span& chunk, Prefetcher& ahead) {
   if (chunk.first > call.row_begin[map]) return;
   ahead.aim(call, chunk.first, chunk.first + chunk.count, 1);
   ahead.advance();

@@ -5,12 +5,10 @@ constexpr int kMaxVectors = 8;  // vectors of channels held in registers by the 
 
 // sum[NV vectors] = sum over the live points of one group of corner weight * corner.
 template <class T, int NV>
-FOCAL_INLINE void gather(const T* base, const Block<T>& b, const int32_t* live, int count,
-                         typename Simd<T>::Vec* sum) {
+FOCAL_INLINE void gather(const T* base, const Block<T>& b, int group, int n, typename Simd<T>::Vec* sum) {
   using Vec = typename Simd<T>::Vec;
   Vec even[NV] = {}, odd[NV] = {};
-  for (int t = 0; t < count; t++) {
-    const int j = live[t];
+  const auto add = [&](int j) __attribute__((always_inline)) {
     const T *p0 = base + b.index[0][j], *p1 = base + b.index[1][j], *p2 = base + b.index[2][j],
             *p3 = base + b.index[3][j];
     const T w0 = b.corner[0][j], w1 = b.corner[1][j], w2 = b.corner[2][j], w3 = b.corner[3][j];
@@ -21,7 +19,12 @@ FOCAL_INLINE void gather(const T* base, const Block<T>& b, const int32_t* live, 
       even[k] += w2 * load(p2 + k * Simd<T>::width);
       odd[k] += w3 * load(p3 + k * Simd<T>::width);
     }
-  }
+  };
+  const int count = b.live_count[group], first = group * n;
+  if (count == n)
+    for (int j = first; j < first + n; j++) add(j);
+  else
+    for (int t = 0; t < count; t++) add(b.live[first + t]);
   for (int k = 0; k < NV; k++) sum[k] = even[k] + odd[k];
 }
 
@@ -34,7 +37,7 @@ FOCAL_INLINE void gather_into(const T* base, const Block<T>& b, int group, int n
   constexpr int width = Simd<T>::width;
   for (int v = 0; v < vectors; v += NV) {
     typename Simd<T>::Vec sum[NV];
-    gather<T, NV>(base + v * width, b, b.live + group * n, b.live_count[group], sum);
+    gather<T, NV>(base + v * width, b, group, n, sum);
     for (int k = 0; k < NV; k++) {
       T* at = to + (v + k) * width;
       if (SINK == Sink::streamed) stream(at, sum[k]);
@@ -86,7 +89,7 @@ static void forward_direct(const Call<T>& call, int64_t map, int64_t first, int6
     const int64_t end = at + kForwardWalk.chunk < last ? at + kForwardWalk.chunk : last;
     const int64_t map_end = call.row_begin[map + 1],
                   next_end = end + kForwardWalk.chunk < map_end ? end + kForwardWalk.chunk : map_end;
-    fetch_chunk(call, map, {at, static_cast<int>(end - at), 0, heads}, ahead, b);
+    fetch_chunk(call, map, {at, static_cast<int>(end - at), 0, heads}, ahead);
     ahead.aim(call, end, next_end, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
       if (streamed) forward_rows_direct<T, nv.value, Sink::streamed>(call, map, at, end, ahead, b);

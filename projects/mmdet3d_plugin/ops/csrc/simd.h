@@ -110,6 +110,20 @@ FOCAL_INLINE int list_flags(const int32_t* flags, int first, int last, int32_t* 
                         _mm512_maskz_compress_epi32(set, _mm512_add_epi32(lanes, _mm512_set1_epi32(j))));
     count += __builtin_popcount(set);
   }
+#elif defined(__AVX2__)
+  for (; j + 4 <= last; j += 4) {
+    const __m128i flag = _mm_loadu_si128(reinterpret_cast<const __m128i*>(flags + j));
+    if (_mm_movemask_epi8(_mm_cmpgt_epi32(flag, _mm_setzero_si128())) == 0xffff) {  // nearly always all
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(list + count),
+                       _mm_add_epi32(_mm_setr_epi32(0, 1, 2, 3), _mm_set1_epi32(j)));
+      count += 4;
+      continue;
+    }
+    for (int k = j; k < j + 4; k++) {
+      list[count] = k;
+      count += flags[k];
+    }
+  }
 #endif
   for (; j < last; j++) {
     list[count] = j;
