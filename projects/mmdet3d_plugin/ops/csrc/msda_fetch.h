@@ -97,8 +97,8 @@ FOCAL_INLINE void fetch_row(const Call<T>& call, int64_t map, int64_t at, int64_
   fetch<true>(call.grad_weights + group * n, n);
 }
 
-// Asks for the cells around the first chunk of a map; those of the others were streamed. Rows that look anywhere on
-// the map are left alone: what they read overlaps by itself, and asking would take as long as reading.
+// Asks for the cells around the first chunk of a map; those of the others were streamed. Rows that look
+// anywhere on the map are left alone: what they read overlaps by itself, and asking would take as long.
 template <class T>
 static void fetch_chunk(const Call<T>& call, int64_t map, const Span& chunk, Prefetcher& ahead) {
   if (chunk.first > call.row_begin[map]) return;
