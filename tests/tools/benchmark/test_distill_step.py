@@ -15,10 +15,10 @@ from tools.benchmark.timing import Memory
 RECIPE = 'projects/configs/synthetic/distill_fd3d.py'
 TERMS = ['pv_generation_0', 'pv_generation_1', 'bev_generation', 'bev_focal']
 BOTH = f"""
-from projects.configs._base_.recipes import boxes_row, demo_teacher, near_lidar, two_teachers
+from projects.configs._base_.recipes import boxes_row, pint_teacher, near_lidar, two_teachers
 
 _base_ = ['{Path(RECIPE).resolve()}']
-distiller = two_teachers(demo_teacher(), near_lidar(), boxes_row())
+distiller = two_teachers(pint_teacher(), near_lidar(), boxes_row())
 """
 
 
