@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.memory import bounded_memory
+from projects.mmdet3d_plugin.common.memory import TOO_MUCH, bounded_memory
 
 Target = str | os.PathLike
 _TEMPORARY = re.compile(r'\..+\.(\d+)\.tmp')
@@ -143,8 +143,7 @@ def read_arrays(path: Target, mend: str = '') -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise UserError(f'there is no file {path}{mend and f": {mend}"}') from None
     except MemoryError:
-        reason = 'it is refused: reading it takes far more memory than a file of its size can need'
-        raise UserError(f'{path} cannot be read: {reason}{mend and f"; {mend}"}') from None
+        raise UserError(f'{path} cannot be read: it is refused: {TOO_MUCH}{mend and f"; {mend}"}') from None
     except Exception as error:  # damaged archives, and files that are none, raise errors of every kind
         reason = f'it is no archive of plain arrays, or damaged ({error or type(error).__name__})'
         raise UserError(f'{path} cannot be read: {reason}{mend and f"; {mend}"}') from error

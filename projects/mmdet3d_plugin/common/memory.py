@@ -10,6 +10,8 @@ from typing import IO
 _AT_LEAST = 256 * 2**20
 _PER_BYTE = 100  # an empty dict is two bytes of a pickle and about 90 of memory
 _STATUS = Path('/proc/self/statm')
+TOO_MUCH = 'reading it takes far more memory than a file of its size can need'
+"""Why a file is refused within :func:`bounded_memory`."""
 
 
 @contextmanager

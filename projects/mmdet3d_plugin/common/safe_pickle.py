@@ -13,7 +13,7 @@ from mmcv.fileio.handlers import PickleHandler
 from numpy.core import multiarray, numeric
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.memory import bounded_memory
+from projects.mmdet3d_plugin.common.memory import TOO_MUCH, bounded_memory
 
 _LONGEST_RANGE = 10**6
 _MEND = 'get the file again, or make it anew with tools/create_data.py'
@@ -95,9 +95,7 @@ def load_pickle(file: IO[bytes], mend: str = _MEND) -> Any:
         with bounded_memory(file):
             return _SafeUnpickler(file).load()
     except MemoryError:
-        raise UserError(
-            f'{name} is refused: reading it takes far more memory than a file of its size can need; {mend}'
-        ) from None
+        raise UserError(f'{name} is refused: {TOO_MUCH}; {mend}') from None
     except _Refused as error:
         raise UserError(
             f'{name} is refused: it holds {error}, and a pickle that holds more than numbers, text and numpy arrays '

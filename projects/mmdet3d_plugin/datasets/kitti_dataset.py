@@ -309,14 +309,9 @@ class KittiFrames(KittiDataset):
 
     def _say_intensities(self) -> None:
         """Warn where the first cloud has intensities that are not KITTI's."""
-        first = (
-            Path(self._get_pts_filename(self.data_infos[0]['image']['image_idx']))
-            if self.data_infos
-            else None
-        )
-        if first is not None and first.is_file():
-            odd = describe_intensities(first, read_points(first, self.POINT_DIM))
-            if odd:
+        for info in self.data_infos[:1]:
+            first = Path(self._get_pts_filename(info['image']['image_idx']))
+            if first.is_file() and (odd := describe_intensities(first, read_points(first, self.POINT_DIM))):
                 get_logger().warning('%s', odd)
 
     def _say_dropped(self) -> None:

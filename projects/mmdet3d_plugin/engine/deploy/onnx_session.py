@@ -64,13 +64,12 @@ class OnnxSession:
                 'version of the project'
             )
         for name, value in feed.items():
-            fits = [
-                n == size or not isinstance(size, int)
-                for n, size in zip(value.shape, self.shapes[name], strict=False)
-            ]
-            if not all(fits) or value.ndim != len(self.shapes[name]):
+            shape = self.shapes[name]
+            if value.ndim != len(shape) or any(
+                isinstance(size, int) and n != size for n, size in zip(value.shape, shape, strict=True)
+            ):
                 raise UserError(
-                    f'the graph takes {name} of shape {self.shapes[name]}, the config gives {value.shape}: export it '
+                    f'the graph takes {name} of shape {shape}, the config gives {value.shape}: export it '
                     'again from this config'
                 )
         outputs = self.session.run(None, feed)
