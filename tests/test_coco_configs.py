@@ -60,7 +60,7 @@ def test_twins_teach_alike(name: str) -> None:
     assert full.initialize == twin.initialize
 
 
-@pytest.mark.parametrize('name', ['inherit', 'cwd', 'fd3d', 'fgd'])
+@pytest.mark.parametrize('name', ['inherit', 'cwd', 'pkd', 'fd3d', 'fgd'])
 def test_pint_sized_recipes_build_and_inherit_the_whole_head(name: str) -> None:
     cfg = load_config(WORLD / f'coco_distill_{name}.py')
     cfg.distiller.teacher.pop('checkpoint')

@@ -125,6 +125,20 @@ def test_upstream_distiller_checkpoints_load_into_a_student() -> None:
     assert all(torch.equal(value, plain[key]) for key, value in model.state_dict().items())
 
 
+def test_the_name_that_lightning_gives_a_detector_goes_and_no_other_model_does() -> None:
+    plain = state_of()
+    lightnings = OrderedDict((f'model.{key}', value) for key, value in plain.items())
+    lightnings._metadata = OrderedDict({'': {}, 'model': {'version': 3}, 'model.img_neck': {'version': 2}})
+    state, notices = normalise_keys(lightnings, own=plain)
+    assert list(state) == list(plain)
+    assert state._metadata == {'': {'version': 3}, 'img_neck': {'version': 2}}
+    assert "'model.' that PyTorch Lightning" in notices[0]
+    for own in (lightnings, ()):  # a module of that name, and an export, which knows no model
+        assert list(normalise_keys(lightnings, own)[0]) == list(lightnings)
+    with pytest.raises(UserError, match='does not fit'):
+        load_weights(ToyDetector(), dict(state_dict={**lightnings, 'other.weight': torch.zeros(1)}))
+
+
 def test_training_only_parts_are_left_out_for_a_student_but_kept_for_a_distiller() -> None:
     state = {**state_of(), 'distill.connector.weight': torch.zeros(1)}
     report = load_weights(ToyDetector(), dict(state_dict=state))

@@ -286,7 +286,7 @@ def models() -> str:
         [
             f'`{row["config"]}`',
             row['images'],
-            row['bev'],
+            row['bev'] or '',
             f'{row["parameters"] / 1e6:.2f} M',
             f'{row["published_rule"] / 1e9:.1f}',
             f'{others[row["config"]]:.2f}' if row['config'] in others else '',

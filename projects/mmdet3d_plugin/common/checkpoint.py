@@ -21,6 +21,7 @@ TRAINING_ONLY = ('distill.', 'dense_head.')  # a distiller's terms; a BEVFormer'
 RUN_RECORD = 'checkpoints.json'
 """Beside checkpoints: which of them the last run saved, and which epochs it evaluated."""
 _DROPPED = ('teacher.', 'distill_losses.', 'bev_restore_layers.')
+_LIGHTNING = 'model.'  # PyTorch Lightning puts it before the names of a detector's weights
 _STRAY = re.compile(r'(student|teacher)_[^.]*$')
 _NUMBERED = re.compile(r'(?:epoch|iter)_\d+\.pth')
 _SHOWN = 3  # tensors that an error names
@@ -233,7 +234,7 @@ def load_weights(
     """Load weights into a model, and say what does not fit.
 
     Upstream's distiller checkpoints are understood: ``student.`` is stripped; the teacher, loss modules and
-    recorded features are dropped with a notice. So are our own ``distill.*`` parts when the model is a plain
+    recorded features are dropped with a notice; so is the ``model.`` of PyTorch Lightning. So are our own ``distill.*`` parts when the model is a plain
     student, and what a hook of the training had added (the copies of an average).
 
     Args:
@@ -271,7 +272,8 @@ def load_weights(
     report.unexpected = unexpected
     report.matched = [key for key in fitting if key not in set(unexpected)]
     _set_aside_allowed(report, tuple(allow))
-    hint = getattr(getattr(model, 'student', model), 'weights_hint', None)
+    host = getattr(model, 'student', model)
+    hint = getattr(host, 'weights_hint', None)
     if hint and (report.mismatched or report.missing):
         report.hint = hint(state)
     if strict and not report.fits:
@@ -279,8 +281,12 @@ def load_weights(
             f'{source} does not fit the {type(model).__name__} of the config: {report.misfit}; '
             f'{report.hint or "take the checkpoint of this config, or the config of this checkpoint"}'
         )
+    logger = logger or get_logger()
     for notice in notices:
-        (logger or get_logger()).info('%s: %s', source, notice)
+        logger.info('%s: %s', source, notice)
+    caution = getattr(host, 'lightning_caution', None)
+    if caution and of_lightning(content['state_dict'], own) and (said := caution()):
+        logger.warning('%s: %s', source, said)
     return report
 
 
@@ -351,9 +357,12 @@ def normalise_keys(
         UserError: two weights would get one name.
     """
     own = set(own)
-    plain, dropped = plain_names({key: key for key in state})
+    wrapped = of_lightning(state, own)
+    plain, dropped = plain_names({key.removeprefix(_LIGHTNING) if wrapped else key: key for key in state})
     keys = {key: name for name, key in plain.items()}
     notices = [f'read as the student of a distiller, dropped {_grouped(dropped)}'] if dropped else []
+    if wrapped:
+        notices.append(f'read without the {_LIGHTNING!r} that PyTorch Lightning puts before every name')
     added = {key for key in added_by_hooks(state, meta or {}) if keys.get(key) not in own}
     if added:
         keys = {key: name for key, name in keys.items() if key not in added}
@@ -370,8 +379,22 @@ def normalise_keys(
             notices.append(f'left out what only training needs: {_grouped(training)}')
     result = OrderedDict((name, state[key]) for key, name in keys.items())
     versions = getattr(state, '_metadata', {})
-    result._metadata = OrderedDict((_plain_module(name), value) for name, value in versions.items())
+    prefixes = (_LIGHTNING,) if wrapped else ('module.', 'student.')
+    result._metadata = OrderedDict((_plain_module(name, prefixes), value) for name, value in versions.items())
     return result, notices
+
+
+def of_lightning(state: Iterable[str], own: Iterable[str]) -> bool:
+    """Whether names of weights, unlike a model's own, all have the prefix by which PyTorch Lightning calls a detector.
+
+    Example:
+        >>> of_lightning(['model.head.weight'], ['head.weight']), of_lightning(['model.weight'], ['model.weight'])
+        (True, False)
+    """
+    known = list(own)
+    if not known or any(name.startswith(_LIGHTNING) for name in known):
+        return False
+    return all(name.startswith(_LIGHTNING) for name in state)
 
 
 def added_by_hooks(state: State, meta: Mapping[str, Any]) -> set[str]:
@@ -435,10 +458,10 @@ def _steps_of(path: Path) -> int | None:
         return None
 
 
-def _plain_module(name: str) -> str:
-    """Module path of a state dict's metadata without wrapper and student prefixes."""
-    for prefix in ('module', 'student'):
-        name = '' if name == prefix else name.removeprefix(f'{prefix}.')
+def _plain_module(name: str, prefixes: Sequence[str]) -> str:
+    """Module path of a state dict's metadata without prefixes such as ``'student.'``."""
+    for prefix in prefixes:
+        name = '' if f'{name}.' == prefix else name.removeprefix(prefix)
     return name
 
 

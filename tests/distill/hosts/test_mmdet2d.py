@@ -22,6 +22,7 @@ KINDS = ('retinanet', 'gfl', 'fcos', 'faster_rcnn')
 EVERY = pytest.mark.parametrize('kind', KINDS)
 TERMS = dict(
     cwd=dict(type='ChannelWiseDivergence', on='pv', tau=1.0),
+    pkd=dict(type='PearsonCorrelation', on='pv', over_batch=True),
     generation=dict(
         type='MaskedGeneration', on='pv', region=dict(type='BoxArea', source='both', min_score=0.0)
     ),
@@ -59,7 +60,7 @@ def test_every_term_teaches(kind: str) -> None:
 def test_a_student_like_its_teacher_learns_nothing(kind: str) -> None:
     student = make_detector(kind).eval()
     teacher = FrozenTeacher.from_model(copy.deepcopy(student), ['a', 'b'])
-    terms = {name: TERMS[name] for name in ('cwd', 'foreground', 'background')}
+    terms = {name: TERMS[name] for name in ('cwd', 'pkd', 'foreground', 'background')}
     model = Distiller(student, teacher, build_terms(terms, student, teacher)).eval()
     losses = model(**image_batch())
     assert all(abs(losses[f'loss_kd_{name}_{level}'].item()) < 1e-5 for name in terms for level in range(5))

@@ -73,6 +73,8 @@ def test_published_figures(name: str, shape: tuple, published: float, trainable:
     cost = cost_of(name)
     assert cost.inputs == {'images': 12 if '2key' in name else 6, 'image_shape': shape}
     assert cost.total.published / 1e9 == pytest.approx(published, rel=0.005)
+    if not name.startswith('bevformer'):  # whose padded rows of attention depend on the rig
+        assert round(cost.total.published / 1e9, 2) == published
     assert cost.total.trainable / 1e6 == pytest.approx(trainable, abs=0.006)
     assert cost.total.parameters / 1e6 == pytest.approx(total, abs=0.006)
 

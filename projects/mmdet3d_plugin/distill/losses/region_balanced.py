@@ -36,7 +36,7 @@ class RegionBalanced(DistillLoss):
     Args:
         true_positive: weight of objects that the teacher sees.
         false_negative: weight of objects that it overlooks.
-        false_positive: weight of where it sees what is not there, which is what a student should learn to doubt least.
+        false_positive: weight of where it sees what is not there; published with more weight than the rest.
         true_negative: weight of the rest.
         threshold: of heat, above which the teacher is sure, and below which the ground truth is.
         heat: 'heads' = the teacher's centre heads; 'boxes' = Gaussians at its final boxes, which every teacher has.

@@ -22,7 +22,8 @@ class TeacherQueries(DistillLoss):
     al., ICLR 2023, sparse instance distillation).
 
     A box counts by its quality ``q = score^g IoU^(1 - g)``, IoU being that with the ground truth of its class which it fits
-    best, seen from above: a box that is sure but wrong teaches nothing. Per decoder layer and sample, over matched pairs:
+    best, seen from above: a box that is sure but wrong teaches no place, and of its class that there is none. Per decoder
+    layer and sample, over matched pairs:
     ``(sum |q - p|^2 BCE(p, q) + box_weight * sum q |codes - codes|_1) / max(sum q, 1)``, where the class vector of a pair is
     q at the box's class and 0 elsewhere (quality focal loss), then the mean over layers and samples. Quality weighs once.
     Queries that match nothing learn nothing here; the student's own loss says what is background.

@@ -43,6 +43,18 @@ class BEVDepth(LiftSplatDetector):
         """The backbone's."""
         return self.backbone.lift_splat
 
+    def lightning_caution(self) -> str:
+        """What of the config does not fit weights that Megvii published, which a PyTorch Lightning's names tell, in words."""
+        wanted = {'model.frame=ego': self.frame == 'ego'}
+        wanted['model.backbone.lift_splat.truncate=True'] = self.lift_splat.truncate
+        lacking = [setting for setting, is_set in wanted.items() if not is_set]
+        if not lacking:
+            return ''
+        return (
+            'published weights of BEVDepth were trained in the ego frame, a quarter turn from the LiDAR frame, and with cells '
+            f'rounded towards zero: give the config {" and ".join(lacking)}'
+        )
+
     def lift(self, img: Tensor, present: CameraMatrices) -> Lifted:
         """See :meth:`LiftSplatBackbone.lift`."""
         return self.backbone.lift(img, present)
