@@ -89,6 +89,27 @@ def test_the_term_reaches_the_dense_head_and_never_the_second_stage(kind: str) -
     assert grads(second, backbone) > 0  # co-training
 
 
+def test_under_a_strong_view_it_looks_where_the_student_looks() -> None:
+    """Mining within the step: points and objects of the second stage are those of the world that the student learns in."""
+    mining = dict(type='OnlineMining', teacher='mean', score_thr=1.0, least_score=1.0, rotate=0.5, flip=1.0)
+    teachers = dict(mean=dict(type='EMATeacher'), own=dict(type='SelfTeacher'))
+    own = dict(teacher='own')
+    model = taught(teacher=teachers, head=own, terms=[TERM | own, SUB_HEAD | own], targets=[mining])
+    batch, seen, learnt = lidar_batch([0]), [], []
+    model.head.register_forward_pre_hook(lambda _, args: seen.append(args[0].batch))
+    losses = model.adapter.losses
+    model.adapter.losses = lambda student, taught: learnt.append(taught) or losses(student, taught)
+    model(**batch)['loss_kd_heads'].backward()
+    for key in ('points', 'gt_bboxes_3d'):
+        assert seen[0][key] is learnt[0][key]
+    assert not torch.equal(seen[0]['points'][0], batch['points'][0])
+    imitation = dict(type='FeatureL2', name='imitation', on='bev', teacher='mean')
+    with pytest.raises(
+        DistillError, match="'imitation' reads what the teacher saw before OnlineMining moved"
+    ):
+        taught(teacher=teachers, head=own, terms=[imitation], targets=[mining])
+
+
 def test_on_stopped_features_the_second_stage_leaves_the_backbone_alone() -> None:
     model = taught(head=dict(teach_backbone=False))
     losses = model(**lidar_batch([0, 1]))

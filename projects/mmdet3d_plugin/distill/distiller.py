@@ -44,7 +44,8 @@ class Distiller(nn.Module):
         head_teacher: whose features the head reads, under several teachers.
 
     Raises:
-        DistillError: a term needs a distillation head, and there is none, or it reads another teacher.
+        DistillError: a term needs a distillation head, and there is none, or it reads another teacher; or what is compared
+            lies in two worlds.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Distiller(nn.Module):
         self.distill = nn.ModuleDict({**terms, **parts})
         self.targets, self.initializers = _by_teacher(targets), _by_teacher(initializers)
         self.head_teacher, self.debug = head_teacher, debug
+        self._require_one_world()
         self.epoch = 0.0
         self._register_state_dict_hook(save_plain_names)
         self._register_load_state_dict_pre_hook(load_any_names, with_module=True)
@@ -135,12 +137,14 @@ class Distiller(nn.Module):
         taught = own
         for name, target in self.targets:
             taught = target(taught, steps[name].detections)
+        if self._moved_by:
+            own = taught
         with Recorder(self.student, self.taps('student')) as recorder:
             losses = self.adapter.losses(self.student, taught)
         whole = steps.get('') or Step(own, {}, {}, epoch=self.epoch, by_teacher=steps)
         whole.student = recorder.pop()
         for step in steps.values():
-            step.student, step.generated = whole.student, whole.generated
+            step.batch, step.student, step.generated = own, whole.student, whole.generated
         if self.head is not None:
             reading, more = self.head(steps[self.head_teacher])
             losses = merge_losses(losses, more)
@@ -150,6 +154,26 @@ class Distiller(nn.Module):
             step.live = step.teacher | self.teachers[name].features_within(step, self.taps('teacher', name))
             step.teacher = stop_gradient(step.live)
         return losses, whole
+
+    @property
+    def _moved_by(self) -> str:
+        """The target after which the student looks at another world than teachers that run before it did; '' for none."""
+        moving = (
+            type(target).__name__ for _, target in self.targets if getattr(target, 'moves_world', False)
+        )
+        return next(moving, '')
+
+    def _require_one_world(self) -> None:
+        """Refuse to compare a student with what a teacher saw before the world was moved."""
+        readers = {f'the term {name!r}': term.taught_by for name, term in self.terms.items()}
+        if self.head is not None and self.head.taps:
+            readers["'distiller.head'"] = self.head_teacher
+        for reader, name in readers.items() if self._moved_by else ():
+            if self.teachers[name].runs_first:
+                raise DistillError(
+                    f'{reader} reads what the teacher saw before {self._moved_by} moved the world for the student: leave it '
+                    'out, or let a SelfTeacher teach, which sees what the student sees'
+                )
 
     def _follows(self, teacher: str) -> bool:
         """Whether any part follows a teacher, which need not run otherwise."""

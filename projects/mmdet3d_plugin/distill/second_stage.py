@@ -78,7 +78,6 @@ class SecondStage(TrainingHead):
         points = step.batch['points']
         truth = [boxes.tensor.to(points[0].device) for boxes in step.batch['gt_bboxes_3d']]
         proposals = self.roi_head.propose(outputs, self._dense[0])
-        refined, losses = self.roi_head.training_losses(
-            proposals, maps, points, truth, step.batch['gt_labels_3d']
-        )
+        truth = truth, step.batch['gt_labels_3d'], step.batch.get('gt_bboxes_ignore')
+        refined, losses = self.roi_head.training_losses(proposals, maps, points, *truth)
         return refined, {name: self.weight * loss for name, loss in losses.items()}

@@ -11,6 +11,7 @@ from torch import nn
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
+from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import covered_share
 from tests.lidar_factories import (
     emptied,
     fresh,
@@ -78,6 +79,28 @@ def test_clouds_without_points(kind: str) -> None:
         assert loss.isfinite()
         found = [len(one['scores_3d']) for one in results_of(model.eval(), batch)]
         assert [count == 0 for count in found] == [i in which for i in range(2)]
+
+
+def test_in_ignored_boxes_neither_stage_learns() -> None:
+    """As under sparse labels: anchors there are left out, and so are proposals, of which the second stage is not told that
+    they are background."""
+    cfg = two_stage_config()
+    for assigner in cfg['train_cfg']['assigner']:
+        assigner['ignore_iof_thr'] = 0.3
+    model, batch, seen = detector(lambda: cfg), lidar_batch([0, 1]), []
+    model.roi_head.register_forward_hook(lambda _, args, out: seen.append(args[0]))
+    whole = model.forward_train(**batch)
+    plain = seen[-1]
+    box = plain.boxes[plain.remembered & (plain.batch_index == 0)][:1]
+    ignored = [box, box[:0]]
+    losses = model.forward_train(**batch, gt_bboxes_ignore=ignored)
+    assert sum(losses['loss_cls']) < sum(whole['loss_cls'])
+    left, mine = seen[-1], plain.batch_index == 0
+    assert 0 < len(left) < len(plain)
+    assert (left.batch_index == 1).sum() == (~mine).sum()
+    share = covered_share(left.boxes[left.remembered & (left.batch_index == 0)], box)
+    assert not (share > 0.3).any()
+    assert (covered_share(plain.boxes[mine], box) > 0.3).any()
 
 
 def test_velocities_stay_the_first_stages() -> None:

@@ -1,7 +1,7 @@
 """Mining within the step: a running average of the student labels the weak view, and the student learns on a strong one."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ class OnlineMining(TeacherLabels):
     Then points and boxes of every sample are mirrored, turned and scaled together: what the student learns on. Nothing of
     it needs an instance bank. Under several processes each draws its own views.
 
+    Terms and a head see the strong view too, so a detector may also teach itself (``SelfTeacher``); features that this
+    teacher gave of the weak view lie elsewhere, and comparing them is refused.
+
     Args:
         score_thr: least score of a box that becomes a label, one for all classes or one per class.
         overlap: drop what overlaps more than this, seen from above, with something better.
@@ -31,6 +34,8 @@ class OnlineMining(TeacherLabels):
         scale: its least and largest scale.
         flip: chance that y is mirrored.
     """
+
+    moves_world: ClassVar[bool] = True
 
     def __init__(
         self,

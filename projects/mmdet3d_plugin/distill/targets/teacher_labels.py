@@ -1,7 +1,7 @@
 """Label distillation: the teacher's boxes become targets of the student, before its own loss."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmdet.core import bbox_overlaps
@@ -26,6 +26,9 @@ class TeacherLabels:
         overlap: drop what overlaps more than this, seen from above, with something better; of any class.
         compat: as published: the teacher's boxes before the ground truth, duplicates included.
     """
+
+    moves_world: ClassVar[bool] = False
+    """Whether the student learns in another world than the teacher saw, turned or mirrored, say."""
 
     def __init__(
         self, score_thr: float | Sequence[float] = 0.6, overlap: float = 0.1, compat: bool = False

@@ -42,6 +42,20 @@ def footprint_iou(ours: Tensor, theirs: Tensor, asked: Tensor | None = None) -> 
 
 
 @torch.no_grad()
+def covered_share(boxes: Tensor, others: Tensor) -> Tensor:
+    """Boxes (N, 7) and (M, 7) -> (N, M) in [0, 1]: how much of each box's ground lies in another's.
+
+    Example:
+        >>> box = torch.tensor([[0.0, 0.0, 0.0, 4.0, 2.0, 1.0, 0.0]])
+        >>> covered_share(box, box + torch.tensor([2.0, 0, 0, 0, 0, 0, 0])).item()
+        0.5
+    """
+    above = iou_from_above(boxes, others)
+    area, other_area = boxes[:, 3] * boxes[:, 4], others[:, 3] * others[:, 4]
+    return above * (area[:, None] + other_area) / (1 + above) / area[:, None]
+
+
+@torch.no_grad()
 def iou_3d(boxes: Tensor, others: Tensor) -> Tensor:
     """Volume that two boxes share over the volume that they fill together.
 

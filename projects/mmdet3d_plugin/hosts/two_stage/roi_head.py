@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.row_layers import row_layers
+from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import covered_share
 from projects.mmdet3d_plugin.hosts.two_stage.box_residuals import (
     corners_of,
     decode_residuals,
@@ -25,6 +26,7 @@ from projects.mmdet3d_plugin.hosts.two_stage.rotated_nms import rotated_nms
 MAP = 'bev'
 """Name of a map that is given without one: the first level of the neck."""
 _SCORES = ('iou', 'mean')
+_IGNORED = 0.3  # share of a box's ground in an ignored one, from which on it is not trained on
 
 
 class Selection(NamedTuple):
@@ -180,8 +182,14 @@ class RoIHead(nn.Module):
         points: Sequence[Tensor],
         gt_boxes: Sequence[Tensor],
         gt_labels: Sequence[Tensor],
+        ignored: Sequence[Tensor] | None = None,
     ) -> tuple[Refined, dict[str, Tensor]]:
-        """Sample boxes to train on, refine them, and compare; see :meth:`refine` and :meth:`losses`."""
+        """Sample boxes to train on, refine them, and compare; see :meth:`refine` and :meth:`losses`.
+
+        Boxes of which nobody knows whether they are objects, as they lie in ``ignored``, B tensors (m_i, 7), are left out.
+        """
+        if ignored is not None:
+            proposals = proposals[~_in_any(proposals, ignored)]
         sampled = self.sampler(proposals, gt_boxes, gt_labels)
         refined = self.refine(sampled, bev_map, points)
         return refined, self.losses(refined, gt_boxes, gt_labels)
@@ -246,6 +254,16 @@ def build_roi_head(cfg: Mapping[str, Any], dense_head: nn.Module) -> RoIHead:
             f'roi_head.num_classes is {head.num_classes}, but the first stage knows {classes} classes; leave it out'
         )
     return head
+
+
+def _in_any(proposals: Proposals, ignored: Sequence[Tensor]) -> Tensor:
+    """(N,) bool: proposals that lie in a box of their cloud, of B tensors (m_i, 7)."""
+    inside = torch.zeros_like(proposals.labels, dtype=torch.bool)
+    for sample, boxes in enumerate(ignored):
+        mine = (proposals.batch_index == sample).nonzero().squeeze(1)
+        share = covered_share(proposals.boxes[mine], boxes[:, :7].to(proposals.boxes))
+        inside[mine] = (share > _IGNORED).any(1)
+    return inside
 
 
 def _bce(logits: Tensor, targets: Tensor) -> Tensor:

@@ -79,13 +79,13 @@ class TwoStage(nn.Module):
             img_metas: B of them.
             gt_bboxes_3d: B times n_i LiDAR boxes.
             gt_labels_3d: B times (n_i,).
-            gt_bboxes_ignore: as mmdet3d's detectors take it.
+            gt_bboxes_ignore: B tensors (m_i, 7), boxes in which neither stage learns what is an object and what is not.
         """
         outputs, maps = self.first_stage(points)
         # before the loss of a centre head turns its logits into probabilities, in place
         proposals = self.roi_head.propose(outputs, self.dense_head)
-        losses = self.dense_losses(outputs, img_metas, gt_bboxes_3d, gt_labels_3d)
-        truth = [boxes.tensor for boxes in gt_bboxes_3d], gt_labels_3d
+        losses = self.dense_losses(outputs, img_metas, gt_bboxes_3d, gt_labels_3d, gt_bboxes_ignore)
+        truth = [boxes.tensor for boxes in gt_bboxes_3d], gt_labels_3d, gt_bboxes_ignore
         return losses | self.roi_head.training_losses(proposals, maps, points, *truth)[1]
 
     def dense_losses(
@@ -94,8 +94,9 @@ class TwoStage(nn.Module):
         img_metas: Sequence[Mapping[str, Any]],
         gt_bboxes_3d: Sequence[Any],
         gt_labels_3d: Sequence[Tensor],
+        gt_bboxes_ignore: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
-        """Losses of the dense head's raw outputs."""
+        """Losses of the dense head's raw outputs; arguments as for :meth:`forward_train`."""
         raise NotImplementedError(f'{type(self).__name__}: implement dense_losses()')
 
     def final_results(

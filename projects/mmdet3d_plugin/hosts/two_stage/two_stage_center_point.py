@@ -32,8 +32,9 @@ class TwoStageCenterPoint(TwoStage, CenterPoint):
         img_metas: Sequence[Mapping[str, Any]],
         gt_bboxes_3d: Sequence[Any],
         gt_labels_3d: Sequence[Tensor],
+        gt_bboxes_ignore: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
-        """See the base class; ``outputs`` are lists over tasks."""
+        """See the base class; ``outputs`` are lists over tasks. A centre head leaves no cell out, as mmdet3d's."""
         return self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outputs)
 
     def simple_test(

@@ -29,9 +29,11 @@ class TwoStageVoxelNet(TwoStage, VoxelNet):
         img_metas: Sequence[Mapping[str, Any]],
         gt_bboxes_3d: Sequence[Any],
         gt_labels_3d: Sequence[Tensor],
+        gt_bboxes_ignore: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
         """See the base class; ``outputs`` are lists over levels of (B, anchors * n, H, W)."""
-        return self.bbox_head.loss(*outputs, gt_bboxes_3d, gt_labels_3d, img_metas)
+        truth = gt_bboxes_3d, gt_labels_3d, img_metas
+        return self.bbox_head.loss(*outputs, *truth, gt_bboxes_ignore=gt_bboxes_ignore)
 
     def simple_test(
         self, points: Sequence[Tensor], img_metas: Sequence[Any], *_: Any, **__: Any
