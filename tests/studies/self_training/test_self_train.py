@@ -27,8 +27,8 @@ def world(synthetic_kitti: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return root
 
 
-def plan(world: Path, out: Path, *more: str) -> SelfTrainPlan:
-    words = [RECIPE, '--data-root', str(world), '--work-dir', str(out), '--seed', '4', '--no-validate']
+def plan(world: Path, out: Path, *more: str, config: str = RECIPE) -> SelfTrainPlan:
+    words = [config, '--data-root', str(world), '--work-dir', str(out), '--seed', '4', '--no-validate']
     return SelfTrainPlan(options_of(parse_self_train([*words, *more])))
 
 
@@ -55,6 +55,19 @@ def test_stages_follow_each_other(world: Path, tmp_path: Path) -> None:
     assert (pretrain.runner.max_epochs, second.runner.max_epochs) == (2, 3)
     assert pretrain.data.train.type == 'RepeatDataset'
     assert second.data.train.ann_file == str(tmp_path / 'derived/02/infos_train.pkl')
+
+
+def test_a_recipe_distils_in_every_training(world: Path, tmp_path: Path) -> None:
+    """A detector that teaches itself mines with what it has learnt; its second stage is a part of no detector."""
+    made = plan(world, tmp_path, config='projects/configs/synthetic/kitti_sparse_self.py')
+    stages = {stage.name: stage for stage in made.stages()}
+    for name in ('pretrain', 'train_02'):
+        assert stages[name].command[0] == 'tools/distillation.py'
+        cfg = load_config(tmp_path / f'configs/{name}.py')
+        assert set(cfg.distiller.terms) == {'heads', 'sub_head'}
+        assert 'self_training' not in cfg
+    assert stages['mine_01'].command[0] == 'tools/mine.py'
+    assert 'roi_head' not in load_config(stages['mine_01'].command[1]).model
 
 
 def test_what_is_finished_is_not_done_again_and_a_new_split_is(world: Path, tmp_path: Path) -> None:
