@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import io
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -503,6 +504,15 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
     with contextlib.redirect_stderr(out):
         assert main() == 1
     assert re.fullmatch(r'\nset-up: .*taken.*\n', out.getvalue())
+
+
+def test_a_question_sets_nothing_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, 'argv', ['tools.setup', '--help'])
+    monkeypatch.setattr(Environment, 'set_up', lambda _: pytest.fail('it was asked for help'))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module('tools.setup', run_name='__main__')
+    assert ended.value.code == 0
+    assert 'usage: python -m tools.setup' in capsys.readouterr().out
 
 
 def test_set_up_runs_on_the_standard_library_alone() -> None:

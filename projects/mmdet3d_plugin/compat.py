@@ -129,6 +129,14 @@ def take_plain_strides() -> None:
     SECONDFPN.__init__ = init
 
 
+def keep_loops_out_of_graphs() -> None:
+    """torch.compile follows a centre head's suppression into numba's own compiler, and fails within it."""
+    import torch
+    from mmdet3d.models.dense_heads import centerpoint_head
+
+    centerpoint_head.circle_nms = torch.compiler.disable(centerpoint_head.circle_nms)
+
+
 def _add_numpy_aliases() -> None:
     """mmdet3d 1.0.0rc6 uses ``np.bool``, ``np.int`` and ``np.long``, removed in numpy 1.24."""
     import numpy as np

@@ -47,6 +47,13 @@ def test_tables_are_read_once_and_again_when_they_change(root: Path, monkeypatch
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # the same size at another time
     load(root)
     assert len(reads) == 3
+    before = path.stat()
+    other = path.with_suffix('.other')  # another file of the same size, which says it is as old
+    other.write_text(path.read_text().replace('90909', '80808'))
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert 80808 in load(root).boxes.points
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\3\4 cut off'])
@@ -72,7 +79,6 @@ def test_without_a_place_for_the_cache_tables_are_read_each_time(root: Path) -> 
         ('sample_annotation', dict(size=None), 'sample_annotation.json is damaged'),
         ('sample', dict(scene_token='lost'), r"sample.json refers to 'lost'"),
         ('instance', dict(category_token='lost'), r"instance.json refers to 'lost'"),
-        ('attribute', dict(name='flying'), "the attribute 'flying'"),
     ],
 )
 def test_damaged_tables_are_named(root: Path, table: str, fields: dict[str, Any], message: str) -> None:
@@ -93,6 +99,33 @@ def test_records_must_be_whole(root: Path) -> None:
         load(root)
     path.unlink()
     with pytest.raises(ValueError, match=r'sample_annotation.json is missing'):
+        load(root)
+
+
+def test_an_attribute_that_nuscenes_does_not_know_is_refused_where_a_box_has_it(root: Path) -> None:
+    before = load(root)
+    path = root / VERSION / 'attribute.json'
+    path.write_text(path.read_text().replace(']', ',{"token":"x","name":"animal.asleep"}]'))
+    assert np.array_equal(load(root).boxes.attribute, before.boxes.attribute)
+    rows = json.loads((root / VERSION / 'sample_annotation.json').read_text())
+    car = next(index for index, row in enumerate(rows) if row['attribute_tokens'])
+    rows[car]['attribute_tokens'] = ['x']
+    write_json(root / VERSION / 'sample_annotation.json', rows)
+    with pytest.raises(
+        ValueError, match=r"sample_annotation.json: .* has the attribute 'animal.asleep', which is none"
+    ):
+        load(root)
+
+
+def test_one_annotation_twice_is_refused(root: Path) -> None:
+    path = root / VERSION / 'sample_annotation.json'
+    rows = json.loads(path.read_text())
+    write_json(path, [*rows, next(row for row in rows if row['attribute_tokens'])])
+    with pytest.raises(ValueError, match='or two of one token'):
+        load(root)
+    path = root / VERSION / 'category.json'
+    write_json(path, [{'token': row['token']} for row in json.loads(path.read_text())])
+    with pytest.raises(ValueError, match='has no name'):
         load(root)
 
 

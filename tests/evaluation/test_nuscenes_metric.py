@@ -1,5 +1,6 @@
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_mistakes_are_said(tiny_nuscenes: Path, one_frame_root: Path) -> None:
     with pytest.raises(ValueError, match='3 predictions for 4 samples'):
         dataset.evaluate(results[:3])
     results[1]['boxes_3d'].tensor[2, 3] = np.nan
-    with pytest.raises(ValueError, match='sample scene-0003-1 are not finite'):
+    with pytest.raises(ValueError, match='sample scene-0003-1 have boxes that are not finite'):
         dataset.evaluate(results)
     with pytest.raises(ValueError, match=r"holds no samples \(is the split 'mini_val' empty"):
         make(one_frame_root).evaluate([])
@@ -125,6 +126,30 @@ def test_mistakes_are_said(tiny_nuscenes: Path, one_frame_root: Path) -> None:
     results = perfect(dataset)
     dataset.infos[2] = dict(dataset.infos[2], token='stranger')
     with pytest.raises(ValueError, match=r'1 predicted samples \(first stranger\) are not in'):
+        dataset.evaluate(results)
+
+
+@pytest.mark.parametrize(
+    ('field', 'change', 'said'),
+    [
+        ('labels_3d', lambda labels: labels + 9, 'labels beyond the 10 classes'),
+        ('labels_3d', lambda labels: labels - 9, 'labels beyond the 10 classes'),
+        ('scores_3d', lambda scores: scores[1:], r'(\d+) boxes, \d+ scores and \1 labels'),
+        ('labels_3d', lambda labels: labels[1:], r'(\d+) boxes, \1 scores and \d+ labels'),
+        (
+            'boxes_3d',
+            lambda boxes: LiDARInstance3DBoxes(boxes.tensor[:, :7]),
+            '7 numbers per box, no velocity',
+        ),
+    ],
+)
+def test_results_that_do_not_fit_are_said(
+    field: str, change: Callable[[Any], Any], said: str, tiny_nuscenes: Path
+) -> None:
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    results[2][field] = change(results[2][field])
+    with pytest.raises(ValueError, match=f'predictions for sample scene-0003-2 have {said}'):
         dataset.evaluate(results)
 
 
@@ -167,5 +192,5 @@ def test_scores_that_are_not_finite_are_an_error(tiny_nuscenes: Path) -> None:
     dataset = make(tiny_nuscenes)
     results = perfect(dataset)
     results[0]['scores_3d'][0] = np.nan
-    with pytest.raises(ValueError, match='scores for sample scene-0003-0 are not finite'):
+    with pytest.raises(ValueError, match='sample scene-0003-0 have scores that are not finite'):
         dataset.evaluate(results)

@@ -1,9 +1,13 @@
 """What torch.compile must not stumble over, in toys: whole detectors are compiled by ``tools/benchmark/deploy.py``."""
 
+from typing import Any
+
 import pytest
 import torch
+from mmdet3d.models.dense_heads import centerpoint_head
 from mmdet3d.models.necks import SECONDFPN
 from torch import Tensor
+from torch._dynamo.exc import Unsupported
 from torch._dynamo.testing import CompileCounter
 
 import projects.mmdet3d_plugin.hosts  # noqa: F401  mends mmdet3d
@@ -51,3 +55,13 @@ def test_strides_that_numpy_rounded_are_numbers() -> None:
     compiled = torch.compile(neck, backend='aot_eager', fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(maps), neck(maps))
+
+
+def test_numba_compiles_outside_graphs() -> None:
+    """A centre head's suppression is left out of graphs: the first frame's call would be followed into numba's compiler."""
+
+    def kept(x: Tensor) -> Any:
+        return centerpoint_head.circle_nms((x + 0).numpy(), 1.0, 83)
+
+    with pytest.raises(Unsupported, match=r'torch\.compiler\.disable'):
+        torch.compile(kept, backend='eager', fullgraph=True)(torch.zeros(2, 3))

@@ -1,7 +1,7 @@
 """What an exported detector costs and finds: python tools/benchmark/deploy.py --help."""
 
-from projects.mmdet3d_plugin.command_line.launcher import launch
+from tools.benchmark.launcher import launch
 from tools.benchmark.options import parse_deploy
 
 if __name__ == '__main__':
-    launch(parse_deploy, 'measure.deploy', 'tools.benchmark')
+    launch(parse_deploy, 'deploy')

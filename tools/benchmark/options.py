@@ -39,8 +39,8 @@ def make_parser(description: str, rounds: int, cuda: bool = True) -> argparse.Ar
         cuda: whether it runs on a GPU too.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--rounds', type=int, default=rounds, help='how often things are timed')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--rounds', type=_positive, default=rounds, help='how often things are timed')
+    parser.add_argument('--threads', type=_positive, default=1)
     parser.add_argument('--device', choices=('cpu', 'cuda') if cuda else ('cpu',), default='cpu')
     parser.add_argument('--json', help='write the report to this file')
     return parser
@@ -70,8 +70,10 @@ def parse_distill_step(argv: Words = None) -> argparse.Namespace:
     parser.add_argument(
         '--per-term', action='store_true', help='only the terms, on noise of the right shapes'
     )
-    parser.add_argument('--queries', type=int, default=100, help='how many queries the teacher is sure of')
-    parser.add_argument('--term-rounds', type=int, default=3, help='timed rounds of every term')
+    parser.add_argument(
+        '--queries', type=_positive, default=100, help='how many queries the teacher is sure of'
+    )
+    parser.add_argument('--term-rounds', type=_positive, default=3, help='timed rounds of every term')
     return parser.parse_args(argv)
 
 
@@ -81,8 +83,8 @@ def parse_gather_maps(argv: Words = None) -> argparse.Namespace:
         description="Time DETR3D's look-ups in image features: ours, plain torch and the way of the original, in one process."
     )
     parser.add_argument('--models', nargs='+', choices=LOOK_UP_MODELS, default=list(LOOK_UP_MODELS))
-    parser.add_argument('--layers', type=int, default=6, help='of the decoder')
-    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--layers', type=_positive, default=6, help='of the decoder')
+    parser.add_argument('--rounds', type=_positive, default=3)
     parser.add_argument('--json', help='write the report here')
     return parser.parse_args(argv)
 
@@ -141,7 +143,7 @@ def parse_kd_losses(argv: Words = None) -> argparse.Namespace:
         rounds=9,
     )
     parser.add_argument(
-        '--shape', type=int, nargs=4, default=(1, 256, 200, 200), metavar=('N', 'C', 'H', 'W')
+        '--shape', type=_positive, nargs=4, default=(1, 256, 200, 200), metavar=('N', 'C', 'H', 'W')
     )
     return parser.parse_args(argv)
 
@@ -151,9 +153,9 @@ def parse_kitti_eval(argv: Words = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Time KITTI's evaluation on CPU, on as many frames as its validation split has."
     )
-    parser.add_argument('--frames', type=int, default=3769)
-    parser.add_argument('--labels', type=int, default=5, help='labels per frame')
-    parser.add_argument('--detections', type=int, default=50, help='detections per frame')
+    parser.add_argument('--frames', type=_positive, default=3769)
+    parser.add_argument('--labels', type=_positive, default=5, help='labels per frame')
+    parser.add_argument('--detections', type=_positive, default=50, help='detections per frame')
     parser.add_argument('--mmdet3d', action='store_true', help='compare with its evaluation')
     parser.add_argument('--json', help='write the report to this file')
     return parser.parse_args(argv)
@@ -188,7 +190,7 @@ def parse_loader(argv: Words = None) -> argparse.Namespace:
         cuda=False,
     )
     parser.add_argument('--images', nargs=CAMERAS, metavar='FILE', help='the images; made up by default')
-    parser.add_argument('--size', nargs=2, type=int, default=IMAGE_SIZE, help='of made-up images')
+    parser.add_argument('--size', nargs=2, type=_positive, default=IMAGE_SIZE, help='of made-up images')
     return parser.parse_args(argv)
 
 
@@ -202,7 +204,9 @@ def parse_msda(argv: Words = None) -> argparse.Namespace:
     parser.add_argument('--calls', nargs='+', choices=ATTENTION_CALLS, default=list(ATTENTION_CALLS))
     parser.add_argument('--modes', nargs='+', choices=ATTENTION_MODES, default=list(ATTENTION_MODES))
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='of value; sampling stays float32')
-    parser.add_argument('--torch-rounds', type=int, default=2, help='timed calls of the plain torch path')
+    parser.add_argument(
+        '--torch-rounds', type=_positive, default=2, help='timed calls of the plain torch path'
+    )
     parser.add_argument(
         '--memory', action='store_true', help='also measure the memory of plain torch (one more call of it)'
     )
@@ -214,9 +218,9 @@ def parse_nuscenes_eval(argv: Words = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Time nuScenes' evaluation on CPU, ours beside the devkit's, on as many samples as the validation split has."
     )
-    parser.add_argument('--samples', type=int, default=6019)
-    parser.add_argument('--objects', type=int, default=35, help='annotations per sample, on average')
-    parser.add_argument('--predictions', type=int, default=300, help='predictions per sample')
+    parser.add_argument('--samples', type=_positive, default=6019)
+    parser.add_argument('--objects', type=_positive, default=35, help='annotations per sample, on average')
+    parser.add_argument('--predictions', type=_positive, default=300, help='predictions per sample')
     parser.add_argument('--json', help='write the report to this file')
     return parser.parse_args(argv)
 
@@ -226,8 +230,8 @@ def parse_synthetic(argv: Words = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Time the stages of making synthetic scenes, one process: CPU and wall milliseconds per image and per sweep.'
     )
-    parser.add_argument('--scenes', type=int, default=3)
-    parser.add_argument('--frames', type=int, default=10)
+    parser.add_argument('--scenes', type=_positive, default=3)
+    parser.add_argument('--frames', type=_positive, default=10)
     parser.add_argument('--size', type=parse_size, default=(400, 225), help='WIDTHxHEIGHT (default: 400x225)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
@@ -252,7 +256,7 @@ def parse_transformer(argv: Words = None) -> argparse.Namespace:
         rounds=3,
     )
     parser.add_argument('--models', nargs='+', choices=ATTENTION_MODELS, default=list(ATTENTION_MODELS))
-    parser.add_argument('--torch-rounds', type=int, default=1)
+    parser.add_argument('--torch-rounds', type=_positive, default=1)
     parser.add_argument('--profile', action='store_true')
     return parser.parse_args(argv)
 
@@ -296,10 +300,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _positive(text: str) -> int:
     """A number above zero."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{text}: at least 1')
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r}: a whole number of at least 1')
+    return int(text)
 
 
 def from_root(text: str) -> Path:

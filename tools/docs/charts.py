@@ -1,5 +1,6 @@
 """Figures of the documentation that are drawn from ``benchmarks/*.json``: python -m tools.docs.charts."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,4 +88,5 @@ def draw_gains_by_teacher(gains: dict[str, list[GainPoint]], path: Path) -> None
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(description=__doc__.partition(':')[0]).parse_args()
     draw_gains_by_teacher(gains_by_teacher(near_records()), FIGS / 'gain_by_teacher.svg')

@@ -423,6 +423,39 @@ def point_sets() -> str:
     return f'{table(columns, rows)}\n\nCPU time of one frame. {origin("point_sets_cpu")}'
 
 
+@block('lift-splat')
+def lift_splat() -> str:
+    """BEVDepth's pooling beside the outer product and the scatter, as far as it was recorded."""
+    if not (BENCHMARKS / 'lift_splat_cpu.json').is_file():
+        return (
+            'Not recorded yet: `python tools/benchmark/lift_splat.py --json benchmarks/lift_splat_cpu.json`.'
+        )
+    rows = [
+        [
+            images,
+            f'{row["points"]:,}',
+            'forward' if mode == 'forward' else 'forward and backward',
+            *(f'{row["ms"][f"{way} whole {mode}"]:,.0f}' for way in ('naive', 'ours')),
+            f'{row["ratio"][f"with geometry {mode}"]:.1f}x',
+            *(f'{row["temporary_mb"][way]:,.1f}' if mode == 'forward' else '' for way in ('naive', 'ours')),
+        ]
+        for images, row in record('lift_splat_cpu')['shapes'].items()
+        for mode in ('forward', 'both')
+    ]
+    columns = [
+        'images',
+        'points',
+        'of pooling',
+        "original's way, ms",
+        'ours, ms',
+        'faster',
+        "original's memory, MB",
+        'ours, MB',
+    ]
+    note = 'CPU time of one frame of six cameras, geometry included; memory is what a call takes beyond its results'
+    return f'{table(columns, rows)}\n\n{note}. {origin("lift_splat_cpu")}'
+
+
 @block('look-ups')
 def look_ups() -> str:
     """DETR3D's look-ups in image features, per decoder layer, beside the original's way."""

@@ -1,5 +1,6 @@
 """``python -m tools.setup``: build ``.venv``, or do nothing when it is up to date."""
 
+import argparse
 import signal
 import sys
 import time
@@ -38,4 +39,5 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser('python -m tools.setup', description=__doc__.partition(': ')[2]).parse_args()
     sys.exit(main())

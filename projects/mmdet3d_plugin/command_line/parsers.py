@@ -352,7 +352,9 @@ def _config_parser(description: str, config_help: str) -> argparse.ArgumentParse
     """A parser with what every tool takes: CONFIG, --data-root, --cfg-options, --amp and the launch options."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help=config_help)
-    parser.add_argument('--data-root', help='a folder in nuScenes layout, in place of the one of the config')
+    parser.add_argument(
+        '--data-root', help="a folder in the layout of the config's data, in place of the config's own"
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',

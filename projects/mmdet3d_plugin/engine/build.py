@@ -63,7 +63,7 @@ def require_cameras(model: nn.Module, dataset: Dataset) -> None:
     """Refuse a model made for another number of cameras than the data have, before the first step.
 
     Args:
-        model: a detector, or a distiller; modules with ``num_cams`` say what they were made for.
+        model: a detector, a distiller, or an exported graph; modules with ``num_cams`` say what they were made for.
         dataset: one that says its ``cameras``, or any other, which is not looked at.
 
     Raises:
@@ -76,9 +76,8 @@ def require_cameras(model: nn.Module, dataset: Dataset) -> None:
         wanted = getattr(module, 'num_cams', None)
         if isinstance(wanted, int) and wanted != len(cameras):
             names = f' ({", ".join(cameras)})' if cameras else ''
-            mend = (
-                f'set num_cams={len(cameras)} in its {type(module).__name__} ({name}), or ' if cameras else ''
-            )
+            part = f'set num_cams={len(cameras)} in its {type(module).__name__} ({name})'
+            mend = f'{part if name else "train and export one for these"}, or ' if cameras else ''
             raise UserError(
                 f'the data have {len(cameras)} cameras{names}, but the model was made for {wanted}: {mend}choose other data'
             )

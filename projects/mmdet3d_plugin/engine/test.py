@@ -23,7 +23,6 @@ from projects.mmdet3d_plugin.common.files import (
 from projects.mmdet3d_plugin.common.logs import get_logger, start_logging
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.tables import print_metrics
-from projects.mmdet3d_plugin.datasets.dataset_wrappers import inner_attribute
 from projects.mmdet3d_plugin.engine import cli
 from projects.mmdet3d_plugin.engine.amp import Precision
 from projects.mmdet3d_plugin.engine.build import (
@@ -152,8 +151,8 @@ def _detector_of(
 ) -> nn.Module:
     """The detector of a checkpoint's content, or of an exported graph, that fits the dataset."""
     if isinstance(content, OnnxDetector):
-        cameras = inner_attribute(dataset, 'cameras') if len(dataset) else None
-        content.require_fit(cfg.model.type, cameras)
+        content.require_kind(cfg.model.type)
+        require_cameras(content, dataset)
         check_classes(content.classes or None, classes_of(dataset), str(checkpoint))
         return content
     check_classes(content['meta'].get('CLASSES'), classes_of(dataset), str(checkpoint))

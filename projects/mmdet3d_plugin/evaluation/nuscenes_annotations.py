@@ -41,7 +41,7 @@ class NuScenesAnnotations:
 
     @classmethod
     def load(cls, root: Path, version: str, cache_dir: Path) -> 'NuScenesAnnotations':
-        """Those of a data root; from the cache while no table has changed its size or its time.
+        """Those of a data root; from the cache while no table has changed its size or its times.
 
         Args:
             root: folder in the layout of nuScenes.
@@ -76,11 +76,15 @@ class NuScenesAnnotations:
 
 
 def _stamp(paths: Sequence[Path]) -> np.ndarray:
-    """Size and time of change of every table, (len(paths) + 1, 2) int64."""
+    """Size, time of change and time of arrival of every table, (len(paths) + 1, 3) int64.
+
+    Archives and ``cp -p`` give a file the time of change of another one, but not the time at which it came to this place.
+    """
     for path in paths:
         if not path.is_file():
             raise UserError(f'table {path} is missing; unpack the metadata archive again')
-    return np.array([(_LAYOUT, 0), *((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in paths))])
+    stats = (path.stat() for path in paths)
+    return np.array([(_LAYOUT, 0, 0), *((s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats)])
 
 
 def _read_cache(path: Path, stamp: np.ndarray) -> NuScenesAnnotations | None:
@@ -114,7 +118,7 @@ def _read_tables(
         times = np.array([record['timestamp'] for record in samples], dtype=np.int64)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(sample, error) from None
-    attributes = {r['token']: _attribute_code(r, attribute) for r in read_table(attribute)}
+    attributes = {record['token']: record for record in read_table(attribute)}
     tokens = np.array([record['token'] for record in samples], dtype=str)
     place = {record['token']: index for index, record in enumerate(samples)}
     rows = _AnnotationRows(labels, place, attributes)
@@ -128,21 +132,17 @@ def _labels_of_instances(
     """Label of every instance's category; None for those that detection knows nothing of."""
     labels = {}
     for record in categories:
-        name = category_to_detection_name(record.get('name'))
-        rack = BIKE_RACK if record.get('name') == 'static_object.bicycle_rack' else None
+        if 'name' not in record:
+            raise UserError(
+                f'category {record["token"]} beside {path} has no name; unpack the metadata archive again'
+            )
+        name = category_to_detection_name(record['name'])
+        rack = BIKE_RACK if record['name'] == 'static_object.bicycle_rack' else None
         labels[record['token']] = rack if name is None else CLASSES.index(name)
     try:
         return {record['token']: labels[record['category_token']] for record in instances}
     except KeyError as error:
         raise _damaged(path, error) from None
-
-
-def _attribute_code(record: dict[str, Any], path: Path) -> int:
-    if record.get('name') not in ATTRIBUTES:
-        raise UserError(
-            f'table {path} has the attribute {record.get("name")!r}, which is none of nuScenes detection'
-        )
-    return ATTRIBUTES.index(record['name'])
 
 
 class _AnnotationRows:
@@ -151,7 +151,7 @@ class _AnnotationRows:
     Args:
         labels: by instance; None leaves its records out.
         samples: place of every sample.
-        attributes: code of every attribute.
+        attributes: record of every attribute.
     """
 
     FIELDS = frozenset(
@@ -171,7 +171,7 @@ class _AnnotationRows:
     )
 
     def __init__(
-        self, labels: dict[str, int | None], samples: dict[str, int], attributes: dict[str, int]
+        self, labels: dict[str, int | None], samples: dict[str, int], attributes: dict[str, dict[str, Any]]
     ) -> None:
         self.labels, self.samples, self.attributes = labels, samples, attributes
         self.rows: dict[str, int] = {}
@@ -186,12 +186,15 @@ class _AnnotationRows:
         """
         try:
             table = json.loads(path.read_bytes(), object_hook=self._add)
+        except UserError as error:
+            raise UserError(f'table {path}: {error}') from None
         except (ValueError, TypeError, KeyError) as error:
             raise _damaged(path, error) from error
         whole = isinstance(table, list) and not any(table)  # a record that was taken leaves None in its place
         if not whole or len(self.numbers) != _NUMBERS * len(self.rows):
             raise UserError(
-                f'table {path} has records without the fields of an annotation; unpack the metadata archive again'
+                f'table {path} has records without the fields of an annotation, or two of one token; unpack the metadata '
+                'archive again'
             )
 
     def _add(self, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -201,7 +204,7 @@ class _AnnotationRows:
         label = self.labels[record['instance_token']]
         if label is None:
             return None
-        codes = [self.attributes[token] for token in record['attribute_tokens']]
+        codes = [self._code_of(token) for token in record['attribute_tokens']]
         code = _TWO_ATTRIBUTES if len(codes) > 1 else codes[0] if codes else NO_ATTRIBUTE
         points = record['num_lidar_pts'] + record['num_radar_pts']
         self.rows[record['token']] = len(self.rows)
@@ -210,6 +213,16 @@ class _AnnotationRows:
             self.numbers.extend(record[field])
         self.links.append((record['prev'], record['next']))
         return None
+
+    def _code_of(self, token: str) -> int:
+        """Place of an attribute in :data:`ATTRIBUTES`; those that no box of detection has may be of any name."""
+        name = self.attributes[token].get('name')
+        if name not in ATTRIBUTES:
+            raise UserError(
+                f'a box of a detection class has the attribute {name!r}, which is none of nuScenes detection '
+                f'({", ".join(ATTRIBUTES)})'
+            )
+        return ATTRIBUTES.index(name)
 
     def boxes(self, times: np.ndarray, path: Path) -> NuScenesBoxes:
         """What was read, sorted by sample; velocities need the times (samples,) of the samples, microseconds."""

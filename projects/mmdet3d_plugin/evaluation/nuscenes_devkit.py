@@ -16,6 +16,7 @@ from nuscenes.eval.common.loaders import (
 from nuscenes.eval.detection.data_classes import DetectionBox
 from nuscenes.eval.detection.evaluate import DetectionEval
 
+from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.evaluation.nuscenes_detection import Summary, detection_config
 
 
@@ -33,10 +34,16 @@ def score_with_devkit(
 
     Returns:
         What the devkit writes as ``metrics_summary.json``.
+
+    Raises:
+        UserError: the devkit refuses what it reads.
     """
-    with _quiet():
-        nusc = NuScenes(version=version, dataroot=str(data_root), verbose=False)
-        metrics, _ = _TokenEval(nusc, result_path, split, tokens).evaluate()
+    try:
+        with _quiet():
+            nusc = NuScenes(version=version, dataroot=str(data_root), verbose=False)
+            metrics, _ = _TokenEval(nusc, result_path, split, tokens).evaluate()
+    except AssertionError as error:
+        raise UserError(f"nuScenes' devkit refuses the predictions or the tables: {error}") from error
     return metrics.serialize()
 
 

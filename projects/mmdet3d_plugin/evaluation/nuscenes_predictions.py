@@ -79,7 +79,8 @@ class NuScenesPredictions:
             sensor: 'camera' or 'lidar', what the predictions were made from.
 
         Raises:
-            UserError: there are fewer or more results than samples, or they are not finite.
+            UserError: there are fewer or more results than samples, or one does not hold what it must: as many scores,
+                labels and boxes, labels of the classes, boxes with a velocity, finite numbers.
         """
         if len(results) != len(infos):
             raise UserError(
@@ -120,15 +121,10 @@ class NuScenesPredictions:
 
 def _global_boxes(result: dict[str, Any], info: Info, known: np.ndarray, place: int) -> NuScenesBoxes:
     """Predictions of one sample, from the LiDAR frame to the devkit's global frame."""
-    scores = np.asarray(result['scores_3d'], dtype=np.float64)
-    if not np.isfinite(scores).all():
-        raise UserError(f'scores for sample {info["token"]} are not finite: the network has diverged')
+    boxes, scores, labels = _columns(result, info['token'], len(known))
     best = np.argsort(-scores, kind='stable')[:_MAX_BOXES]
-    labels = known[np.asarray(result['labels_3d'], dtype=np.int64)[best]]
+    labels, boxes = known[labels[best]], boxes[best]
     centers = np.asarray(result['boxes_3d'].gravity_center, dtype=np.float64)[best]
-    boxes = np.asarray(result['boxes_3d'].tensor, dtype=np.float64)[best]
-    if not np.isfinite(boxes).all():
-        raise UserError(f'predictions for sample {info["token"]} are not finite: the network has diverged')
     rotation, translation = _lidar2global(info)
     turn = rotation.rotation_matrix
     velocity = (np.pad(boxes[:, 7:9], ((0, 0), (0, 1))) @ turn.T)[:, :2]
@@ -144,6 +140,26 @@ def _global_boxes(result: dict[str, Any], info: Info, known: np.ndarray, place: 
         score=scores[best],
         points=np.full(len(best), -1),
     )
+
+
+def _columns(result: dict[str, Any], token: str, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (n, 9 or more), scores (n,) and labels (n,) of one sample, looked over."""
+    boxes = np.asarray(result['boxes_3d'].tensor, dtype=np.float64)
+    scores = np.asarray(result['scores_3d'], dtype=np.float64)
+    labels = np.asarray(result['labels_3d'], dtype=np.int64)
+    mistakes = {
+        f'{boxes.shape[1]} numbers per box, no velocity among them, which nuScenes scores': boxes.shape[1]
+        < 9,
+        f'{len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels': len(boxes) != len(scores)
+        or len(boxes) != len(labels),
+        f'labels beyond the {classes} classes of the data': ((labels < 0) | (labels >= classes)).any(),
+        'scores that are not finite: the network has diverged': not np.isfinite(scores).all(),
+        'boxes that are not finite: the network has diverged': not np.isfinite(boxes).all(),
+    }
+    for what, mistaken in mistakes.items():
+        if mistaken:
+            raise UserError(f'predictions for sample {token} have {what}')
+    return boxes, scores, labels
 
 
 def _no_boxes() -> NuScenesBoxes:

@@ -5,4 +5,5 @@ from projects.mmdet3d_plugin.registry import import_submodules
 
 compat.apply()
 compat.take_plain_strides()
+compat.keep_loops_out_of_graphs()
 import_submodules(__name__)

@@ -4,6 +4,7 @@ They need onnxruntime, which the environment of the tests does not hold: ``pip i
 then ``PYTHONPATH=DIR:$PWD python -m pytest tests/engine/deploy``.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from projects.mmdet3d_plugin.engine.build import build_loader, build_split
 from projects.mmdet3d_plugin.engine.deploy.export_onnx import export_onnx
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
 from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
+from projects.mmdet3d_plugin.engine.deploy.seal import SEAL, sealed
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import start
 
@@ -113,6 +115,12 @@ def test_real_clouds_and_eight_bits(name: str, kitti_five_frames: Path, tmp_path
     quantize(path, calibration_feeds(path, cfg, calibration_samples(cfg), frames=2))
     assert path.stat().st_size < size
     assert all(len(result['scores_3d']) for result in found_in(cfg, OnnxDetector(path)))
+
+
+def test_a_seal_is_metadata_for_every_reader() -> None:
+    onnx = pytest.importorskip('onnx', reason=WHY)
+    ((key, value),) = ((e.key, e.value) for e in onnx.load_from_string(sealed(b'')).metadata_props)
+    assert (key, len(json.loads(value))) == (SEAL, 64)
 
 
 def test_key_frames_of_a_scene_in_the_ego_frame(tiny_nuscenes: Path, tmp_path: Path) -> None:

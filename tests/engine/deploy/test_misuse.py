@@ -13,10 +13,12 @@ from mmcv import Config
 from projects.mmdet3d_plugin.command_line.parsers import parse_export_onnx
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine import test as testing
+from projects.mmdet3d_plugin.engine.build import require_cameras
 from projects.mmdet3d_plugin.engine.deploy import export_onnx as exporting
 from projects.mmdet3d_plugin.engine.deploy import quantize
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession
+from projects.mmdet3d_plugin.engine.deploy.seal import require_seal, sealed
 
 CONFIG = 'projects/configs/synthetic/detr3d_student.py'
 
@@ -54,9 +56,44 @@ def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_no_graph_of_ours_is_named(graph: Path, content: str) -> None:
     """Empty, cut off, without metadata, with half of it."""
     graph.write_text(content)
-    with pytest.raises(
-        UserError, match=r'graph\.onnx is no graph of tools/export_onnx\.py .*export it again'
+    said = r'graph\.onnx (is no graph of|has no metadata .* which) tools/export_onnx\.py .*export it again'
+    with pytest.raises(UserError, match=said):
+        OnnxSession(graph)
+
+
+def test_a_graph_without_what_the_exporter_writes_is_named(graph: Path) -> None:
+    """Somebody renamed an input, dropped an output, or wrote metadata of another kind; plain text of others is no matter."""
+    graph.write_text(json.dumps(dict(host='"DETR3D"', classes='["car"]', tool='plain text')))
+    session = OnnxSession(graph)
+    found = session(dict(img=np.zeros((2, 6, 3, 4, 8), np.float32)))
+    for parts, name, said in (
+        (session.shapes, 'lidar2img', r"no input 'lidar2img'.*\(it has img\): export it again"),
+        (found, 'boxes', r"no output 'boxes'.*\(it has scores\)"),
+        (session.about, 'voxels', r"no metadata 'voxels'.*\(it has host, classes\)"),
     ):
+        with pytest.raises(UserError, match=rf'graph\.onnx has {said}'):
+            parts[name]
+    with pytest.raises(UserError, match=r'onnxruntime cannot run .*graph\.onnx \(.*\): export it again'):
+        session(dict(img=np.full((2, 6, 3, 4, 8), 'text')))
+    graph.write_text(json.dumps(dict(host='"DETR3D"', classes='3')))
+    with pytest.raises(UserError, match='calls its classes 3, which is no list'):
+        OnnxSession(graph)
+
+
+def test_a_changed_byte_is_noticed(graph: Path) -> None:
+    content = sealed(b'graph')
+    assert content.startswith(b'graph')
+    graph.write_bytes(content)
+    require_seal(graph)
+    flipped = [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in range(len(content))]
+    for other in (*flipped, content + b'.', content[:-1], content[1:], b''):
+        graph.write_bytes(other)
+        with pytest.raises(
+            UserError, match=r'graph\.onnx is not as tools/export_onnx\.py wrote it.*take sha256'
+        ):
+            require_seal(graph)
+    graph.write_text(json.dumps(dict(host='"DETR3D"', classes='["car"]', sha256='"of other bytes"')))
+    with pytest.raises(UserError, match='is not as'):
         OnnxSession(graph)
 
 
@@ -73,14 +110,24 @@ def test_a_graph_takes_what_it_was_exported_for(graph: Path) -> None:
         session(dict(img=img + np.inf))
 
 
+class Samples(list):
+    """A dataset of as many samples as cameras."""
+
+    @property
+    def cameras(self) -> list[str]:
+        return list(self)
+
+
 def test_a_graph_is_held_to_its_config(graph: Path) -> None:
     detector = OnnxDetector(graph)
-    detector.require_fit('DETR3D', list('abcdef'))
-    detector.require_fit('DETR3D', None)
+    detector.require_kind('DETR3D')
     with pytest.raises(UserError, match='the graph of a DETR3D, but the config is that of a VoxelNet'):
-        detector.require_fit('VoxelNet', None)
-    with pytest.raises(UserError, match=r'images of 6 cameras, but the data have 2 \(left, right\)'):
-        detector.require_fit('DETR3D', ['left', 'right'])
+        detector.require_kind('VoxelNet')
+    require_cameras(detector, Samples('abcdef'))
+    with pytest.raises(
+        UserError, match=r'have 2 cameras \(left, right\), but the model was made for 6: train and export one'
+    ):
+        require_cameras(detector, Samples(['left', 'right']))
 
 
 def test_a_graph_has_no_other_precision(graph: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.robustness.forked import run
+from tests.robustness.forked import Ended, run
 from tools.benchmark import msda_calls, options
 from tools.benchmark.measure import gather_maps, lift_splat, linear, msda, train_step_cpu, transformer
 
@@ -32,15 +33,47 @@ def test_a_script_finds_the_modules_that_benchmarks_share() -> None:
     assert done.stdout == 'True\n', done.stderr
 
 
-@pytest.mark.parametrize('script', SCRIPTS)
-def test_a_script_says_what_it_takes(script: str) -> None:
+def run_script(script: str, *words: object) -> Ended:
+    """Run a benchmark as from the command line."""
+
     def main(argv: Sequence[str]) -> None:
         sys.argv = [script, *argv]
         runpy.run_path(str(ROOT / 'tools' / 'benchmark' / script), run_name='__main__')
 
-    ended = run(main, '--help')
+    return run(main, *words)
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_a_script_says_what_it_takes(script: str) -> None:
+    ended = run_script(script, '--help')
     assert ended.status == 0, ended.text
     assert f'usage: {script}' in ended.text
+
+
+@pytest.mark.parametrize(
+    ('script', 'words', 'said'),
+    [
+        ('kd_losses.py', ('--rounds', '0'), "argument --rounds: '0': a whole number of at least 1"),
+        ('lift_splat.py', ('--json', ROOT), f'error: {ROOT} is a folder: name a file in it'),
+        ('synthetic.py', ('--json', ROOT / 'README.md' / 'x'), 'error: '),
+        ('distill_step.py', ('--recipe', 'no_such.py'), 'error: '),
+        ('point_sets.py', ('--cloud', 'no_such.bin'), 'error: '),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_measured(
+    script: str, words: Sequence[object], said: str
+) -> None:
+    ended = run_script(script, *words)
+    assert ended.status == 2, ended.text
+    assert said in ended.text
+    assert 'Traceback' not in ended.text
+
+
+def test_a_missing_runtime_is_said_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    monkeypatch.setitem(sys.modules, 'onnx', SimpleNamespace())
+    ended = run_script('deploy.py')
+    assert ended.errors == ['error: onnxruntime is not installed: pip install -r requirements/onnx.txt']
 
 
 def test_what_options_offer_is_what_there_is() -> None:

@@ -19,7 +19,7 @@ from projects.mmdet3d_plugin.common.checkpoint import write_checkpoint
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.engine.deploy.export_onnx import export_onnx
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
-from projects.mmdet3d_plugin.engine.deploy.onnx_session import RecordingSession
+from projects.mmdet3d_plugin.engine.deploy.onnx_session import RecordingSession, require_package
 from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
 from projects.mmdet3d_plugin.engine.test import evaluate_checkpoint
 from projects.mmdet3d_plugin.studies.cost.latency import Stream
@@ -33,6 +33,8 @@ METRICS = ('NDS', 'mAP')
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark from the command line and return the report."""
     args = parse_deploy(argv)
+    for package in ('onnx', 'onnxruntime'):
+        require_package(package)
     report: dict[str, Any] = start_report(args) | dict(latency=[], accuracy=[])
     with tempfile.TemporaryDirectory() as folder:
         for config in args.configs:

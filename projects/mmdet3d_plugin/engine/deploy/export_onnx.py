@@ -28,6 +28,7 @@ from projects.mmdet3d_plugin.engine.deploy.onnx_detector import SUFFIX
 from projects.mmdet3d_plugin.engine.deploy.onnx_host import Graph, OnnxHost, host_of
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import require_package
 from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
+from projects.mmdet3d_plugin.engine.deploy.seal import sealed
 from projects.mmdet3d_plugin.ops.library import pure_torch
 
 OPSET = 17
@@ -105,7 +106,7 @@ def export_onnx(cfg: Config, checkpoint: str | Path, out: str | Path) -> None:
         about['view'] = _view_of(cfg)
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in about.items()})
     onnx.checker.check_model(proto)
-    write_bytes(out, proto.SerializeToString())
+    write_bytes(out, sealed(proto.SerializeToString()))
 
 
 # mmdet3d writes ``mask &= other``, which the exporter has overlooked

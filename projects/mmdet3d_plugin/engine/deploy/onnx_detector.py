@@ -1,6 +1,5 @@
 """A detector whose forward pass is a graph in ONNX: what is evaluated is what will be deployed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,9 @@ class OnnxDetector(nn.Module):
         path: the file.
         threads: of onnxruntime.
 
+    Attributes:
+        num_cams: that the graph takes images of; None where it takes none.
+
     Raises:
         UserError: see :class:`OnnxSession`.
     """
@@ -30,27 +32,18 @@ class OnnxDetector(nn.Module):
         self.path, self.session = path, OnnxSession(path, threads)
         self.host = host_of(self.session.kind)
         self.classes = self.session.classes
+        self.num_cams = self.session.shapes['img'][1] if self.host.images else None
 
-    def require_fit(self, kind: str, cameras: Sequence[str] | None) -> None:
-        """Refuse a config that the graph was not exported from.
-
-        Args:
-            kind: type of the config's model.
-            cameras: of the data, None where there are none.
+    def require_kind(self, kind: str) -> None:
+        """Refuse a config whose model is of another type.
 
         Raises:
-            UserError: it is another model, or the graph takes another number of cameras.
+            UserError: names both.
         """
         if kind != self.session.kind:
             raise UserError(
                 f'{self.path} is the graph of a {self.session.kind}, but the config is that of a {kind}: name the config '
                 'that it was exported with'
-            )
-        images = self.session.shapes.get('img')
-        if cameras is not None and images is not None and images[1] != len(cameras):
-            raise UserError(
-                f'{self.path} takes images of {images[1]} cameras, but the data have {len(cameras)} '
-                f'({", ".join(cameras)}): train and export a detector for these, or choose other data'
             )
 
     def new_memory(self) -> Any:

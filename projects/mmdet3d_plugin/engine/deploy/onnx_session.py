@@ -2,18 +2,41 @@
 
 import importlib
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.engine.deploy.seal import SEAL, require_seal
 
 Feed = dict[str, np.ndarray]
 """Inputs of a graph by name."""
+
+
+class GraphParts(dict[str, Any]):
+    """What a graph has of one kind, by name; asking for what it lacks says that the graph is not the exporter's.
+
+    Args:
+        path: of the graph.
+        kind: what the parts are, for the message.
+        parts: by name.
+    """
+
+    def __init__(self, path: str | Path, kind: str, parts: Mapping[str, Any]) -> None:
+        super().__init__(parts)
+        self.path, self.kind = path, kind
+
+    def __missing__(self, name: str) -> NoReturn:
+        known = ', '.join(self) or 'none'
+        raise UserError(
+            f'{self.path} has no {self.kind} {name!r}, which tools/export_onnx.py writes (it has {known}): export it again'
+        )
 
 
 class OnnxSession:
@@ -24,13 +47,13 @@ class OnnxSession:
         threads: of onnxruntime.
 
     Attributes:
-        about: the file's metadata.
+        about: the file's metadata, as far as it is JSON.
         kind: type of the detector that was exported.
         classes: names, in label order.
         shapes: of the inputs; what is no number is not fixed.
 
     Raises:
-        UserError: onnxruntime is not installed, or the file is no graph of ours.
+        UserError: onnxruntime is not installed, or the file is no graph of ours, or has changed since.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
@@ -43,20 +66,27 @@ class OnnxSession:
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
             props = self.session.get_modelmeta().custom_metadata_map
-            self.about: dict[str, Any] = {key: json.loads(value) for key, value in props.items()}
-            self.kind, self.classes = str(self.about['host']), list(self.about['classes'])
         except Exception as error:  # its exceptions have no common class
             raise UserError(
                 f'{path} is no graph of tools/export_onnx.py ({type(error).__name__}): export it again'
             ) from None
-        self.shapes = {node.name: tuple(node.shape) for node in self.session.get_inputs()}
+        if SEAL in props:
+            require_seal(path)
+        self.path = path
+        self.about = GraphParts(path, 'metadata', _read_json(props))
+        self.kind, self.classes = str(self.about['host']), self.about['classes']
+        if not isinstance(self.classes, list):
+            raise UserError(f'{path} calls its classes {self.classes!r}, which is no list: export it again')
+        shapes = {node.name: tuple(node.shape) for node in self.session.get_inputs()}
+        self.shapes = GraphParts(path, 'input', shapes)
         self.names = [node.name for node in self.session.get_outputs()]
 
     def __call__(self, feed: Feed) -> dict[str, Tensor]:
         """Inputs by name -> outputs by name.
 
         Raises:
-            UserError: the graph was exported for other inputs, or gives numbers that are not finite.
+            UserError: the graph was exported for other inputs, cannot be run on these, or gives numbers that are not
+                finite.
         """
         if feed.keys() != self.shapes.keys():
             raise UserError(
@@ -72,10 +102,15 @@ class OnnxSession:
                     f'the graph takes {name} of shape {shape}, the config gives {value.shape}: export it '
                     'again from this config'
                 )
-        outputs = self.session.run(None, feed)
+        try:
+            outputs = self.session.run(None, feed)
+        except Exception as error:  # its exceptions have no common class
+            line = ' '.join(str(error).split())
+            raise UserError(f'onnxruntime cannot run {self.path} ({line}): export it again') from error
         if not all(np.isfinite(output).all() for output in outputs):
             raise UserError('the graph gives numbers that are not finite')
-        return {name: torch.from_numpy(value) for name, value in zip(self.names, outputs, strict=True)}
+        found = {name: torch.from_numpy(value) for name, value in zip(self.names, outputs, strict=True)}
+        return GraphParts(self.path, 'output', found)
 
 
 class RecordingSession(OnnxSession):
@@ -89,6 +124,15 @@ class RecordingSession(OnnxSession):
         """See the base class."""
         self.feeds.append(feed)
         return super().__call__(feed)
+
+
+def _read_json(props: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata of the exporter; others write what is no JSON."""
+    found = {}
+    for key, value in props.items():
+        with suppress(ValueError):
+            found[key] = json.loads(value)
+    return found
 
 
 def require_package(name: str) -> ModuleType:

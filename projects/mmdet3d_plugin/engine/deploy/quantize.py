@@ -18,6 +18,7 @@ from projects.mmdet3d_plugin.common.files import write_bytes
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import Feed, RecordingSession, require_package
+from projects.mmdet3d_plugin.engine.deploy.seal import SEAL, sealed
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.engine.parallel import unpack_batch
 
@@ -41,7 +42,7 @@ def quantize(path: str | Path, feeds: Iterator[Feed]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ready, out = Path(folder) / 'ready.onnx', Path(folder) / 'int8.onnx'
         proto = onnx.load(str(path))
-        about = {entry.key: entry.value for entry in proto.metadata_props}
+        about = {entry.key: entry.value for entry in proto.metadata_props if entry.key != SEAL}
         _with_own_weights(proto.graph)
         onnx.save(proto, str(ready))
         quantization.quantize_static(
@@ -56,7 +57,7 @@ def quantize(path: str | Path, feeds: Iterator[Feed]) -> None:
         )
         proto = onnx.load(str(out))
     onnx.helper.set_model_props(proto, about)
-    write_bytes(path, proto.SerializeToString())
+    write_bytes(path, sealed(proto.SerializeToString()))
 
 
 def calibration_feeds(path: str | Path, cfg: Config, samples: Dataset, frames: int) -> Iterator[Feed]:
