@@ -452,7 +452,9 @@ def lift_splat() -> str:
         "original's memory, MB",
         'ours, MB',
     ]
-    note = 'CPU time of one frame of six cameras, geometry included; memory is what a call takes beyond its results'
+    busy = record('lift_splat_cpu')['machine']['load'] > 2
+    note = 'CPU time of one frame of six cameras, geometry included' + ', beside other work' * busy
+    note += '; memory is what a call takes beyond its results'
     return f'{table(columns, rows)}\n\n{note}. {origin("lift_splat_cpu")}'
 
 
