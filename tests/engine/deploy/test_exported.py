@@ -36,6 +36,12 @@ TWO_KEY_FRAMES = {
     'model.head.trunk.in_channels': 32,
     'model.head.neck.in_channels': [32, 16, 32, 64],
 }
+DCN = {  # bottlenecks, which may be deformable, as in R101-DCN, of the widths of the small backbone
+    'model.img_backbone.depth': 50,
+    'model.img_backbone.base_channels': 4,
+    'model.img_backbone.dcn': dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
+    'model.img_backbone.stage_with_dcn': (False, False, True),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +96,21 @@ def assert_same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> Non
         assert ((apart < 1e-3) & alike & beside).any(1).all(), (apart.diagonal().max(), len(apart))
 
 
-@pytest.mark.parametrize('name', ['bevformer_near_student', 'detr3d_student', 'bevdepth_near_student'])
-def test_cameras_of_the_real_frame(name: str, one_frame_root: Path, tmp_path: Path) -> None:
-    cfg = load_config(CONFIGS / f'{name}.py', None, str(one_frame_root))
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('bevformer_near_student', None),
+        ('bevformer_near_student', DCN),
+        ('detr3d_student', None),
+        ('detr3d_student', DCN),
+        ('bevdepth_near_student', None),
+    ],
+    ids=['BEVFormer', 'BEVFormer-DCN', 'DETR3D', 'DETR3D-DCN', 'BEVDepth'],
+)
+def test_cameras_of_the_real_frame(
+    name: str, options: dict[str, Any] | None, one_frame_root: Path, tmp_path: Path
+) -> None:
+    cfg = load_config(CONFIGS / f'{name}.py', options, str(one_frame_root))
     cfg.data.test.ann_file = cfg.data.train.ann_file  # of which the only frame is
     model, path = exported(cfg, tmp_path)
     detector = OnnxDetector(path)

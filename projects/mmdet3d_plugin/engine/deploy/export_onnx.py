@@ -27,6 +27,7 @@ from projects.mmdet3d_plugin.engine.deploy import hosts  # noqa: F401  registers
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import SUFFIX
 from projects.mmdet3d_plugin.engine.deploy.onnx_host import Graph, OnnxHost, host_of
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import require_package
+from projects.mmdet3d_plugin.engine.deploy.plain_deform_conv import plain_deform_convs
 from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, calibration_samples, quantize
 from projects.mmdet3d_plugin.engine.deploy.seal import sealed
 from projects.mmdet3d_plugin.ops.library import pure_torch
@@ -116,7 +117,7 @@ torch.onnx.register_custom_op_symbolic('aten::__iand_', lambda g, one, other: g.
 def trace(host: OnnxHost, model: nn.Module, example: dict[str, Tensor]) -> bytes:
     """The graph of a detector in ONNX, of fixed sizes but for the axes that its adapter names."""
     file = io.BytesIO()
-    with torch.no_grad(), pure_torch(), warnings.catch_warnings():
+    with torch.no_grad(), pure_torch(), plain_deform_convs(), warnings.catch_warnings():
         # sizes of tensors are meant to be fixed, which the tracer warns of at each of them
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)

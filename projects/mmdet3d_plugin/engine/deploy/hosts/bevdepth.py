@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.ops import DeformConv2dPack
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.engine.deploy.center_heads import decode_centers
@@ -14,7 +13,6 @@ from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrice
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import LiftMemory
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted
 from projects.mmdet3d_plugin.hosts.detr.camera_detector import to_result
-from projects.mmdet3d_plugin.ops.deform_conv_torch import deform_conv2d_torch
 
 _HISTORY = ('prev_depth', 'prev_context', 'prev_cam2lidar', 'prev_exists')
 
@@ -24,13 +22,6 @@ class BEVDepthOnnx(OnnxHost):
     """One frame: what is left after suppression differs from frame to frame, and key frames follow each other."""
 
     outputs = (*OnnxHost.outputs, 'depth', 'context')
-
-    def prepare(self, model: nn.Module) -> None:
-        """Compute deformable convolutions in plain torch."""
-        for parent in list(model.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, DeformConv2dPack):
-                    setattr(parent, name, _PlainDeformConv(child))
 
     def about(self, model: nn.Module) -> dict[str, Any]:
         """``frames``, key frames that the model looks at, and ``ego``, whether it asks for ``lidar2ego``."""
@@ -113,21 +104,6 @@ class BEVDepthOnnx(OnnxHost):
         if memory is not None:
             memory.store(Lifted(*map(torch.cat, zip(*seen, strict=True))), metas)
         return results
-
-
-class _PlainDeformConv(nn.Module):
-    """A deformable convolution of mmcv, with its weights, in plain torch."""
-
-    def __init__(self, original: DeformConv2dPack) -> None:
-        super().__init__()
-        self.original = original
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, out, h, w)."""
-        conv = self.original
-        return deform_conv2d_torch(
-            x, conv.conv_offset(x), conv.weight, conv.stride, conv.padding, conv.dilation, conv.groups
-        )
 
 
 def _matrices(cam2lidar: Tensor, intrinsic: Tensor, ida: Tensor, ego: Tensor | None) -> CameraMatrices:
