@@ -41,6 +41,7 @@ DCN = {  # bottlenecks, which may be deformable, as in R101-DCN, of the widths o
     'model.img_backbone.base_channels': 4,
     'model.img_backbone.dcn': dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
     'model.img_backbone.stage_with_dcn': (False, False, True),
+    'model.img_backbone.zero_init_residual': False,  # else nobody would see what the untrained ones give
 }
 
 
