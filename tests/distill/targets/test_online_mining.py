@@ -60,6 +60,24 @@ def test_the_strong_view_moves_points_and_boxes_together(flip: float) -> None:
     assert 0.9 <= ratio[0, 0] <= 1.1
 
 
+def test_ignored_boxes_move_with_the_world_of_their_sample() -> None:
+    """Two samples, each turned in its own way; in the first an ignored box lies where the label does, with its size."""
+    torch.manual_seed(0)
+    (first, found), (second, _) = sample(), sample()
+    ignored = [boxes(10, 30).tensor, boxes().tensor]
+    batch = {key: first[key] + second[key] for key in ('points', 'gt_bboxes_3d', 'gt_labels_3d')}
+    strong = OnlineMining(rotate=0.7, scale=(0.9, 1.1), flip=1.0)(
+        batch | dict(gt_bboxes_ignore=ignored), found * 2
+    )
+    moved = strong['gt_bboxes_ignore']
+    torch.testing.assert_close(moved[0][:1], strong['gt_bboxes_3d'][0].tensor[:1])
+    assert not torch.allclose(moved[0], ignored[0], atol=0.1)
+    apart = strong['gt_bboxes_3d'][0].tensor.diff(dim=0)  # from 10 to 20, so that 30 is as far again
+    torch.testing.assert_close(moved[0].diff(dim=0), 2 * apart)
+    assert moved[1].shape == (0, 7)
+    assert torch.equal(ignored[0], boxes(10, 30).tensor)  # those of the weak view are as they were
+
+
 def test_nothing_is_mined_from_nothing() -> None:
     batch, _ = sample()
     none = Detections(boxes(), torch.zeros(0), torch.zeros(0, dtype=torch.long))

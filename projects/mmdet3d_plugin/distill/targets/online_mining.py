@@ -13,6 +13,8 @@ from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS
 from projects.mmdet3d_plugin.distill.registry import TARGETS
 from projects.mmdet3d_plugin.distill.targets.teacher_labels import TeacherLabels, overlaps
 
+_IGNORED = 'gt_bboxes_ignore'
+
 
 @TARGETS.register_module()
 class OnlineMining(TeacherLabels):
@@ -20,8 +22,8 @@ class OnlineMining(TeacherLabels):
 
     The teacher, usually an ``EMATeacher``, sees the batch as the pipeline made it, the weak view. Its confident boxes join
     the labels as in :class:`TeacherLabels`. Points in its other boxes, which touch neither, are removed above the ground.
-    Then points and boxes of every sample are mirrored, turned and scaled together: what the student learns on. Nothing of
-    it needs an instance bank. Under several processes each draws its own views.
+    Then points and boxes of every sample, ignored ones too, are mirrored, turned and scaled together: what the student
+    learns on. Nothing of it needs an instance bank. Under several processes each draws its own views.
 
     Terms and a head see the strong view too, so a detector may also teach itself (``SelfTeacher``); features that this
     teacher gave of the weak view lie elsewhere, and comparing them is refused.
@@ -56,7 +58,8 @@ class OnlineMining(TeacherLabels):
         """New targets and points.
 
         Args:
-            batch: the student's, with ``points`` (list of B (N_i, C)), ``gt_bboxes_3d`` and ``gt_labels_3d``.
+            batch: the student's, with ``points`` (list of B (N_i, C)), ``gt_bboxes_3d`` and ``gt_labels_3d``; perhaps with
+                ``gt_bboxes_ignore`` (list of B (m_i, 7)).
             detections: the teacher's, of the same B samples.
 
         Returns:
@@ -68,8 +71,14 @@ class OnlineMining(TeacherLabels):
             self.without_unsure(cloud, boxes, found)
             for cloud, boxes, found in zip(batch['points'], labelled['gt_bboxes_3d'], detections, strict=True)
         ]
-        views = [self.strengthen(*sample) for sample in zip(kept, labelled['gt_bboxes_3d'], strict=True)]
-        strong['points'], strong['gt_bboxes_3d'] = ([view[i] for view in views] for i in range(2))
+        boxes = [labelled['gt_bboxes_3d']]
+        if labelled.get(_IGNORED) is not None:  # plain tensors, which lie in the world as boxes do
+            pairs = zip(*boxes, labelled[_IGNORED], strict=True)
+            boxes.append([type(own)(rows, box_dim=rows.shape[-1]) for own, rows in pairs])
+        views = [self.strengthen(*sample) for sample in zip(kept, *boxes, strict=True)]
+        strong['points'], strong['gt_bboxes_3d'], *ignored = map(list, zip(*views, strict=True))
+        if ignored:
+            strong[_IGNORED] = [own.tensor for own in ignored[0]]
         return strong
 
     def without_unsure(self, points: Tensor, boxes: Any, found: Detections) -> Tensor:
@@ -91,20 +100,21 @@ class OnlineMining(TeacherLabels):
         gone = self.remove.inside(points[:, :3].cpu().numpy(), unsure.tensor[:, :7].cpu().numpy())
         return points[torch.from_numpy(~gone).to(points.device)]
 
-    def strengthen(self, points: Tensor, boxes: Any) -> tuple[Tensor, Any]:
-        """The strong view of one sample: points (N, C) and n boxes, moved together by torch's chance."""
+    def strengthen(self, points: Tensor, *sets: Any) -> tuple[Any, ...]:
+        """The strong view of one sample: points (N, C) and sets of boxes, moved together by torch's chance."""
         flip, turn, size = torch.rand(3).tolist()
-        points, boxes = points.clone(), boxes.clone()
-        if flip < self.flip:
-            boxes.flip('horizontal')
-            points[:, 1] = -points[:, 1]
+        points, sets = points.clone(), tuple(boxes.clone() for boxes in sets)
         angle, scale = (2 * turn - 1) * self.rotate, self.scale[0] + size * (self.scale[1] - self.scale[0])
-        matrix = _turned(angle).to(points)
-        boxes.rotate(angle)
-        points[:, :2] = points[:, :2] @ matrix.T
-        boxes.scale(scale)
+        if flip < self.flip:
+            points[:, 1] = -points[:, 1]
+        points[:, :2] = points[:, :2] @ _turned(angle).to(points).T
         points[:, :3] *= scale
-        return points, boxes
+        for boxes in sets:
+            if flip < self.flip:
+                boxes.flip('horizontal')
+            boxes.rotate(angle)
+            boxes.scale(scale)
+        return points, *sets
 
 
 def _turned(angle: float) -> Tensor:
