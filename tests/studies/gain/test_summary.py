@@ -42,6 +42,16 @@ def test_gain_and_shares(result: PairResult) -> None:
     assert taught.spreads['NDS'].deviation == pytest.approx(8**0.5)
 
 
+def test_what_is_beyond_the_head_waits_for_no_student_alone(result: PairResult) -> None:
+    summary = summarize(replace(result, metrics={**result.metrics, PAIR.student.name: {}}), CAMERA)
+    alone, inherited, taught = summary.rows
+    assert alone.beyond_head is None
+    assert inherited.beyond_head is None
+    assert taught.gain is None
+    assert taught.beyond_head.mean == pytest.approx(3.0)
+    assert taught.inherited is None
+
+
 def test_goals_are_judged(result: PairResult) -> None:
     assert verdicts(summarize(result, CAMERA)) == {
         'teacher leads student alone by +19.00, goal >= 8': True,

@@ -85,7 +85,7 @@ def _summarize_row(row: Row, result: PairResult, family: Family, gap: float | No
     values = {metric.key: result.values(row.name, metric) for metric in family.metrics}
     gain = _gain(row.name, result.pair.student.name, result, family.headline)
     head = _gain(result.pair.inherit, result.pair.student.name, result, family.headline)
-    taught = gain is not None and head is not None and row.name != result.pair.inherit
+    taught = row.name not in (result.pair.student.name, result.pair.inherit)
     beyond = _gain(row.name, result.pair.inherit, result, family.headline) if taught else None
     costs, base = result.costs[row.name], result.costs[result.pair.student.name]
     on_gpu = any(cost.gpu_bytes for cost in costs.values())
@@ -94,7 +94,7 @@ def _summarize_row(row: Row, result: PairResult, family: Family, gap: float | No
         {key: spread for key, found in values.items() if (spread := spread_of(found.values()))},
         gain,
         beyond,
-        share_of(head.mean, gain.mean) if taught else None,
+        share_of(head.mean, gain.mean) if taught and head and gain else None,
         share_of(gain.mean, gap) if gain is not None and gap is not None else None,
         ratio_of(costs, base, 'cpu_seconds'),
         ratio_of(costs, base, 'step_seconds'),
