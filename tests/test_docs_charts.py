@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from tools.docs.charts import draw_gains_by_teacher, gains_by_teacher
+from tools.docs.charts import FIGS, draw_gains_by_teacher, gains_by_teacher
+from tools.docs.results import near_records
 
 
 def comparison(teacher: float, **beyond: float | None) -> dict[str, Any]:
@@ -30,3 +31,10 @@ def test_gains_stand_by_the_teachers_score(tmp_path: Path) -> None:
     draw_gains_by_teacher(gains, tmp_path / 'chart.svg')
     drawn = (tmp_path / 'chart.svg').read_text()
     assert all(text in drawn for text in ('row a', '-1.50', '+2.00'))
+
+
+def test_the_figure_is_drawn_from_the_records() -> None:
+    drawn = (FIGS / 'gain_by_teacher.svg').read_text()
+    gains = gains_by_teacher(near_records())
+    assert gains
+    assert all(text in drawn for title, points in gains.items() for text in (title, *(p.text for p in points)))

@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 
 from projects.mmdet3d_plugin.common.files import write_file
 from projects.mmdet3d_plugin.visualization.loss_curves import LINE_COLOURS
-from tools.docs.results import BENCHMARKS, Record, record
+from tools.docs.results import Record, near_records
 
 FIGS = Path(__file__).resolve().parents[2] / 'figs'
-NEAR_TEACHERS = ('kd_gain_near_teacher1_cpu', 'kd_gain_near_cpu', 'kd_gain_near_teacher4_cpu')
-"""The same comparison under teachers of one, two and four epochs, as far as they were run."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,6 @@ class GainPoint:
     def text(self) -> str:
         """The mean, as the figure has it."""
         return f'{self.mean:+.2f}'
-
-
-def near_records() -> list[Record]:
-    """The comparisons of :data:`NEAR_TEACHERS` that were run."""
-    return [record(name) for name in NEAR_TEACHERS if (BENCHMARKS / f'{name}.json').is_file()]
 
 
 def gains_by_teacher(records: Sequence[Record]) -> dict[str, list[GainPoint]]:
@@ -75,7 +68,7 @@ def draw_gains_by_teacher(gains: dict[str, list[GainPoint]], path: Path) -> None
                 [point.teacher] * len(point.single), point.single, 'o', color=colour, alpha=0.5, markersize=4
             )
             ax.annotate(
-                point.text, (point.teacher, point.mean), xytext=(6, 3), textcoords='offset points', fontsize=8
+                point.text, (point.teacher, point.mean), xytext=(6, 6), textcoords='offset points', fontsize=8
             )
     ax.axhline(0, color='#888888', linewidth=0.8)
     ax.set_xlabel('NDS of the teacher')

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from projects.mmdet3d_plugin.studies.gain.spread import paired_gain
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
 BLOCKS: dict[str, Callable[[], str]] = {}
 """What a page may ask for by name, between ``<!-- written: NAME -->`` and ``<!-- end -->``."""
@@ -166,6 +168,57 @@ def near_gain_how() -> str:
         '; '.join(goal['text'] for goal in goals if goal['met'] is which) for which in (True, False)
     )
     return f'{_how_gained("kd_gain_near_cpu")} Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
+
+
+NEAR_TEACHERS = ('kd_gain_near_teacher1_cpu', 'kd_gain_near_cpu', 'kd_gain_near_teacher4_cpu')
+"""The same comparison under teachers of one, two and four epochs."""
+
+
+def near_records() -> list[Record]:
+    """The comparisons of :data:`NEAR_TEACHERS`."""
+    return [record(name) for name in NEAR_TEACHERS]
+
+
+@block('near teachers')
+def near_teachers() -> str:
+    """What rows gain beyond the inherited head under teachers of several strengths, and what focus and gate are of it."""
+    names = ('fd3d', 'fd3d_unfocused', 'fd3d_gate')
+    lines, titles = [], []
+    for content in near_records():
+        pair = content['pairs']['teacher']
+        rows = pair['rows']
+        titles = [rows[name]['title'] for name in names]
+        lines.append(
+            [
+                str(content['teacher_epochs']),
+                f'{100 * pair["teacher"]["metrics"]["NDS"]:.2f}',
+                f'{rows["inherit"]["spreads"]["NDS"]["mean"]:.2f}',
+                *(_with_interval(rows[name]['beyond_head']) for name in names),
+                _with_interval(_lead(rows, 'fd3d', 'fd3d_unfocused')),
+                _with_interval(_lead(rows, 'fd3d_gate', 'fd3d')),
+            ]
+        )
+    columns = [
+        "teacher's epochs",
+        'its NDS',
+        'inherited head only',
+        *titles,
+        'due to focus',
+        'due to the gate',
+    ]
+    return table(columns, lines)
+
+
+def _lead(rows: Record, one: str, other: str) -> Record:
+    """What one row has more than another, paired by seed."""
+    values = [rows[name]['beyond_head']['differences'] for name in (other, one)]
+    return vars(paired_gain(*values))
+
+
+@block('near teachers, how')
+def near_teachers_how() -> str:
+    """Where those figures are from."""
+    return ' '.join(origin(name) for name in NEAR_TEACHERS)
 
 
 def _nuscenes_gain(name: str, pair: str, metrics: Sequence[str]) -> str:
