@@ -37,4 +37,6 @@ def test_the_figure_is_drawn_from_the_records() -> None:
     drawn = (FIGS / 'gain_by_teacher.svg').read_text()
     gains = gains_by_teacher(near_records())
     assert gains
-    assert all(text in drawn for title, points in gains.items() for text in (title, *(p.text for p in points)))
+    assert all(
+        text in drawn for title, points in gains.items() for text in (title, *(p.text for p in points))
+    )

@@ -22,6 +22,21 @@ def test_the_library_in_the_cache_is_taken_as_it_is(tmp_path: Path, monkeypatch:
     assert target.read_bytes() == b'made before'
 
 
+def test_the_command_line_asks_before_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says what the compiler said, without a traceback."""
+
+    def fails(force: bool) -> Path:
+        raise ops_build.BuildError(f'compiling failed, forced: {force}')
+
+    monkeypatch.setattr(ops_build, 'build', fails)
+    for mistaken, status in {'--help': 0, '--forced': 2}.items():
+        with pytest.raises(SystemExit) as end:
+            ops_build.main([mistaken])
+        assert end.value.code == status
+    with pytest.raises(SystemExit, match='error: compiling failed, forced: True'):
+        ops_build.main(['--force'])
+
+
 def test_a_library_built_with_cuda_is_found_where_no_nvcc_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 ``python -m projects.mmdet3d_plugin.ops.build`` compiles what is missing and prints where the library lies.
 """
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -200,5 +201,16 @@ def _run(command: list[str]) -> None:
         raise BuildError(f'compiling failed: {" ".join(command)}\n{done.stderr[-4000:]}')
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--force', action='store_true', help='compile what is there, too')
+    arguments = parser.parse_args(argv)
+    try:
+        print(build(arguments.force))
+    except BuildError as error:
+        sys.exit(f'error: {error}')
+
+
 if __name__ == '__main__':
-    print(build('--force' in sys.argv))
+    main()
