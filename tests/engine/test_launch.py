@@ -51,6 +51,9 @@ def shell(*command: str, **environment: str) -> subprocess.CompletedProcess:
         ('dist_distill.sh', 'c.py 2 --resume auto', 'distillation.py c.py --resume auto'),
         ('dist_test.sh', 'c.py a.pth 2', 'test.py c.py a.pth --eval bbox'),
         ('dist_test.sh', 'c.py a.pth 2 --out x.pkl', 'test.py c.py a.pth --out x.pkl'),
+        ('dist_test.sh', 'c.py a.pth 2 --out=x.pkl', 'test.py c.py a.pth --out=x.pkl'),
+        ('dist_test.sh', 'c.py a.pth 2 --out-dir x', 'test.py c.py a.pth --out-dir x --eval bbox'),
+        ('dist_test.sh', 'c.py a.pth 2 --format-only', 'test.py c.py a.pth --format-only'),
     ],
 )
 def test_scripts_start_their_tools(tmp_path: Path, script: str, arguments: str, tool: str) -> None:
