@@ -4,6 +4,12 @@
 # GPU's name. mmcv's operator, and whole steps with it as the original takes them, stand beside ours where mmcv was compiled
 # with CUDA. What does not end in its share of the time is left out, and named at the end.
 set -uo pipefail
+usage='usage: tools/benchmark/gpu.sh, without options: it takes ten minutes and writes benchmarks/*_CARD.json'
+case "${1-}" in
+    '') ;;
+    -h | --help) echo "$usage" && exit 0 ;;
+    *) echo "$usage" >&2 && exit 2 ;;
+esac
 cd "$(dirname "$0")/../.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 PYTHON=${PYTHON:-python}
@@ -20,7 +26,7 @@ name = torch.cuda.get_device_name()
 found = re.search(r'\b[A-Z]+\d+', name)
 print((found[0] if found else name.split()[-1]).lower())
 EOF
-) || exit 1
+) || exit 2
 
 missing=()
 measure() { # NAME SECONDS [OPTIONS]

@@ -69,6 +69,26 @@ def test_a_mistake_is_one_line_before_anything_is_measured(
     assert 'Traceback' not in ended.text
 
 
+@pytest.mark.parametrize(('word', 'status'), [('--help', 0), ('-h', 0), ('--hlep', 2)])
+def test_the_script_for_gpus_says_what_it_takes(word: str, status: int) -> None:
+    """It begins nothing: on a machine with a GPU it would take ten minutes."""
+    command = ['bash', 'tools/benchmark/gpu.sh', word]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert (done.stderr if status else done.stdout).startswith('usage: tools/benchmark/gpu.sh')
+
+
+def test_the_script_for_gpus_needs_one() -> None:
+    """In one line, whatever torch is."""
+    alone = dict(os.environ, CUDA_VISIBLE_DEVICES='', PYTHON=sys.executable)
+    command = ['bash', 'tools/benchmark/gpu.sh']
+    done = subprocess.run(
+        command, cwd=ROOT, env=alone, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == 'error: there is no GPU that torch sees\n'
+
+
 def test_a_missing_runtime_is_said_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     monkeypatch.setitem(sys.modules, 'onnx', SimpleNamespace())
