@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +175,16 @@ def test_what_evaluation_needs_is_looked_for_before(tiny_nuscenes: Path, tmp_pat
     dataset.data_root = tmp_path
     with pytest.raises(FileNotFoundError, match=r'no tables of v1.0-trainval'):
         dataset.check_evaluation()
+    shutil.copytree(tiny_nuscenes, tmp_path, dirs_exist_ok=True)
+    dataset.check_evaluation()
+    table = tmp_path / 'v1.0-trainval/sample_annotation.json'
+    content = table.read_bytes()
+    table.write_bytes(content + b'\n \n')
+    dataset.check_evaluation()
+    for half in (content[: len(content) // 2], content[:-1], content[:-100] + bytes(100)):
+        table.write_bytes(half)
+        with pytest.raises(ValueError, match=r'sample_annotation\.json is not valid JSON \(it is cut off\)'):
+            dataset.check_evaluation()
     dataset = make(tiny_nuscenes)
     dataset.infos = [dict(info, valid_flag=info['valid_flag'] & False) for info in dataset.infos]
     with pytest.raises(ValueError, match=r'no ground truth .* has a LiDAR or radar point'):

@@ -10,10 +10,11 @@ TABLES = (
     'category', 'attribute', 'visibility', 'instance', 'sensor', 'calibrated_sensor', 'ego_pose', 'log', 'scene',
     'sample', 'sample_data', 'sample_annotation', 'map',
 )  # fmt: skip
+_ENDS = 64  # bytes: a bracket and some white space
 
 
 def check_tables(root: Path, version: str) -> None:
-    """The 13 tables are there, and the maps that the devkit insists on.
+    """The 13 tables are there, none of them cut off, and the maps that the devkit insists on.
 
     Raises:
         FileNotFoundError: names the file and the archive that has it.
@@ -33,12 +34,23 @@ def check_tables(root: Path, version: str) -> None:
             raise FileNotFoundError(
                 f'table {path} is missing; unpack the metadata archive of {version} again'
             )
+        _check_end(path)
     for record in read_table(root / version / 'map.json'):
         if not (root / str(record.get('filename'))).is_file():
             raise FileNotFoundError(
                 f'map image {root / str(record.get("filename"))} is missing and the devkit insists on it; unpack the '
                 'metadata archive (it brings maps/) again'
             )
+
+
+def _check_end(path: Path) -> None:
+    """Unpacking that was interrupted cuts a table off; a table of a million records is not parsed to find that out."""
+    with open(path, 'rb') as file:
+        head = file.read(_ENDS)
+        file.seek(max(0, path.stat().st_size - _ENDS))
+        tail = file.read()
+    if head.lstrip().startswith(b'[') and not tail.rstrip().endswith(b']'):
+        raise UserError(f'table {path} is not valid JSON (it is cut off); unpack the metadata archive again')
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
