@@ -1,5 +1,6 @@
 """What a graph computes, run by torch: toy detectors beside their own results; no onnx is needed."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from mmcv import Config
 from torch import nn
 
 from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.engine.deploy.export_onnx import trace
 from projects.mmdet3d_plugin.engine.deploy.hosts.pillars import voxelise
 from projects.mmdet3d_plugin.engine.deploy.onnx_host import host_of
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import inverse_3x3
@@ -48,6 +50,19 @@ def test_pillars_give_what_the_detector_gives(kind: str) -> None:
     torch.testing.assert_close(boxes, found, atol=1e-4, rtol=0)
     none = voxelise(host.about(model)['voxels'], batch['points'][0][0][:0])
     assert not len(host.compute(model, *map(torch.from_numpy, none.values()))[1])
+
+
+@pytest.mark.parametrize('kind', PILLARS)
+def test_torch_makes_no_remarks_about_graphs(kind: str) -> None:
+    """Nobody who exports could do anything about them."""
+    pytest.importorskip('onnx', reason='onnx is an optional extra: requirements/onnx.txt')
+    model, batch = detector(PILLARS[kind]), one_view([3])
+    host = host_of(type(model).__name__)
+    host.prepare(model)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        assert trace(host, model, host.example(model, dict(points=batch['points'][0])))
+    assert not [remark for remark in said if 'torch/onnx' in remark.filename]
 
 
 @torch.no_grad()

@@ -33,6 +33,8 @@ from projects.mmdet3d_plugin.engine.deploy.seal import sealed
 from projects.mmdet3d_plugin.ops.library import pure_torch
 
 OPSET = 17
+# of torch's exporter: what it leaves to onnxruntime, and that indices must not be negative, which none of ours are
+_REMARKS = ('Constant folding', 'Exporting aten::index operator')
 _VIEW = ('size', 'scale', 'crop', 'mean', 'std', 'to_rgb', 'pad_divisor')
 
 
@@ -121,6 +123,8 @@ def trace(host: OnnxHost, model: nn.Module, example: dict[str, Tensor]) -> bytes
         # sizes of tensors are meant to be fixed, which the tracer warns of at each of them
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
+        for remark in _REMARKS:
+            warnings.filterwarnings('ignore', remark, UserWarning)
         torch.onnx.export(
             Graph(host, model),
             tuple(example.values()),
