@@ -17,7 +17,7 @@ from projects.mmdet3d_plugin.engine.build import require_cameras
 from projects.mmdet3d_plugin.engine.deploy import export_onnx as exporting
 from projects.mmdet3d_plugin.engine.deploy import quantize
 from projects.mmdet3d_plugin.engine.deploy.onnx_detector import OnnxDetector
-from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession
+from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession, require_package
 from projects.mmdet3d_plugin.engine.deploy.seal import require_seal, sealed
 
 CONFIG = 'projects/configs/synthetic/detr3d_student.py'
@@ -50,6 +50,28 @@ def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / 'graph.onnx'
     path.write_text(json.dumps(dict(host='"DETR3D"', classes='["car"]')))
     return path
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ('import onnx', '^onnx is not installed: pip install -r requirements/onnx.txt'),
+        (
+            'import no_such_part',
+            r"^onnxruntime cannot be imported \(No module named 'no_such_part'\): pip install",
+        ),
+        ('from json import no_such', r'^onnxruntime cannot be imported \(cannot import name .no_such'),
+    ],
+)
+def test_a_package_that_lacks_another_is_not_called_missing(
+    content: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'onnxruntime.py').write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'onnxruntime', raising=False)
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    with pytest.raises(UserError, match=said):
+        require_package('onnxruntime')
 
 
 @pytest.mark.parametrize('content', ['', '{"host": "\\"DETR', '{}', '{"host": "\\"DETR3D\\""}'])

@@ -15,6 +15,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.engine.deploy.seal import SEAL, require_seal
 
+_PACKAGES = ('onnx', 'onnxruntime')
 Feed = dict[str, np.ndarray]
 """Inputs of a graph by name."""
 
@@ -136,12 +137,16 @@ def _read_json(props: Mapping[str, str]) -> dict[str, Any]:
 
 
 def require_package(name: str) -> ModuleType:
-    """Import an optional package.
+    """Import an optional package, or a module of one.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or it is and lacks something else.
     """
     try:
         return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f'{name} is not installed: pip install -r requirements/onnx.txt') from None
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
+            reason = f'{error.name} is not installed'
+        else:
+            reason = f'{name} cannot be imported ({error})'
+        raise UserError(f'{reason}: pip install -r requirements/onnx.txt') from None
