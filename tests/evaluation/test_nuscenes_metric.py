@@ -98,6 +98,23 @@ def test_boxes_of_the_wrong_convention_are_warned_about(tiny_nuscenes: Path) -> 
     assert metrics['mAP'] == pytest.approx(0.6, abs=1e-9)
 
 
+def test_beginners_are_not_said_to_have_another_convention(tiny_nuscenes: Path) -> None:
+    """Boxes of a detector that hardly finds anything are of all sizes and headings."""
+    dataset = make(tiny_nuscenes)
+    results = perfect(dataset)
+    for result in results:
+        right = convert_boxes(result['boxes_3d'].tensor, 'v1.0', 'legacy')
+        wrong = right.repeat(10, 1)
+        wrong[:, :2] *= torch.linspace(1.2, 1.5, 10).repeat_interleave(len(right))[:, None]
+        result['boxes_3d'] = LiDARInstance3DBoxes(torch.cat([right, wrong]), box_dim=9)
+        result['scores_3d'] = torch.tensor([0.5, *[0.9] * 10]).repeat_interleave(len(right))
+        result['labels_3d'] = result['labels_3d'].repeat(11)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        metrics = dataset.evaluate(results)
+    assert 0 < metrics['mAP'] < 0.1
+
+
 def test_the_best_500_boxes_go_to_the_devkit(tiny_nuscenes: Path, tmp_path: Path) -> None:
     dataset = make(tiny_nuscenes)
     results = perfect(dataset)

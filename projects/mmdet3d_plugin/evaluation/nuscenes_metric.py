@@ -23,6 +23,7 @@ from projects.mmdet3d_plugin.evaluation.nuscenes_devkit import score_with_devkit
 from projects.mmdet3d_plugin.evaluation.nuscenes_predictions import NuScenesPredictions
 
 EVALUATORS = ('arrays', 'devkit')
+_FOUND = 0.1  # AP from which a class counts as found
 ERROR_NAMES = {
     'trans_err': 'mATE',
     'scale_err': 'mASE',
@@ -178,8 +179,8 @@ def _means_over(summary: Summary, classes: Sequence[str]) -> dict[str, float]:
 
 def _warn_about_convention(summary: Summary) -> None:
     """Width and length swapped and headings a quarter turn off are the mark of a wrong box convention."""
-    # A class that was never found counts as error 1 and says nothing about boxes.
-    found = [name for name, ap in summary['mean_dist_aps'].items() if ap > 0]
+    # A class that was hardly ever found says nothing about boxes: guesses are of any size and heading.
+    found = [name for name, ap in summary['mean_dist_aps'].items() if ap > _FOUND]
     scale, orientation = (
         np.ma.masked_invalid([summary['label_tp_errors'][name][key] for name in found]).mean()
         for key in ('scale_err', 'orient_err')
