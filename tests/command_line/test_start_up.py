@@ -14,7 +14,7 @@ from projects.mmdet3d_plugin.evaluation.waymo_metric import OVERLAPS
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ('tools/*.py', 'tools/analysis_tools/*.py', 'tools/benchmark/*.py')
+    for pattern in ('tools/*.py', 'tools/analysis_tools/*.py', 'tools/benchmark/*.py', 'tools/docs/*.py')
     for path in ROOT.glob(pattern)
     if '__main__' in path.read_text() and path.name != 'torchrun.py'  # whose help is torch's own
 )

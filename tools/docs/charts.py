@@ -5,11 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
-from projects.mmdet3d_plugin.common.files import write_file
-from projects.mmdet3d_plugin.visualization.loss_curves import LINE_COLOURS
 from tools.docs.results import Record, near_records
 
 FIGS = Path(__file__).resolve().parents[2] / 'figs'
@@ -57,6 +52,13 @@ def gains_by_teacher(records: Sequence[Record]) -> dict[str, list[GainPoint]]:
 
 def draw_gains_by_teacher(gains: dict[str, list[GainPoint]], path: Path) -> None:
     """Gain against the teacher's own score: a line per recipe, a dot per seed."""
+    # seconds, which --help should not wait for
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from projects.mmdet3d_plugin.common.files import write_file
+    from projects.mmdet3d_plugin.visualization.loss_curves import LINE_COLOURS
+
     figure = Figure(figsize=(7.2, 4.2), facecolor='white')
     ax = figure.add_subplot()
     for colour, (title, points) in zip(LINE_COLOURS, gains.items(), strict=False):

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from projects.mmdet3d_plugin.studies.gain.spread import paired_gain
-
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
 BLOCKS: dict[str, Callable[[], str]] = {}
 """What a page may ask for by name, between ``<!-- written: NAME -->`` and ``<!-- end -->``."""
@@ -211,6 +209,9 @@ def near_teachers() -> str:
 
 def _lead(rows: Record, one: str, other: str) -> Record:
     """What one row has more than another, paired by seed."""
+    # seconds, which --help should not wait for
+    from projects.mmdet3d_plugin.studies.gain.spread import paired_gain
+
     values = [rows[name]['beyond_head']['differences'] for name in (other, one)]
     return vars(paired_gain(*values))
 
