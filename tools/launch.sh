@@ -26,9 +26,12 @@ launch() {
         "$ROOT/tools/$tool" "$@" --launcher pytorch
 }
 
-# usage LINE: print how to call the script, and leave
+# usage LINE ARGUMENTS...: print how to call the script, and leave; whoever asked for it made no mistake
 usage() {
-    echo "usage: $1" >&2
-    echo "several nodes: set NNODES, NODE_RANK, MASTER_ADDR and PORT" >&2
+    local text="usage: $1"$'\n'"several nodes: set NNODES, NODE_RANK, MASTER_ADDR and PORT"
+    case "${2-}" in
+        -h | --help) echo "$text" && exit 0 ;;
+    esac
+    echo "$text" >&2
     exit 2
 }

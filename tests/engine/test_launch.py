@@ -189,6 +189,9 @@ def test_scripts_say_how_they_are_called(script: str) -> None:
     done = shell(f'tools/{script}', 'config.py')
     assert done.returncode == 2
     assert f'usage: tools/{script}' in done.stderr
+    asked = shell(f'tools/{script}', '--help')
+    assert (asked.returncode, asked.stderr) == (0, '')
+    assert asked.stdout.startswith(f'usage: tools/{script}')
 
 
 def test_several_nodes_need_an_address() -> None:
