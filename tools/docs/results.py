@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -180,22 +181,8 @@ def near_records() -> list[Record]:
 @block('near teachers')
 def near_teachers() -> str:
     """What rows gain beyond the inherited head under teachers of several strengths, and what focus and gate are of it."""
-    names = ('fd3d', 'fd3d_unfocused', 'fd3d_gate')
-    lines, titles = [], []
-    for content in near_records():
-        pair = content['pairs']['teacher']
-        rows = pair['rows']
-        titles = [rows[name]['title'] for name in names]
-        lines.append(
-            [
-                str(content['teacher_epochs']),
-                f'{100 * pair["teacher"]["metrics"]["NDS"]:.2f}',
-                f'{rows["inherit"]["spreads"]["NDS"]["mean"]:.2f}',
-                *(_with_interval(rows[name]['beyond_head']) for name in names),
-                _with_interval(_lead(rows, 'fd3d', 'fd3d_unfocused')),
-                _with_interval(_lead(rows, 'fd3d_gate', 'fd3d')),
-            ]
-        )
+    records, names = near_records(), ('fd3d', 'fd3d_unfocused', 'fd3d_gate')
+    titles = [records[0]['pairs']['teacher']['rows'][name]['title'] for name in names]
     columns = [
         "teacher's epochs",
         'its NDS',
@@ -204,16 +191,30 @@ def near_teachers() -> str:
         'due to focus',
         'due to the gate',
     ]
-    return table(columns, lines)
+    return table(columns, [_near_teacher(content, names) for content in records])
+
+
+def _near_teacher(content: Record, names: Sequence[str]) -> list[str]:
+    """The row of one teacher: its score, its head's, what each recipe teaches beyond it, and what is due to the parts."""
+    pair = content['pairs']['teacher']
+    rows = pair['rows']
+    gains = [rows[name]['beyond_head'] for name in names]
+    leads = [_lead(rows, 'fd3d', 'fd3d_unfocused'), _lead(rows, 'fd3d_gate', 'fd3d')]
+    return [
+        str(content['teacher_epochs']),
+        f'{100 * pair["teacher"]["metrics"]["NDS"]:.2f}',
+        f'{rows["inherit"]["spreads"]["NDS"]["mean"]:.2f}',
+        *map(_with_interval, [*gains, *leads]),
+    ]
 
 
 def _lead(rows: Record, one: str, other: str) -> Record:
-    """What one row has more than another, paired by seed."""
+    """What one row has more than another, paired by seed; as a record has it."""
     # seconds, which --help should not wait for
     from projects.mmdet3d_plugin.studies.gain.spread import paired_gain
 
-    values = [rows[name]['beyond_head']['differences'] for name in (other, one)]
-    return vars(paired_gain(*values))
+    base, lead = (rows[name]['beyond_head']['differences'] for name in (other, one))
+    return asdict(paired_gain(base, lead))
 
 
 @block('near teachers, how')

@@ -4,9 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from mmcv.ops import deform_conv, modulated_deform_conv
+from mmcv.ops import deform_conv2d, modulated_deform_conv2d
 from torch import Tensor
 
+from projects.mmdet3d_plugin.common.replaced import replaced
 from projects.mmdet3d_plugin.ops.deform_conv_torch import deform_conv2d_torch
 
 
@@ -23,13 +24,11 @@ def plain_deform_convs() -> Iterator[None]:
         ...     torch.allclose(conv(x), 0.5 * torch.conv2d(x, conv.weight, padding=1), atol=1e-6)
         True
     """
-    before = deform_conv.deform_conv2d, modulated_deform_conv.modulated_deform_conv2d
-    deform_conv.deform_conv2d = _deform_conv2d
-    modulated_deform_conv.modulated_deform_conv2d = _modulated_deform_conv2d
-    try:
+    with (
+        replaced(deform_conv2d, _deform_conv2d),
+        replaced(modulated_deform_conv2d, _modulated_deform_conv2d),
+    ):
         yield
-    finally:
-        deform_conv.deform_conv2d, modulated_deform_conv.modulated_deform_conv2d = before
 
 
 def _deform_conv2d(x: Tensor, offset: Tensor, weight: Tensor, *how: Any) -> Tensor:

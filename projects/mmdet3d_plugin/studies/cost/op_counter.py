@@ -1,6 +1,5 @@
 """Count multiply-accumulates and live memory while a model runs on shapes alone."""
 
-import sys
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from projects.mmdet3d_plugin.common.replaced import replaced
 from projects.mmdet3d_plugin.ops import gather_maps, library, lift_splat, ms_deform_attn
 from projects.mmdet3d_plugin.ops.gather_maps import FeatureMaps
 
@@ -256,7 +256,7 @@ class OpCounter(TorchDispatchMode):
         """Count everything that runs inside."""
         with ExitStack() as stack:
             for function, stand_in in self._stand_ins().items():
-                stack.enter_context(_replaced(function, stand_in))
+                stack.enter_context(replaced(function, stand_in))
             # the one backend of attention that is made of counted operations on every device
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stack.enter_context(library.pure_torch())
@@ -275,22 +275,3 @@ def _described(tree: Any) -> Any:
     if isinstance(tree, Tensor):
         return tree.shape, tree.stride(), tree.dtype
     return tuple(_described(part) for part in tree) if isinstance(tree, list | tuple) else tree
-
-
-@contextmanager
-def _replaced(function: Callable, stand_in: Callable) -> Iterator[None]:
-    """Put ``stand_in`` in place of a function in every module that has imported it."""
-    places = [
-        (module, name)
-        for module in list(sys.modules.values())
-        if getattr(module, '__name__', '').startswith(('projects.', 'mmcv.ops'))
-        for name, value in vars(module).items()
-        if value is function
-    ]
-    for module, name in places:
-        setattr(module, name, stand_in)
-    try:
-        yield
-    finally:
-        for module, name in places:
-            setattr(module, name, function)
