@@ -2,15 +2,14 @@
 // Included by msda_kernels.h, once per instruction set.
 
 // dots[4 j + c] (+)= <grad, corner c of point j>, then grad_map[corner c] += corner weight * grad.
-template <class T, int NV>
+template <class T, int NV, bool IN_PLACE>
 FOCAL_INLINE void dot_group(const T* base, const T* grad, Block<T>& b, int group, int n, bool first) {
   using Vec = typename Simd<T>::Vec;
   constexpr int width = Simd<T>::width;
   Vec g[NV];
   for (int k = 0; k < NV; k++) g[k] = load(grad + k * width);
-  const int32_t* live = b.live + group * n;
-  for (int t = 0; t < b.live_count[group]; t++) {
-    const int j = live[t];
+  each_point<IN_PLACE>(b, group, n, [&](int j) __attribute__((always_inline)) {
+    fetch_corners<false, NV>(base, b, j + kAhead);
     Vec dot[4];
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
@@ -26,17 +25,16 @@ FOCAL_INLINE void dot_group(const T* base, const T* grad, Block<T>& b, int group
       sum_lanes<T>(dot[0], dot[1], dot[2], dot[3], more);
       for (int c = 0; c < 4; c++) b.dots[4 * j + c] += more[c];
     }
-  }
+  });
 }
 
-template <class T, int NV>
+template <class T, int NV, bool IN_PLACE>
 FOCAL_INLINE void scatter_group(T* base, const T* grad, const Block<T>& b, int group, int n) {
   constexpr int width = Simd<T>::width;
   typename Simd<T>::Vec g[NV];
   for (int k = 0; k < NV; k++) g[k] = load(grad + k * width);
-  const int32_t* live = b.live + group * n;
-  for (int t = 0; t < b.live_count[group]; t++) {
-    const int j = live[t];
+  each_point<IN_PLACE>(b, group, n, [&](int j) __attribute__((always_inline)) {
+    fetch_corners<true, NV>(base, b, j + kAhead);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
       T* p = base + b.index[c][j];
@@ -44,7 +42,7 @@ FOCAL_INLINE void scatter_group(T* base, const T* grad, const Block<T>& b, int g
 #pragma GCC unroll 8
       for (int k = 0; k < NV; k++) store(p + k * width, load(p + k * width) + w * g[k]);
     }
-  }
+  });
 }
 
 // Gradients of the sampling points and the weights, from the dots of every point.
@@ -115,7 +113,7 @@ static void write_gradients(const Call<T>& call, const Span& span, Block<T>& b) 
 // Rows [first, last) of one map for heads [head, head + heads): `values` and `grad_values` point at the first
 // of these heads of cell 0, cells lie `stride` apart. `wide` has room for the output gradients of a block,
 // unless they can be read in place.
-template <class T, int NV>
+template <class T, int NV, bool IN_PLACE>
 static void backward_rows(const Call<T>& call, int64_t map, int64_t first, int64_t last, int64_t head,
                           int heads, const T* values, T* grad_values, int32_t stride, T* wide,
                           Prefetcher& ahead, Block<T>& b) {
@@ -125,7 +123,7 @@ static void backward_rows(const Call<T>& call, int64_t map, int64_t first, int64
   const bool native = is_native(call);
   for (int64_t at = first; at < last; at += rows) {
     const Span span{at, static_cast<int>(last - at < rows ? last - at : rows), head, heads};
-    plan_rows<T, true>(call, map, span, b, stride);
+    plan_rows<T, true>(call, map, span, b, stride, IN_PLACE ? 0 : static_cast<int32_t>(call.cells * padded));
     __builtin_memset(b.dots, 0, 4 * sizeof(T) * span.count * per_row);
     const T* grads[kBlock];
     for (int i = 0; i < span.count; i++) {
@@ -138,14 +136,14 @@ static void backward_rows(const Call<T>& call, int64_t map, int64_t first, int64
     for (int64_t v = 0; v < padded / width; v += NV) {
       for (int i = 0; i < span.count; i++) {
         for (int m = 0; m < heads; m++) {
-          const int64_t to = m * call.channels + v * width;
-          dot_group<T, NV>(values + to, grads[i] + to, b, i * heads + m, n, v == 0);
+          const int64_t of = m * call.channels + v * width;
+          dot_group<T, NV, IN_PLACE>(values + v * width, grads[i] + of, b, i * heads + m, n, v == 0);
         }
       }
       for (int i = 0; i < span.count; i++) {
         for (int m = 0; m < heads; m++) {
-          const int64_t to = m * call.channels + v * width;
-          scatter_group<T, NV>(grad_values + to, grads[i] + to, b, i * heads + m, n);
+          const int64_t of = m * call.channels + v * width;
+          scatter_group<T, NV, IN_PLACE>(grad_values + v * width, grads[i] + of, b, i * heads + m, n);
         }
       }
     }
@@ -157,12 +155,12 @@ template <class T>
 static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin, int64_t head_end,
                             char* scratch) {
   Block<T>& b = *Arena{scratch}.take<Block<T>>(1);
-  describe_levels(call, b);
+  const int heads = static_cast<int>(head_end - head_begin);
+  describe_points(call, b, heads);
   const int64_t step = call.heads * call.channels,
                 base = map * call.cells * step + head_begin * call.channels;
   const T* values = static_cast<const T*>(call.value) + base;
   T* grad_values = static_cast<T*>(call.grad_value) + base;
-  const int heads = static_cast<int>(head_end - head_begin);
   const int64_t bytes = heads * call.channels * sizeof(T);
   Prefetcher ahead{reinterpret_cast<const char*>(values), reinterpret_cast<const char*>(grad_values),
                    static_cast<int64_t>(step * sizeof(T)), bytes};
@@ -172,8 +170,8 @@ static void backward_direct(const Call<T>& call, int64_t map, int64_t head_begin
     fetch_chunk(call, map, {at, static_cast<int>(end - at), head_begin, heads}, ahead);
     ahead.aim(call, end, end + kBackwardWalk.chunk < last ? end + kBackwardWalk.chunk : last, end - at);
     with_vectors(call.channels / Simd<T>::width, [&](auto nv) {
-      backward_rows<T, nv.value>(call, map, at, end, head_begin, heads, values, grad_values,
-                                 static_cast<int32_t>(step), nullptr, ahead, b);
+      backward_rows<T, nv.value, true>(call, map, at, end, head_begin, heads, values, grad_values,
+                                       static_cast<int32_t>(step), nullptr, ahead, b);
     });
   }
 }
@@ -182,8 +180,8 @@ template <class T>
 static void backward_slice(const Call<T>& call, const Group& group, int64_t head, char* scratch) {
   Arena arena{scratch};
   Block<T>& b = *arena.take<Block<T>>(1);
-  describe_levels(call, b);
-  const int64_t padded = padded_channels(call), size = call.cells * padded;
+  describe_points(call, b, 1);
+  const int64_t padded = padded_channels(call), size = (call.cells + 1) * padded;
   T* wide = arena.take<T>(kBlock * padded);
   T* slice = arena.take<T>(size);
   T* grad_slice = arena.take<T>(size);
@@ -193,8 +191,8 @@ static void backward_slice(const Call<T>& call, const Group& group, int64_t head
     if (call.row_begin[map] < call.row_begin[map + 1]) {
       pack_heads(call, call.value, map * call.cells, call.cells, head, 1, slice);
       with_vectors(padded / Simd<T>::width, [&](auto nv) {
-        backward_rows<T, nv.value>(call, map, call.row_begin[map], call.row_begin[map + 1], head, 1, slice,
-                                   grad_slice, static_cast<int32_t>(padded), wide, ahead, b);
+        backward_rows<T, nv.value, false>(call, map, call.row_begin[map], call.row_begin[map + 1], head, 1,
+                                          slice, grad_slice, static_cast<int32_t>(padded), wide, ahead, b);
       });
     }
     unpack_head(call, grad_slice, map * call.cells, call.cells, head, call.grad_value);

@@ -10,14 +10,15 @@ namespace focal {
 constexpr int kBlock = 256;  // most points of a group; direct kernels: of all heads of a row
 constexpr int kFill = 256;   // points planned at once, unless a single row has more
 
-// Rows are computed tile by tile, tiles of so many cells of level 0 squared, and a chunk of rows while the
-// cells of the next are fetched. Backward reads the map and adds to its gradient: twice as much for the same
-// cache.
+// Rows are computed tile by tile, tiles of 2^tile_bits squared cells of level 0, and a chunk of rows while
+// the cells of the next are fetched. Backward reads the map and adds to its gradient: twice as much for the
+// same cache. A single level is read in place unless more than `corners` are read per cell: then a copy of
+// each head is.
 struct Walk {
-  int32_t tile;
-  int64_t chunk;
+  int32_t tile_bits;
+  int64_t chunk, corners;
 };
-constexpr Walk kForwardWalk{16, 256}, kBackwardWalk{8, 64};
+constexpr Walk kForwardWalk{4, 256, 48}, kBackwardWalk{3, 64, INT32_MAX};
 
 struct Level {
   int32_t height, width, start;  // start: first cell of the level in the flattened map

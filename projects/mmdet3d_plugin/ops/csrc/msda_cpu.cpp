@@ -119,23 +119,21 @@ template <class T>
 void order_rows(Inputs& in, int64_t map) {
   const int64_t first = in.row_begin[map], last = in.row_begin[map + 1];
   const Level level = in.levels[0];
-  const int32_t across = (level.width + in.walk.tile - 1) / in.walk.tile,
-                down = (level.height + in.walk.tile - 1) / in.walk.tile;
-  Numbers<int32_t> centre(last - first), begin(across * down + 1, 0);
+  const int32_t across = ((level.width - 1) >> in.walk.tile_bits) + 1,
+                down = ((level.height - 1) >> in.walk.tile_bits) + 1;
+  Numbers<int32_t> centre(last - first), tile(last - first), begin(across * down + 1, 0);
   // A pillar stands upright in an image: tiles above each other meet the same cells of a pyramid.
   const int32_t step_x = in.levels.size() > 1 ? down : 1, step_y = in.levels.size() > 1 ? 1 : across;
-  const auto tile = [&](int32_t c) {
-    return (c >> 16) / in.walk.tile * step_y + (c & 0xffff) / in.walk.tile * step_x;
-  };
   for (int64_t row = first; row < last; row++) {
     const auto [x, y] = representative<T>(in, map, row);
-    const int32_t c = cell_of(y, level.height) << 16 | cell_of(x, level.width);
-    centre[row - first] = c;
-    begin[tile(c) + 1]++;
+    const int32_t cy = cell_of(y, level.height), cx = cell_of(x, level.width);
+    centre[row - first] = cy << 16 | cx;
+    tile[row - first] = (cy >> in.walk.tile_bits) * step_y + (cx >> in.walk.tile_bits) * step_x;
+    begin[tile[row - first] + 1]++;
   }
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   for (int64_t row = first; row < last; row++) {
-    const int64_t place = first + begin[tile(centre[row - first])]++;
+    const int64_t place = first + begin[tile[row - first]]++;
     in.order[place] = static_cast<int32_t>(row);
     in.centre[place] = centre[row - first];
   }
@@ -274,18 +272,18 @@ Call<T> make_call(const Inputs& in) {
 // Gathering in place pays when few corners are read per cell, and on a single level, where the cells of the
 // next rows can be fetched ahead; otherwise a dense copy of the slice does.
 template <class T>
-bool gathers_directly(const Call<T>& call, int width) {
+bool gathers_directly(const Call<T>& call, int width, const Walk& walk) {
   const int64_t points = call.num_levels * call.num_points, corners = call.row_begin[call.maps] * points * 4;
   const bool able = !call.bfloat16 && !call.shared && call.channels % width == 0 &&
                     call.heads * points <= kBlock &&
                     call.cells * call.heads * call.channels < (int64_t{1} << 31);
-  return able && (call.num_levels == 1 || corners < 4 * call.maps * call.cells);
+  return able && corners < (call.num_levels == 1 ? walk.corners : 4) * call.maps * call.cells;
 }
 
 template <class T>
 void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
-  if (gathers_directly(call, kernel.width)) {
+  if (gathers_directly(call, kernel.width, kForwardWalk)) {
     const int64_t rows = call.row_begin[1], chunks = (rows + kForwardWalk.chunk - 1) / kForwardWalk.chunk;
     at::parallel_for(0, call.maps * chunks, 1, [&](int64_t a, int64_t b) {
       const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
@@ -316,7 +314,7 @@ void run_forward(const Call<T>& call, const std::vector<Group>& groups) {
 template <class T>
 void run_backward(const Call<T>& call, const std::vector<Group>& groups) {
   const Kernels<T>& kernel = kernels<T>();
-  if (gathers_directly(call, kernel.width)) {
+  if (gathers_directly(call, kernel.width, kBackwardWalk)) {
     at::parallel_for(0, call.maps * call.heads, 1, [&](int64_t a, int64_t b) {
       const c10::DataPtr scratch = fresh_bytes(kernel.direct_bytes(call));
       for (int64_t task = a; task < b;) {  // consecutive heads of one map go together
@@ -363,7 +361,7 @@ Tensor forward(const Tensor& value, at::IntArrayRef shapes, const Sampling& samp
 bool adds_in_place(const Inputs& in) {
   bool direct = false;
   with_type(in.compute, [&](auto zero) {
-    direct = gathers_directly(make_call<decltype(zero)>(in), kernels<decltype(zero)>().width);
+    direct = gathers_directly(make_call<decltype(zero)>(in), kernels<decltype(zero)>().width, kBackwardWalk);
   });
   return direct;
 }

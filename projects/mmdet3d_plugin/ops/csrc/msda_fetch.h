@@ -4,7 +4,7 @@
 // Cells of level 0 around what a chunk of rows looks at; false if these lie too far apart for a box to be of
 // use.
 struct Box {
-  static constexpr int kHalo = 5;  // cells around the centres
+  static constexpr int kHalo = 5;       // cells around the centres
   static constexpr int kMostCells = 6;  // per row
   int x0, x1, y0, y1;
 
@@ -37,6 +37,13 @@ FOCAL_INLINE void fetch(const T* from, int64_t count) {
   const char* at = reinterpret_cast<const char*>(from);
   const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
   for (int64_t o = 0; o < bytes; o += 64) __builtin_prefetch(at + o, REWRITTEN, LOCALITY);
+}
+
+// Asks for the corners of planned point j, NV vectors of each.
+template <bool REWRITTEN, int NV, class T>
+FOCAL_INLINE void fetch_corners(const T* base, const Block<T>& b, int j) {
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; c++) fetch<REWRITTEN>(base + b.index[c][j], NV * Simd<T>::width);
 }
 
 // Streams the cells that the next chunk of rows will look at into the cache while this one computes: the rows

@@ -4,7 +4,7 @@
 //
 // The points of a block of rows are planned together (vectors run over points: cell indices, bilinear
 // weights, softmax), then gathered (vectors run over channels). Points that miss the map are dropped between
-// the two steps, so nothing that lies outside of a map is ever read or added.
+// the two steps, or lead to an empty cell, so nothing that lies outside of a map is ever read or added.
 
 // clang-format off
 #include "msda_block.h"
@@ -26,7 +26,7 @@ static size_t slice_bytes(const Call<T>& call, int slices, bool backward) {
   arena.take<Block<T>>(1);
   const int64_t padded = padded_channels(call);
   if (backward) arena.take<T>(kBlock * padded);
-  for (int k = 0; k < slices; k++) arena.take<T>(call.cells * padded);
+  for (int k = 0; k < slices; k++) arena.take<T>((call.cells + 1) * padded);
   return arena.used;
 }
 

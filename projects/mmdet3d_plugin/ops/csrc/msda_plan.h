@@ -98,9 +98,10 @@ static void softmax(Block<T>& b, int groups, int n) {
 
 // Cell, bilinear weights and validity of `count` points; POSITIONS: points are in cells already, not in map
 // units. A coordinate that is NaN or far away is moved to where it just misses the map. Indices are those of
-// the nearest cells in the map, so they can be followed for every point that touches it.
+// the nearest cells in the map, so they can be followed for every point that touches it; those of the others
+// are `nowhere`.
 template <class T, bool POSITIONS, bool BACKWARD>
-static void plan_points(Block<T>& b, int count, int32_t stride) {
+static void plan_points(Block<T>& b, int count, int32_t stride, int32_t nowhere) {
 #pragma GCC ivdep
   for (int j = 0; j < count; j++) {
     const T w = b.width[j], h = b.height[j];
@@ -120,15 +121,16 @@ static void plan_points(Block<T>& b, int count, int32_t stride) {
     const int32_t cx0 = left_in ? x1 - 1 : 0, cx1 = right_in ? x1 : columns - 1;
     const int32_t cy0 = upper_in ? y1 - 1 : 0, cy1 = lower_in ? y1 : rows - 1;
     const int32_t line0 = b.start[j] + cy0 * columns, line1 = b.start[j] + cy1 * columns;
-    b.index[0][j] = (line0 + cx0) * stride;
-    b.index[1][j] = (line0 + cx1) * stride;
-    b.index[2][j] = (line1 + cx0) * stride;
-    b.index[3][j] = (line1 + cx1) * stride;
+    const bool alive = (x1 >= 0) & (x1 <= columns) & (y1 >= 0) & (y1 <= rows);
+    b.alive[j] = alive;
+    b.index[0][j] = alive ? (line0 + cx0) * stride + b.shift[j] : nowhere;
+    b.index[1][j] = alive ? (line0 + cx1) * stride + b.shift[j] : nowhere;
+    b.index[2][j] = alive ? (line1 + cx0) * stride + b.shift[j] : nowhere;
+    b.index[3][j] = alive ? (line1 + cx1) * stride + b.shift[j] : nowhere;
     b.corner[0][j] = upper * left;
     b.corner[1][j] = upper * right;
     b.corner[2][j] = lower * left;
     b.corner[3][j] = lower * right;
-    b.alive[j] = (x1 >= 0) & (x1 <= columns) & (y1 >= 0) & (y1 <= rows);
     if (BACKWARD) {
       b.fx[j] = fx;
       b.fy[j] = fy;
@@ -140,25 +142,19 @@ static void plan_points(Block<T>& b, int count, int32_t stride) {
   }
 }
 
-// Lists, per group, the points that touch the map.
-template <class T>
-static void list_live(Block<T>& b, int groups, int n) {
-  for (int g = 0; g < groups; g++) b.live_count[g] = list_flags(b.alive, g * n, (g + 1) * n, b.live + g * n);
-}
-
 template <class T, bool BACKWARD>
-static void plan_rows(const Call<T>& call, int64_t map, const Span& span, Block<T>& b, int32_t stride) {
+static void plan_rows(const Call<T>& call, int64_t map, const Span& span, Block<T>& b, int32_t stride,
+                      int32_t nowhere) {
   const int n = call.num_levels * call.num_points, groups = span.count * span.heads;
   const int padded = (groups * n + kPad - 1) / kPad * kPad;
   read_rows(call, map, span, b);
   if (call.anchors) {
     softmax(b, groups, n);
     add_anchors(call, span, b);
-    plan_points<T, true, BACKWARD>(b, padded, stride);
+    plan_points<T, true, BACKWARD>(b, padded, stride, nowhere);
   } else {
-    plan_points<T, false, BACKWARD>(b, padded, stride);
+    plan_points<T, false, BACKWARD>(b, padded, stride, nowhere);
   }
-  list_live(b, groups, n);
 }
 
 template <class T>

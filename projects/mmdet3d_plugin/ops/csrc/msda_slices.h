@@ -45,12 +45,15 @@ static bool is_streamed(const Call<T>& call) {
   return call.out_bytes > kStreamBytes && reinterpret_cast<uintptr_t>(call.out) % FOCAL_VECTOR_BYTES == 0;
 }
 
-// Some heads of `count` consecutive cells of a (.., heads, channels) tensor -> to[heads][count][padded].
+// Some heads of `count` consecutive cells of a (.., heads, channels) tensor -> to[heads][count + 1][padded];
+// the last cell of each head is empty.
 template <class T>
 static void pack_heads(const Call<T>& call, const void* storage, int64_t first, int64_t count, int64_t head,
                        int heads, T* to) {
   const int64_t channels = call.channels, padded = padded_channels(call), step = call.heads * channels;
-  const int64_t at = (first * call.heads + head) * channels, size = count * padded;
+  const int64_t at = (first * call.heads + head) * channels, size = (count + 1) * padded;
+  for (int m = 0; m < heads; m++)
+    for (int64_t c = 0; c < padded; c++) to[m * size + count * padded + c] = 0;
   if (!is_native(call)) {
     for (int64_t s = 0; s < count; s++) {
       for (int m = 0; m < heads; m++) {
@@ -60,11 +63,11 @@ static void pack_heads(const Call<T>& call, const void* storage, int64_t first, 
     }
     return;
   }
-  constexpr int64_t kAhead = 16;  // cells
+  constexpr int64_t kCellsAhead = 16;
   const T* from = static_cast<const T*>(storage) + at;
   for (int64_t s = 0; s < count; s++, from += step) {
     for (int64_t c = 0; c < heads * channels; c += 64 / sizeof(T))
-      __builtin_prefetch(from + kAhead * step + c);
+      __builtin_prefetch(from + kCellsAhead * step + c);
     for (int m = 0; m < heads; m++) {
       for (int64_t c = 0; c < channels; c += Simd<T>::width) {
         store(to + m * size + s * channels + c, load(from + m * channels + c));

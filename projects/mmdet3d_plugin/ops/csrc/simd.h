@@ -97,6 +97,25 @@ FOCAL_INLINE void exponential(T* x, int count) {
   for (int j = 0; j < count; j += Simd<T>::width) store(x + j, exponential_of<T>(load(x + j)));
 }
 
+// Is each of `count` flags, 0 or 1, set?
+FOCAL_INLINE bool all_set(const int32_t* flags, int count) {
+  int j = 0;
+#if defined(__AVX2__)
+  for (; j + 8 <= count; j += 8) {
+    const __m256i eight = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(flags + j));
+    if (!_mm256_testc_si256(eight, _mm256_set1_epi32(1))) return false;
+  }
+  if (j + 4 <= count) {
+    const __m128i four = _mm_loadu_si128(reinterpret_cast<const __m128i*>(flags + j));
+    if (!_mm_testc_si128(four, _mm_set1_epi32(1))) return false;
+    j += 4;
+  }
+#endif
+  for (; j < count; j++)
+    if (!flags[j]) return false;
+  return true;
+}
+
 // Lists those of first .. last - 1 whose flag is 1, not 0; `list` needs room for a vector more. Returns their
 // number.
 FOCAL_INLINE int list_flags(const int32_t* flags, int first, int last, int32_t* list) {
