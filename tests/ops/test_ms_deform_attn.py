@@ -287,17 +287,21 @@ def test_non_contiguous_inputs(name: str, batch: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(wanted, ours, strict=True))
 
 
+@pytest.mark.parametrize(('shapes', 'queries'), [([(3, 4)], 3), ([(3, 4)], 100), ([(3, 4), (1, 2)], 100)])
 @pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf'), 1e30, -1e30, 7.0])
-def test_points_that_miss_the_map_add_nothing(bad: float) -> None:
-    """Not even when the map's border holds NaN: what is outside is never read."""
-    value = torch.randn(1, 12, 1, 16)
+def test_points_that_miss_the_map_add_nothing(
+    bad: float, shapes: list[tuple[int, int]], queries: int
+) -> None:
+    """Not even when the map's border holds NaN: what is outside is never read, in place or in a copy of the map."""
+    value = torch.randn(1, sum(h * w for h, w in shapes), 1, 16)
     value[0, [0, 3, 8, 11]] = float('nan')
     value.requires_grad_()
-    locations = torch.full((1, 3, 1, 1, 2, 2), 0.5)
-    locations[:, 1:, :, :, 1] = bad
+    locations = torch.full((1, queries, 1, len(shapes), 2, 2), 0.5)
+    locations[:, 1:, :, 0, 1] = bad
     locations.requires_grad_()
-    weights = torch.ones(1, 3, 1, 1, 2)
-    out = ms_deform_attn(value, [(3, 4)], locations, weights)
+    weights = torch.zeros(1, queries, 1, len(shapes), 2)
+    weights[:, :, :, 0] = 1
+    out = ms_deform_attn(value, shapes, locations, weights)
     out.sum().backward()
     torch.testing.assert_close(out[0, 1] * 2, out[0, 0], equal_nan=False)
     assert locations.grad[0, 1, 0, 0, 1].tolist() == [0, 0]
