@@ -162,11 +162,19 @@ def near_gain() -> str:
 @block('near gain, how')
 def near_gain_how() -> str:
     """What that comparison ran, and which goals it meets."""
-    goals = record('kd_gain_near_cpu')['pairs']['teacher']['goals']
-    met, missed = (
-        '; '.join(goal['text'] for goal in goals if goal['met'] is which) for which in (True, False)
-    )
-    return f'{_how_gained("kd_gain_near_cpu")} Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
+    return f'{_how_gained("kd_gain_near_cpu")} {_goals("kd_gain_near_cpu")}'
+
+
+@block('detr3d gain')
+def detr3d_gain() -> str:
+    """What DETR3D's recipes gain over seeds."""
+    return _nuscenes_gain('kd_gain_detr3d_cpu', 'teacher', ('mAP', 'mATE', 'mASE'))
+
+
+@block('detr3d gain, how')
+def detr3d_gain_how() -> str:
+    """What that comparison ran, and which goals it meets."""
+    return f'{_how_gained("kd_gain_detr3d_cpu")} {_goals("kd_gain_detr3d_cpu")}'
 
 
 NEAR_TEACHERS = ('kd_gain_near_teacher1_cpu', 'kd_gain_near_cpu', 'kd_gain_near_teacher4_cpu')
@@ -249,6 +257,15 @@ def _nuscenes_gain(name: str, pair: str, metrics: Sequence[str]) -> str:
         ],
         wide,
     )
+
+
+def _goals(name: str) -> str:
+    """Which goals a comparison of one pair meets, and which it misses."""
+    (pair,) = record(name)['pairs'].values()
+    met, missed = (
+        '; '.join(goal['text'] for goal in pair['goals'] if goal['met'] is which) for which in (True, False)
+    )
+    return f'Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
 
 
 def _how_gained(name: str) -> str:
