@@ -6,7 +6,13 @@ import pytest
 
 from projects.mmdet3d_plugin.box_codec import convert_boxes
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.datasets.info_files import find_info_file, load_infos, relative_path, save_infos
+from projects.mmdet3d_plugin.datasets.info_files import (
+    create_command,
+    find_info_file,
+    load_infos,
+    relative_path,
+    save_infos,
+)
 from projects.mmdet3d_plugin.datasets.nuscenes_temporal_dataset import NuScenesTemporalDataset
 
 TRAIN = 'nuscenes_infos_temporal_train.pkl'
@@ -25,6 +31,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f'create_data.py nuscenes --root-path {tmp_path}'):
         find_info_file(TRAIN, tmp_path, 'nuscenes --version v1.0-mini')
+
+
+def test_the_command_can_be_pasted_where_folders_have_spaces() -> None:
+    assert create_command('kitti', '/my data') == "python tools/create_data.py kitti --root-path '/my data'"
 
 
 def test_files_are_found_below_the_root_by_absolute_path_and_below_the_working_directory(

@@ -3,7 +3,12 @@
 import argparse
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parents[1])
+_with_source = warnings.formatwarning
 
 
 def launch(parse: Callable[[Sequence[str] | None], argparse.Namespace], module: str) -> None:
@@ -14,4 +19,14 @@ def launch(parse: Callable[[Sequence[str] | None], argparse.Namespace], module: 
         module: below ``projects.mmdet3d_plugin``; its ``main()`` does the work and may return an exit status.
     """
     parse(None)
+    warnings.formatwarning = format_warning
     sys.exit(importlib.import_module(f'projects.mmdet3d_plugin.{module}').main())
+
+
+def format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of this package as one sentence; of other packages with its source, as Python shows it."""
+    if filename.startswith(PACKAGE):
+        return f'warning: {message}\n'
+    return _with_source(message, category, filename, lineno, line)

@@ -1,5 +1,6 @@
 """Data loaders for training and testing, in one process or many."""
 
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -120,5 +121,5 @@ def _creation(dataset: dict[str, Any]) -> str:
 
     kind, root = DATASETS.get(dataset.get('type')), dataset.get('data_root') or 'DIR'
     if hasattr(kind, 'MADE_BY'):
-        return kind.MADE_BY.format(root=root)
+        return kind.MADE_BY.format(root=shlex.quote(root))
     return create_command(getattr(kind, 'CREATE_OPTIONS', 'nuscenes --version VERSION'), root)

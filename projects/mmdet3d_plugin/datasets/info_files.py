@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+import shlex
 from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
@@ -83,7 +84,7 @@ def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:
 def create_command(options: str, data_root: str | Path) -> str:
     """The command that makes the info files of a data root; ``options`` as in :func:`find_info_file`."""
     dataset, _, rest = options.partition(' ')
-    return f'python tools/create_data.py {dataset} --root-path {data_root} {rest}'.rstrip()
+    return f'python tools/create_data.py {dataset} --root-path {shlex.quote(str(data_root))} {rest}'.rstrip()
 
 
 def load_infos(path: Path, convention: str) -> InfoFile:

@@ -13,6 +13,7 @@ from projects.mmdet3d_plugin.common.config_checks.numbers import is_number
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.safe_pickle import read_pickle
 from projects.mmdet3d_plugin.datasets.info_checks import LARGEST
+from projects.mmdet3d_plugin.datasets.info_files import create_command
 from projects.mmdet3d_plugin.evaluation.rotated_iou import rectangle_iou
 
 Objects = dict[str, list[dict[str, Any]]]
@@ -50,7 +51,7 @@ class ObjectDatabase(DataBaseSampler):
         sample_groups: Mapping[str, int],
         **kwargs: Any,
     ) -> None:
-        command = f'python tools/create_data.py kitti --root-path {data_root}'
+        command = create_command('kitti', data_root)
         if not Path(info_path).is_file():
             raise FileNotFoundError(f'there is no database of objects {info_path}; make it with: {command}')
         without_label = [name for name in sample_groups if name not in classes]
