@@ -291,6 +291,34 @@ def test_classes_that_a_frame_lacks_are_ignored_too(root: Path) -> None:
         assert ((mine[left_out, :2] - unsure[:, :2]).abs() < 3).all()
 
 
+def test_a_label_in_an_unsure_box_counts(root: Path) -> None:
+    """Anchors on an object stay its own, whatever reaches over it; those beside it are left out as background."""
+    cfg = config(root).model
+    for assigner in cfg.train_cfg.assigner:
+        assigner['ignore_iof_thr'] = 0.3
+    head = build_model(cfg).bbox_head
+    grid = head.anchor_generator.grid_anchors([(56, 56)], device='cpu')[0]
+    anchors = grid.reshape(-1, *grid.shape[-3:])
+    box = torch.tensor([[10.0, 1.0, -1.5, 3.9, 1.6, 1.6, 0.0]])
+    plain, thinned = (
+        head.anchor_target_single_assigner(
+            head.bbox_assigner[2],
+            anchors[:, 2].reshape(-1, 7),
+            LiDARInstance3DBoxes(box),
+            unsure,
+            torch.tensor([2]),
+            {},
+            3,
+        )
+        for unsure in (None, box * torch.tensor([1, 1, 1, 2, 2, 1, 1]))
+    )
+    assert len(plain[-2])
+    for before, after in ((plain[0], thinned[0]), *zip(plain[2:-1], thinned[2:-1], strict=True)):
+        assert torch.equal(before, after)
+    assert (thinned[1][thinned[-2]] == 1).all()
+    assert len(thinned[-1]) < len(plain[-1])
+
+
 def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) -> None:
     for settings, said in (
         (dict(unsure='hide'), "unsure is 'hide'"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import covered_share
+from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
 from tests.lidar_factories import (
     emptied,
     fresh,
@@ -101,6 +103,35 @@ def test_in_ignored_boxes_neither_stage_learns() -> None:
     share = covered_share(left.boxes[left.remembered & (left.batch_index == 0)], box)
     assert not (share > 0.3).any()
     assert (covered_share(plain.boxes[mine], box) > 0.3).any()
+
+
+def test_a_label_in_an_ignored_box_counts() -> None:
+    """Proposals on an object are trained on, whatever box to be ignored reaches over it."""
+    head, batch = detector(two_stage_config).roi_head, lidar_batch([0])
+    (truth,), (labels,) = [boxes.tensor for boxes in batch['gt_bboxes_3d']], batch['gt_labels_3d']
+    beside = truth.clone()
+    beside[:, 1] += 0.6 * truth[:, 4]
+    proposals = Proposals(
+        boxes=torch.cat([truth, beside]),
+        scores=torch.ones(2 * len(truth)),
+        labels=labels.repeat(2),
+        indices=torch.arange(2 * len(truth)),
+        batch_index=torch.zeros(2 * len(truth), dtype=torch.long),
+        rows=2 * len(truth),
+        velocities=torch.zeros(2 * len(truth), 0),
+    )
+    ignored = truth * torch.tensor([1, 1, 1, 3, 3, 1, 1])
+    trained: list[Proposals] = []
+
+    def refine(sampled: Proposals, *_: object) -> None:
+        trained.append(sampled)
+
+    with patch.object(head, 'refine', refine), patch.object(head, 'losses'):
+        for unsure in (None, [ignored]):
+            head.training_losses(proposals, torch.zeros(0), [], [truth], [labels], unsure)
+    before, after = (some.boxes[some.remembered] for some in trained)
+    assert torch.equal(before, proposals.boxes)
+    assert torch.equal(after, truth)
 
 
 def test_velocities_stay_the_first_stages() -> None:

@@ -186,10 +186,12 @@ class RoIHead(nn.Module):
     ) -> tuple[Refined, dict[str, Tensor]]:
         """Sample boxes to train on, refine them, and compare; see :meth:`refine` and :meth:`losses`.
 
-        Boxes of which nobody knows whether they are objects, as they lie in ``ignored``, B tensors (m_i, 7), are left out.
+        Boxes of which nobody knows whether they are objects, as they lie in ``ignored``, B tensors (m_i, 7), are left
+        out, unless they are on an object.
         """
         if ignored is not None:
-            proposals = proposals[~_in_any(proposals, ignored)]
+            known = assign_targets(proposals, gt_boxes, gt_labels).iou >= self.sampler.foreground_iou
+            proposals = proposals[known | ~_in_any(proposals, ignored)]
         sampled = self.sampler(proposals, gt_boxes, gt_labels)
         refined = self.refine(sampled, bev_map, points)
         return refined, self.losses(refined, gt_boxes, gt_labels)
