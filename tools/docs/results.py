@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,30 +154,6 @@ def camera_gain_how() -> str:
     return _how_gained('kd_gain_camera_cpu')
 
 
-@block('near gain')
-def near_gain() -> str:
-    """What the recipes gain on the pair for near objects."""
-    return _nuscenes_gain('kd_gain_near_cpu', 'teacher', ('mAP', 'mATE', 'mAOE', 'mAVE'))
-
-
-@block('near gain, how')
-def near_gain_how() -> str:
-    """What that comparison ran, and which goals it meets."""
-    return f'{_how_gained("kd_gain_near_cpu")} {_goals("kd_gain_near_cpu")}'
-
-
-@block('detr3d gain')
-def detr3d_gain() -> str:
-    """What DETR3D's recipes gain over seeds."""
-    return _nuscenes_gain('kd_gain_detr3d_cpu', 'teacher', ('mAP', 'mATE', 'mASE'))
-
-
-@block('detr3d gain, how')
-def detr3d_gain_how() -> str:
-    """What that comparison ran, and which goals it meets."""
-    return f'{_how_gained("kd_gain_detr3d_cpu")} {_goals("kd_gain_detr3d_cpu")}'
-
-
 NEAR_TEACHERS = ('kd_gain_near_teacher1_cpu', 'kd_gain_near_cpu', 'kd_gain_near_teacher4_cpu')
 """The same comparison under teachers of one, two and four epochs."""
 
@@ -246,17 +223,17 @@ def _nuscenes_gain(name: str, pair: str, metrics: Sequence[str]) -> str:
         ]
         for row, more in zip(gain_rows(content, 'NDS', 100), means, strict=True)
     ]
-    return table(
-        [
-            'row',
-            'NDS',
-            *metrics,
-            'NDS over the student alone, 95 % interval',
-            'beyond the inherited head',
-            'range of NDS',
-        ],
-        wide,
-    )
+    columns = [
+        'row',
+        'NDS',
+        *metrics,
+        'NDS over the student alone, 95 % interval',
+        'beyond the inherited head',
+        'range of NDS',
+    ]
+    if not any(row['beyond_head'] for row in content['rows'].values()):  # this pair inherits no head
+        wide, columns = [[*row[:-2], row[-1]] for row in wide], [*columns[:-2], columns[-1]]
+    return table(columns, wide)
 
 
 def _goals(name: str) -> str:
@@ -277,6 +254,23 @@ def _how_gained(name: str) -> str:
         f'World: {content["world"]}; seeds {_listed(content["seeds"])}; teacher {content["teacher_epochs"]} epochs, '
         f'students {content["epochs"]}. CPU minutes of one training: {minutes}. {origin(name)}'
     )
+
+
+def _gain_and_goals(name: str) -> str:
+    """What a comparison of one pair ran, and which goals it meets."""
+    return f'{_how_gained(name)} {_goals(name)}'
+
+
+CAMERA_GAINS = {
+    'near': ('mAP', 'mATE', 'mAOE', 'mAVE'),
+    'detr3d': ('mAP', 'mATE', 'mASE'),
+    'bevdepth': ('mAP', 'mATE', 'mASE', 'mAVE'),
+}
+"""Families of ``kd_gain`` with one pair on synthetic nuScenes, and what their tables show beside NDS."""
+
+for _family, _metrics in CAMERA_GAINS.items():
+    block(f'{_family} gain')(partial(_nuscenes_gain, f'kd_gain_{_family}_cpu', 'teacher', _metrics))
+    block(f'{_family} gain, how')(partial(_gain_and_goals, f'kd_gain_{_family}_cpu'))
 
 
 @block('lidar gain')

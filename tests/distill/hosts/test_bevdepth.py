@@ -64,6 +64,17 @@ def test_fd3d_with_a_head_trained_along(one_frame_root: Path) -> None:
         require_cameras(distiller, frames)
 
 
+def test_the_last_layers_of_a_wider_teachers_head_are_inherited(one_frame_root: Path) -> None:
+    distiller, _ = load(one_frame_root, 'bevdepth_near_distill_inherit')
+    distiller.init_weights()
+    own, source = (model.state_dict() for model in (distiller.student, distiller.teacher.model))
+    last = [name for name in own if name.startswith(('head.shared_conv.', 'head.task_heads.'))]
+    assert last
+    assert not [name for name in last if not torch.equal(own[name], source[name])]
+    first = 'head.trunk.conv1.weight'
+    assert own[first].shape != source[first].shape
+
+
 def test_bev_map_and_heatmaps(one_frame_root: Path) -> None:
     losses = step(*load(one_frame_root, 'bevdepth_near_distill_heads'))
     assert losses['loss_kd_bev_l2'] > 0

@@ -305,10 +305,12 @@ BEVDEPTH = replace(
             teacher=Row('teacher', 'teacher', f'{CONFIGS}/bevdepth_near_teacher.py', TRAIN, 14.0),
             student=Row('none', 'student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0),
             rows=(
+                _bevdepth.row('inherit', 'inherited head, as far as it fits', minutes=5.5),
                 _bevdepth.row('features', 'plain imitation'),
                 _bevdepth.row('heads', 'BEV map and heatmaps'),
                 _bevdepth.row('fd3d', 'FD3D', goal=2.0),
             ),
+            inherit='inherit',
             rivals=(('fd3d', 'features'),),
         ),
     ),
