@@ -270,14 +270,19 @@ def test_any_number_of_workers_loads_the_same_batches(root: Path, bank: Path, tm
         assert all(torch.equal(one, other) for one, other in zip(ours, others, strict=True))
 
 
-def test_classes_that_a_frame_lacks_are_ignored_too(root: Path) -> None:
-    """In a frame without objects, anchors in an unsure box are background for no class; all others still are."""
+def head_and_anchors(root: Path) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A head that leaves out what lies in unsure boxes, and its anchors (cells, classes, yaws, 7)."""
     cfg = config(root).model
     for assigner in cfg.train_cfg.assigner:
         assigner['ignore_iof_thr'] = 0.3
     head = build_model(cfg).bbox_head
     grid = head.anchor_generator.grid_anchors([(56, 56)], device='cpu')[0]
-    anchors = grid.reshape(-1, *grid.shape[-3:])  # (cells, classes, yaws, 7)
+    return head, grid.reshape(-1, *grid.shape[-3:])
+
+
+def test_classes_that_a_frame_lacks_are_ignored_too(root: Path) -> None:
+    """In a frame without objects, anchors in an unsure box are background for no class; all others still are."""
+    head, anchors = head_and_anchors(root)
     unsure = torch.tensor([[10.0, 1.0, -1.5, 3.9, 1.6, 1.6, 0.0]])
     for label, assigner in enumerate(head.bbox_assigner):
         mine, none = anchors[:, label].reshape(-1, 7), LiDARInstance3DBoxes(torch.zeros(0, 7))
@@ -293,12 +298,7 @@ def test_classes_that_a_frame_lacks_are_ignored_too(root: Path) -> None:
 
 def test_a_label_in_an_unsure_box_counts(root: Path) -> None:
     """Anchors on an object stay its own, whatever reaches over it; those beside it are left out as background."""
-    cfg = config(root).model
-    for assigner in cfg.train_cfg.assigner:
-        assigner['ignore_iof_thr'] = 0.3
-    head = build_model(cfg).bbox_head
-    grid = head.anchor_generator.grid_anchors([(56, 56)], device='cpu')[0]
-    anchors = grid.reshape(-1, *grid.shape[-3:])
+    head, anchors = head_and_anchors(root)
     box = torch.tensor([[10.0, 1.0, -1.5, 3.9, 1.6, 1.6, 0.0]])
     plain, thinned = (
         head.anchor_target_single_assigner(
