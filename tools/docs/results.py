@@ -223,26 +223,17 @@ def _nuscenes_gain(name: str, pair: str, metrics: Sequence[str]) -> str:
         ]
         for row, more in zip(gain_rows(content, 'NDS', 100), means, strict=True)
     ]
-    columns = [
-        'row',
-        'NDS',
-        *metrics,
-        'NDS over the student alone, 95 % interval',
-        'beyond the inherited head',
-        'range of NDS',
-    ]
-    if not any(row['beyond_head'] for row in content['rows'].values()):  # this pair inherits no head
-        wide, columns = [[*row[:-2], row[-1]] for row in wide], [*columns[:-2], columns[-1]]
-    return table(columns, wide)
-
-
-def _goals(name: str) -> str:
-    """Which goals a comparison of one pair meets, and which it misses."""
-    (pair,) = record(name)['pairs'].values()
-    met, missed = (
-        '; '.join(goal['text'] for goal in pair['goals'] if goal['met'] is which) for which in (True, False)
+    return table(
+        [
+            'row',
+            'NDS',
+            *metrics,
+            'NDS over the student alone, 95 % interval',
+            'beyond the inherited head',
+            'range of NDS',
+        ],
+        wide,
     )
-    return f'Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
 
 
 def _how_gained(name: str) -> str:
@@ -258,7 +249,11 @@ def _how_gained(name: str) -> str:
 
 def _gain_and_goals(name: str) -> str:
     """What a comparison of one pair ran, and which goals it meets."""
-    return f'{_how_gained(name)} {_goals(name)}'
+    (pair,) = record(name)['pairs'].values()
+    met, missed = (
+        '; '.join(goal['text'] for goal in pair['goals'] if goal['met'] is which) for which in (True, False)
+    )
+    return f'{_how_gained(name)} Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
 
 
 CAMERA_GAINS = {
