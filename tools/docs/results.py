@@ -145,7 +145,7 @@ def _with_interval(gain: Record) -> str:
 @block('camera gain')
 def camera_gain() -> str:
     """What the camera recipes gain over seeds."""
-    return _nuscenes_gain('kd_gain_camera_cpu', 'teacher', ('mAP',))
+    return _gain_table('camera', 'kd_gain_camera_cpu', ('mAP',))
 
 
 @block('camera gain, how')
@@ -208,31 +208,32 @@ def near_teachers_how() -> str:
     return ' '.join(origin(name) for name in NEAR_TEACHERS)
 
 
-def _nuscenes_gain(name: str, pair: str, metrics: Sequence[str]) -> str:
-    """A comparison over seeds by NDS, with the means of more metrics; percent but for the errors."""
-    content = record(name)['pairs'][pair]
-    scales = [100 if metric == 'mAP' else 1 for metric in metrics]
-    spreads = [row['spreads'] for row in content['rows'].values()]
-    means = [[scale * content['teacher']['metrics'][m] for m, scale in zip(metrics, scales, strict=True)]]
-    means += [[row[metric]['mean'] for metric in metrics] for row in spreads]
-    wide = [
-        [
-            *row[:2],
-            *(f'{value:.{2 if scale == 100 else 3}f}' for value, scale in zip(more, scales, strict=True)),
-            *row[2:],
-        ]
-        for row, more in zip(gain_rows(content, 'NDS', 100), means, strict=True)
-    ]
-    return table(
-        [
-            'row',
-            'NDS',
-            *metrics,
-            'NDS over the student alone, 95 % interval',
-            'beyond the inherited head',
-            'range of NDS',
-        ],
-        wide,
+def _gain_table(family: str, record_name: str, shown: Sequence[str]) -> str:
+    """A comparison over seeds by its family's first metric, with the means of the metrics whose keys are ``shown``."""
+    # seconds, which --help should not wait for
+    from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
+
+    known = {metric.key: metric for metric in FAMILIES[family].metrics}
+    headline, metrics = FAMILIES[family].headline, [known[key] for key in shown]
+    rows = []
+    for pair in record(record_name)['pairs'].values():
+        means = [[metric.scale * pair['teacher']['metrics'][metric.key] for metric in metrics]]
+        taught = [row['spreads'] for row in pair['rows'].values()]
+        means += [[spreads[metric.key]['mean'] for metric in metrics] for spreads in taught]
+        for row, more in zip(gain_rows(pair, headline.key, headline.scale), means, strict=True):
+            cells = [metric.format(mean) for metric, mean in zip(metrics, more, strict=True)]
+            rows.append([*row[:2], *cells, *row[2:]])
+    columns = ['row', headline.title, *(metric.title for metric in metrics), *_gain_columns(headline.title)]
+    kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    return table([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
+
+
+def _gain_columns(title: str) -> tuple[str, str, str]:
+    """What :func:`gain_rows` tells after the score; without an inherited head the second of them stays empty."""
+    return (
+        f'{title} over the student alone, 95 % interval',
+        'beyond the inherited head',
+        f'range of {title}',
     )
 
 
@@ -256,27 +257,22 @@ def _gain_and_goals(name: str) -> str:
     return f'{_how_gained(name)} Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
 
 
-CAMERA_GAINS = {
+GAINS = {
     'near': ('mAP', 'mATE', 'mAOE', 'mAVE'),
     'detr3d': ('mAP', 'mATE', 'mASE'),
     'bevdepth': ('mAP', 'mATE', 'mASE', 'mAVE'),
 }
-"""Families of ``kd_gain`` with one pair on synthetic nuScenes, and what their tables show beside NDS."""
+"""Families of ``kd_gain`` with one pair, and what their tables show beside the first metric."""
 
-for _family, _metrics in CAMERA_GAINS.items():
-    block(f'{_family} gain')(partial(_nuscenes_gain, f'kd_gain_{_family}_cpu', 'teacher', _metrics))
+for _family, _metrics in GAINS.items():
+    block(f'{_family} gain')(partial(_gain_table, _family, f'kd_gain_{_family}_cpu', _metrics))
     block(f'{_family} gain, how')(partial(_gain_and_goals, f'kd_gain_{_family}_cpu'))
 
 
 @block('lidar gain')
 def lidar_gain() -> str:
     """What the LiDAR recipes gain over seeds."""
-    pairs = record('kd_gain_lidar_cpu')['pairs'].values()
-    rows = [row for pair in pairs for row in gain_rows(pair, 'mAP_3d_R40_moderate', 100)]
-    return table(
-        ['row', 'mAP', 'over the student alone, 95 % interval', 'range'],
-        [[*row[:3], row[4]] for row in rows],
-    )
+    return _gain_table('lidar', 'kd_gain_lidar_cpu', ())
 
 
 @block('lidar gain, how')

@@ -496,6 +496,25 @@ SELF = replace(
     recipe=_self.path,
 )
 
+# The student of SELF under frozen teachers that were trained longer: is one with a second stage worth more than one without?
+CROSS_STAGE = replace(
+    LIDAR,
+    name='cross_stage',
+    pairs=(
+        Pair(
+            teacher=Row('two_stage', 'both stages', f'{CONFIGS}/kitti_two_stage_teacher.py', TRAIN, 4.5),
+            others=(Row('one_stage', 'first stage', f'{CONFIGS}/kitti_pointpillars_teacher.py', TRAIN, 2.9),),
+            student=SELF.pairs[0].student,
+            rows=(
+                _lidar.row('same_stage', 'taught by the teacher of one stage', minutes=4.0),
+                _lidar.row('cross_stage', 'taught by the teacher of two stages', minutes=4.5),
+            ),
+            rivals=(('cross_stage', 'same_stage'),),
+            least_gap=5.0,
+        ),
+    ),
+)
+
 MMDET2D = Family(
     name='mmdet2d',
     pairs=(
@@ -542,5 +561,6 @@ MMDET2D = Family(
 )
 
 FAMILIES = {
-    family.name: family for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, SELF, SPARSE, MMDET2D)
+    family.name: family
+    for family in (CAMERA, NEAR, DETR3D, BEVDEPTH, CROSS, LIDAR, SELF, CROSS_STAGE, SPARSE, MMDET2D)
 }
