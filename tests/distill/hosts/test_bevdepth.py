@@ -11,14 +11,18 @@ from mmcv.parallel import scatter
 from mmdet3d.datasets import build_dataset
 
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.builder import build_dataloader
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.views import with_teacher_view
 from projects.mmdet3d_plugin.engine.build import require_cameras
+from tests.hosts.bevdepth.test_bevdepth import images, meta
+from tests.hosts.bevdepth.test_parity import small_config
 
 WORLD = 'projects/configs/synthetic'
 
@@ -127,3 +131,14 @@ def test_queries_of_its_own_are_not_offered(one_frame_root: Path) -> None:
     distiller, _ = load(one_frame_root, 'bevdepth_near_distill_heads')
     with pytest.raises(DistillError, match=r"init='scratch'"):
         distiller.teacher.adapter.query_head(distiller.teacher.model)
+
+
+@torch.no_grad()
+def test_the_pooled_map_is_read_with_depth_aggregation_too() -> None:
+    cfg = small_config().model
+    cfg.backbone.use_da = True
+    model = build_model(cfg).eval()
+    taps = adapter_for(model).taps(model, 'lss')
+    with Recorder(model, taps) as recorder:
+        model.extract_feat(images(1, 1)[:, 0], [meta(0)])
+    assert recorder.pop()[taps[0].path].shape == (1, taps[0].channels, *taps[0].size)

@@ -1,7 +1,9 @@
 """BEVDepth as a detector: batches, key frames, memory, frames, and the loss of depth."""
 
 import copy
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,8 +150,9 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
     )
     assert empty['loss_depth'] == 0
     assert empty['loss_depth'].requires_grad
-    with pytest.raises(UserError, match='LoadPoints'):
+    with pytest.raises(UserError, match='LoadPoints') as error:
         model.forward_train(images(1, 2), metas(1, 2), [none], [torch.zeros(0, dtype=torch.long)])
+    assert all(Path(file).is_file() for file in re.findall(r'projects/[\w/]+\.py', str(error.value)))
 
 
 def test_broken_inputs_get_one_clear_sentence() -> None:
@@ -161,7 +164,11 @@ def test_broken_inputs_get_one_clear_sentence() -> None:
     broken = [[{**m, 'cam_intrinsic': m['cam_intrinsic'] * np.nan} for m in queue[0]]]
     with pytest.raises(UserError, match='cam_intrinsic'):
         model.forward_test(images(1, 2), broken)
-    with pytest.raises(UserError, match='built for images of 192x64'):
+    with pytest.raises(UserError, match=r'built for images of 192x64 .* stride of 16'):
         model.forward_test(torch.zeros(1, 2, 6, 3, 96, 192), queue)
     with pytest.raises(UserError, match='frame'):
         build_model(small_config(frame='camera').model)
+    backwards = small_config().model
+    backwards.backbone.lift_splat.depth_range = (29.0, 1.0, 1.0)
+    with pytest.raises(UserError, match=r'depth_range .* \(29\.0, 1\.0, 1\.0\)'):
+        build_model(backwards)

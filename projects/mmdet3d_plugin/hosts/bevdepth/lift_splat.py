@@ -29,6 +29,9 @@ class LiftSplat(nn.Module):
         stride: pixels per cell of the image features.
         truncate: round cells towards zero, as BEVDepth's published weights were trained: the first cell of x and y is
             twice as wide, and what lies up to the height of the range below it counts.
+
+    Raises:
+        UserError: there is no bin in the range of depths.
     """
 
     def __init__(
@@ -45,7 +48,12 @@ class LiftSplat(nn.Module):
         self.size = tuple(round((self.pc_range[i + 3] - self.pc_range[i]) / cell) for i in (1, 0))
         self.depth_range = tuple(depth_range)
         first, end, step = depth_range
-        self.bins = [first + step * k for k in range(round((end - first) / step))]
+        count = round((end - first) / step) if step > 0 else 0
+        self.bins = [first + step * k for k in range(count)]
+        if not self.bins:
+            raise UserError(
+                f'depth_range of lift_splat is {self.depth_range}: it must be (first, end, step) with first < end and step > 0'
+            )
         self.image_size = tuple(image_size)
 
     def pixels(self, device: torch.device) -> Tensor:
@@ -55,12 +63,12 @@ class LiftSplat(nn.Module):
         u = torch.linspace(0, width - 1, width // self.stride, dtype=torch.float64, device=device)
         return torch.stack(torch.meshgrid(u, v, indexing='xy'), -1)
 
-    def forward(self, depth: Tensor, context: Tensor, matrices: CameraMatrices) -> Tensor:
+    def forward(self, depth: Tensor | None, context: Tensor, matrices: CameraMatrices) -> Tensor:
         """Pool features on the BEV.
 
         Args:
-            depth: (B * N, D, h, w) probabilities.
-            context: (B * N, C, h, w).
+            depth: (B * N, D, h, w) probabilities; None where every point has features of its own.
+            context: (B * N, C, h, w), of points (B * N, C, D, h, w).
             matrices: of B samples of N cameras.
 
         Returns:
@@ -69,12 +77,14 @@ class LiftSplat(nn.Module):
         Raises:
             UserError: the features are not those of images of the size that the model was built for.
         """
+        if depth is None:
+            return self._splat(context, matrices)
         origin, ray = self.rays(depth, matrices)
         bins = depth.new_tensor(self.bins, dtype=torch.float64)
         return lift_splat(depth, context, origin, ray, bins, self.size, self.truncate)
 
-    def splat(self, points: Tensor, matrices: CameraMatrices) -> Tensor:
-        """Pool features that every point has of its own: (B * N, C, D, h, w) -> (B, C, H, W)."""
+    def _splat(self, points: Tensor, matrices: CameraMatrices) -> Tensor:
+        """Features (B * N, C, D, h, w) of points -> (B, C, H, W)."""
         origin, ray = self.rays(points[:, 0], matrices)
         bins = ray.new_tensor(self.bins)
         # the points of a pixel as pixels of one bin each
@@ -90,7 +100,8 @@ class LiftSplat(nn.Module):
             height, width = (side * self.stride for side in depth.shape[-2:])
             raise UserError(
                 f'the model was built for images of {self.image_size[1]}x{self.image_size[0]} '
-                f'(image_size of its lift_splat), but sees {width}x{height}: give the ImageView that crop'
+                f'(image_size of its lift_splat), but sees {width}x{height}, at a stride of {self.stride}: give the ImageView '
+                'that crop, or lift_splat the stride of the image features'
             )
         origin, ray = matrices.rays(pixels)
         low, high = origin.new_tensor(self.pc_range).view(2, 3)

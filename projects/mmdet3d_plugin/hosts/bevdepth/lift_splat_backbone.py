@@ -70,7 +70,7 @@ class LiftSplatBackbone(BaseModule):
         if self.depth_aggregation_net is None:
             return self.lift_splat(*lifted, matrices)
         points = lifted.depth[:, None] * lifted.context[:, :, None]
-        return self.lift_splat.splat(self.depth_aggregation_net(points), matrices)
+        return self.lift_splat(None, self.depth_aggregation_net(points), matrices)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -168,7 +168,7 @@ class LiftSplatDetector(Base3DDetector):
         if points is None:
             raise UserError(
                 'the batch has no points, from which depth is learnt: put LoadPoints into the training pipeline '
-                '(projects/configs/_base_/datasets/nuscenes_depth.py), or set model.depth_weight=0'
+                '(lifting_pipelines of projects/configs/_base_/camera.py), or set model.depth_weight=0'
             )
         lift = self.lift_splat
         lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in metas])).to(depth.device)
