@@ -96,6 +96,23 @@ def test_a_memory_gives_what_a_queue_gives_and_nothing_stays_on_the_model() -> N
 
 
 @torch.no_grad()
+def test_a_stream_that_begins_leaves_the_other_its_history() -> None:
+    """Three frames of two streams; in the second or third frame the second stream turns to another scene."""
+    model = detector(3)
+    for begins in (1, 2):
+        img, queues = images(2, 3), metas(2, 3)
+        queues[1][begins] = {**queues[1][begins], 'prev_token': 'none'}
+        together, memory = [], model.new_memory()
+        for t in range(3):
+            together = model.forward_test(img[:, t : t + 1], [[queue[t]] for queue in queues], memory)
+        for i in range(2):
+            memory = model.new_memory()
+            for t in range(3):
+                alone = model.forward_test(img[i : i + 1, t : t + 1], [[queues[i][t]]], memory)
+            assert_same(together[i : i + 1], alone)
+
+
+@torch.no_grad()
 def test_an_earlier_frame_lies_where_the_present_one_sees_it() -> None:
     """Standing still, the map of the frame before is the present one; having driven 6.4 m, two cells away."""
     model, img, still = detector(), images(1, 1), meta(1)

@@ -13,7 +13,7 @@ from projects.mmdet3d_plugin.common.geometry import transform_boxes
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import FRAMES, CameraMatrices, lidar_to_ego
 from projects.mmdet3d_plugin.hosts.bevdepth.depth_target import depth_labels, depth_loss, nearest_depth
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import LiftMemory
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import EarlierFrame, LiftMemory
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted, LiftSplat
 
 Metas = Sequence[dict[str, Any]]
@@ -205,17 +205,23 @@ class LiftSplatDetector(Base3DDetector):
         else:
             now = self.matrices(present)
             lifted = self.lift(img[:, -1], now)
-            maps = [
-                self.pool(earlier, self.matrices(metas, present)) for earlier, metas in memory.recall(present)
-            ]
-            history = self._filled(maps) if maps else None
+            bev = self.pool(lifted, now)
+            history = self._remembered(bev, memory.recall(present), present)
             memory.store(lifted, present)
-            outs = self.read(self._joined(self.pool(lifted, now), history))
+            outs = self.read(self._joined(bev, history))
         found = self.get_bboxes(outs, present)
         return [
             dict(boxes_3d=boxes.to('cpu'), scores_3d=scores.cpu(), labels_3d=labels.cpu())
             for boxes, scores, labels in found
         ]
+
+    def _remembered(self, bev: Tensor, frames: Sequence[EarlierFrame], present: Metas) -> Tensor | None:
+        """Maps of remembered frames, as :meth:`history_bev`; each sample's oldest stands in for what it lacks."""
+        maps = [bev]
+        for frame in frames:
+            pooled = self.pool(frame.lifted, self.matrices(frame.metas, present))
+            maps.append(torch.where(frame.continued[:, None, None, None], pooled, maps[-1]))
+        return self._filled(maps[1:]) if frames else None
 
     def get_bboxes(self, heads: Any, metas: Metas) -> list[tuple[Any, Tensor, Tensor]]:
         """Final boxes (n, 9) in the LiDAR frame, scores (n,) and labels (n,) of each sample."""

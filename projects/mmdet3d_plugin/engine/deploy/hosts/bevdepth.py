@@ -10,7 +10,7 @@ from projects.mmdet3d_plugin.engine.deploy.center_heads import decode_centers
 from projects.mmdet3d_plugin.engine.deploy.onnx_host import ONNX_HOSTS, Batch, OnnxHost
 from projects.mmdet3d_plugin.engine.deploy.onnx_session import OnnxSession
 from projects.mmdet3d_plugin.hosts.bevdepth.camera_matrices import CameraMatrices, lidar_to_ego
-from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import LiftMemory
+from projects.mmdet3d_plugin.hosts.bevdepth.lift_memory import EarlierFrame, LiftMemory
 from projects.mmdet3d_plugin.hosts.bevdepth.lift_splat import Lifted
 from projects.mmdet3d_plugin.hosts.detr.camera_detector import to_result
 
@@ -96,7 +96,7 @@ class BEVDepthOnnx(OnnxHost):
         for i, meta in enumerate(metas):
             feed = dict(img=batch['img'][i : i + 1, -1].cpu().numpy(), **_cameras(meta, session.about))
             if session.about['frames'] > 1:
-                own = [_of_one(frame, i, len(metas)) for frame in earlier]
+                own = [_of_one(frame, i, len(metas)) for frame in earlier if frame.continued[i]]
                 feed |= _history(own, meta, session.about['frames'] - 1) if own else _no_history(session)
             found = session(feed)
             results.append(to_result(found['boxes'], found['scores'], found['labels'], meta))
@@ -120,10 +120,9 @@ def _cameras(meta: dict[str, Any], about: dict[str, Any]) -> dict[str, np.ndarra
     return feed | (dict(lidar2ego=lidar_to_ego(meta)[None]) if about['ego'] else {})
 
 
-def _of_one(frame: tuple[Lifted, list[dict[str, Any]]], sample: int, batch: int) -> tuple[Lifted, list]:
+def _of_one(frame: EarlierFrame, sample: int, batch: int) -> tuple[Lifted, list[dict[str, Any]]]:
     """One sample of a remembered frame of a batch."""
-    lifted, metas = frame
-    return Lifted(*(part.chunk(batch)[sample] for part in lifted)), [metas[sample]]
+    return Lifted(*(part.chunk(batch)[sample] for part in frame.lifted)), [frame.metas[sample]]
 
 
 def _no_history(session: OnnxSession) -> dict[str, np.ndarray]:
