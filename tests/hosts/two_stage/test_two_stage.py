@@ -14,6 +14,7 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.hosts.two_stage.box_overlap import covered_share
 from projects.mmdet3d_plugin.hosts.two_stage.proposals import Proposals
+from projects.mmdet3d_plugin.hosts.two_stage.roi_targets import assign_targets
 from tests.lidar_factories import (
     emptied,
     fresh,
@@ -83,11 +84,12 @@ def test_clouds_without_points(kind: str) -> None:
         assert [count == 0 for count in found] == [i in which for i in range(2)]
 
 
-def test_in_ignored_boxes_neither_stage_learns() -> None:
-    """As under sparse labels: anchors there are left out, and so are proposals, of which the second stage is not told that
-    they are background."""
-    cfg = two_stage_config()
-    for assigner in cfg['train_cfg']['assigner']:
+@pytest.mark.parametrize('kind', ['anchors', 'cells'])
+def test_in_ignored_boxes_neither_stage_learns(kind: str) -> None:
+    """As under sparse labels: anchors or cells there are left out, and so are proposals, of which the second stage is not
+    told that they are background."""
+    cfg = HOSTS[kind]()
+    for assigner in cfg['train_cfg'].get('assigner', []):
         assigner['ignore_iof_thr'] = 0.3
     model, batch, seen = detector(lambda: cfg), lidar_batch([0, 1]), []
     model.roi_head.register_forward_hook(lambda _, args, out: seen.append(args[0]))
@@ -96,7 +98,11 @@ def test_in_ignored_boxes_neither_stage_learns() -> None:
     box = plain.boxes[plain.remembered & (plain.batch_index == 0)][:1]
     ignored = [box, box[:0]]
     losses = model.forward_train(**batch, gt_bboxes_ignore=ignored)
-    assert sum(losses['loss_cls']) < sum(whole['loss_cls'])
+    before, after = (
+        total({name: loss for name, loss in found.items() if 'cls' in name or 'heatmap' in name})
+        for found in (whole, losses)
+    )
+    assert after < before
     left, mine = seen[-1], plain.batch_index == 0
     assert 0 < len(left) < len(plain)
     assert (left.batch_index == 1).sum() == (~mine).sum()
@@ -126,12 +132,21 @@ def test_a_label_in_an_ignored_box_counts() -> None:
     def refine(sampled: Proposals, *_: object) -> None:
         trained.append(sampled)
 
-    with patch.object(head, 'refine', refine), patch.object(head, 'losses'):
-        for unsure in (None, [ignored]):
+    far = ignored + torch.tensor([100.0, 0, 0, 0, 0, 0, 0])
+    matching = 'projects.mmdet3d_plugin.hosts.two_stage.roi_head.assign_targets'
+    with (
+        patch.object(head, 'refine', refine),
+        patch.object(head, 'losses'),
+        patch(matching, wraps=assign_targets) as matched,
+    ):
+        for unsure in (None, [ignored], [far]):
             head.training_losses(proposals, torch.zeros(0), [], [truth], [labels], unsure)
-    before, after = (some.boxes[some.remembered] for some in trained)
+    before, after, without = (some.boxes[some.remembered] for some in trained)
     assert torch.equal(before, proposals.boxes)
     assert torch.equal(after, truth)
+    assert torch.equal(without, proposals.boxes)
+    # only what lies in an ignored box is matched before the sample is drawn
+    assert [len(call.args[0]) for call in matched.call_args_list] == [len(proposals), 0]
 
 
 def test_velocities_stay_the_first_stages() -> None:

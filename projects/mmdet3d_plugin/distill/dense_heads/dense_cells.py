@@ -92,7 +92,8 @@ class DenseCells(DenseHead):
     def detection_loss(self, head: nn.Module, outputs: Heads, batch: dict[str, Any]) -> Tensor:
         """See the base class; the host turns logits into probabilities in place, so it gets copies."""
         tasks = [[{key: value.clone() for key, value in task.items()}] for task in outputs]
-        found = head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], tasks)
+        truth = batch['gt_bboxes_3d'], batch['gt_labels_3d']
+        found = head.loss(*truth, tasks, gt_bboxes_ignore=batch.get('gt_bboxes_ignore'))
         return torch.stack(list(found.values())).sum()
 
 

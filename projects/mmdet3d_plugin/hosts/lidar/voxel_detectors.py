@@ -108,6 +108,21 @@ class MVXFasterRCNN(_PointBranch, detectors.MVXFasterRCNN):
 class CenterPoint(_PointBranch, detectors.CenterPoint):
     """CenterPoint with pillars or voxels; nothing is detected in a cloud without points in range."""
 
+    ignores_boxes: ClassVar[bool] = True
+    """That its losses regard ``gt_bboxes_ignore``."""
+
     def extract_pts_feat(self, pts: Sequence[Tensor], img_feats: Any, img_metas: Any) -> list[Tensor] | None:
         """B clouds (N_i, C) -> levels of the neck, (B, C, H, W) each."""
         return self.bev_features(pts) if self.with_pts_bbox else None
+
+    def forward_pts_train(
+        self,
+        pts_feats: Sequence[Tensor],
+        gt_bboxes_3d: Sequence[Any],
+        gt_labels_3d: Sequence[Tensor],
+        img_metas: Sequence[Any],
+        gt_bboxes_ignore: Sequence[Tensor] | None = None,
+    ) -> dict[str, Any]:
+        """Losses of levels (B, C, H, W); mmdet3d passes over ``gt_bboxes_ignore``, B tensors (m_i, 7)."""
+        outputs, truth = self.pts_bbox_head(pts_feats), (gt_bboxes_3d, gt_labels_3d)
+        return self.pts_bbox_head.loss(*truth, outputs, gt_bboxes_ignore=gt_bboxes_ignore)

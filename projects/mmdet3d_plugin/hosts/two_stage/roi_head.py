@@ -190,8 +190,10 @@ class RoIHead(nn.Module):
         out, unless they are on an object.
         """
         if ignored is not None:
-            known = assign_targets(proposals, gt_boxes, gt_labels).iou >= self.sampler.foreground_iou
-            proposals = proposals[known | ~_in_any(proposals, ignored)]
+            doubtful = _in_any(proposals, ignored)
+            iou = assign_targets(proposals[doubtful], gt_boxes, gt_labels).iou
+            left_out = doubtful.masked_scatter(doubtful, iou < self.sampler.foreground_iou)
+            proposals = proposals[~left_out]
         sampled = self.sampler(proposals, gt_boxes, gt_labels)
         refined = self.refine(sampled, bev_map, points)
         return refined, self.losses(refined, gt_boxes, gt_labels)

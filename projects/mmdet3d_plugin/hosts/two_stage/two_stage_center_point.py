@@ -34,8 +34,9 @@ class TwoStageCenterPoint(TwoStage, CenterPoint):
         gt_labels_3d: Sequence[Tensor],
         gt_bboxes_ignore: Sequence[Tensor] | None = None,
     ) -> dict[str, Any]:
-        """See the base class; ``outputs`` are lists over tasks. A centre head leaves no cell out, as mmdet3d's."""
-        return self.pts_bbox_head.loss(gt_bboxes_3d, gt_labels_3d, outputs)
+        """See the base class; ``outputs`` are lists over tasks."""
+        truth = gt_bboxes_3d, gt_labels_3d
+        return self.pts_bbox_head.loss(*truth, outputs, gt_bboxes_ignore=gt_bboxes_ignore)
 
     def simple_test(
         self, points: Sequence[Tensor], img_metas: Sequence[Any], *_: Any, **__: Any
