@@ -172,6 +172,7 @@ class MinedFrames:
         ]
         self.clouds = _Seeded(build_dataset(dict(settings, pipeline=loading)), seed)
         self.classes = list(self.views[0].CLASSES)
+        plan.mine.require_classes(self.classes)
         self.second = partial(plan.mine.view, seed, iteration)
 
     def findings(self, first: Sequence[dict], second: Sequence[dict]) -> list[Finding]:
@@ -228,11 +229,14 @@ def see_more(model: dict[str, Any], least: float) -> dict[str, Any]:
         least: score; limits below it stay.
     """
     model = copy.deepcopy(model)
-    _lower(model.get('test_cfg'), least)
+    # CenterPoint has a limit in its coder, a second stage in its head
+    _lower(model, least)
     return model
 
 
 def _lower(node: Any, least: float) -> None:
+    for item in node if isinstance(node, list | tuple) else ():
+        _lower(item, least)
     for key, value in node.items() if isinstance(node, dict) else ():
         if key in _SCORE_LIMITS and isinstance(value, int | float):
             node[key] = min(value, least)
