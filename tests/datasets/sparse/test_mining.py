@@ -1,5 +1,6 @@
 """What is accepted, refused and held unsure, on detections made by hand."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,6 +93,11 @@ def test_what_touches_a_label_is_neither_mined_nor_removed() -> None:
     both = found(boxes((10, 0), (13.9, 0), (20, 0)), [0.9, 0.2, 0.9])
     bank = decide(both, both, kept=boxes((10.2, 0)))
     assert verdicts(bank) == [('taken', 'label'), ('taken', 'label'), ('accepted', '')]
+
+
+def test_boxes_apart_are_accepted_where_none_may_overlap() -> None:
+    both = found(boxes((10, 0), (20, 0)), [0.9, 0.8])
+    assert decide(both, both, dataclasses.replace(FIXED, overlap=0.0)).accepted.all()
 
 
 def test_of_two_that_overlap_the_better_one_stays() -> None:
@@ -229,11 +235,21 @@ def test_settings_are_looked_at() -> None:
         (dict(scor=0.5), "takes no 'scor'"),
         (dict(score='all'), "score is 'all'"),
         (dict(keep='best'), "keep is 'best'"),
-        (dict(least_points=2.5), 'least_points is 2.5'),
+        (dict(least_points=2.5), r'self_training\.mine\.least_points is 2.5'),
+        (dict(scale=(0, 1.0)), 'two ascending factors above zero'),
+        (dict(scale=(1.1, 0.9)), 'two ascending factors above zero'),
+        (dict(between=3.0), 'between is 3.0: it must lie between 0 and 1'),
+        (dict(weight=-0.5), 'weight is -0.5'),
+        (dict(rotate=45.0), 'rotate is 45.0'),
+        (dict(sigmas=-1.0), 'sigmas is -1.0'),
+        (3, 'mine is 3: it must be a dict'),
     ):
         with pytest.raises(UserError, match=said):
             MiningSettings.from_config(settings, 'self_training.mine')
     both = found(boxes((10, 0)), [0.9])
-    with pytest.raises(UserError, match='no threshold for Pedestrian'):
+    with pytest.raises(UserError, match='score has no threshold for Pedestrian'):
         decide(both, both, MiningSettings(score={'Car': 0.5}))
+    by_name = dict.fromkeys([*CLASSES, 'Cars'], 0.5)
+    with pytest.raises(UserError, match="consistency has a threshold for 'Cars'; did you mean 'Car'"):
+        decide(both, both, MiningSettings(consistency=by_name))
     assert footprint_overlaps(boxes((0, 0)), boxes((4.0, 0)))[0, 0] == 0

@@ -323,6 +323,10 @@ def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) ->
     for settings, said in (
         (dict(unsure='hide'), "unsure is 'hide'"),
         (dict(iterations=0), 'iterations is 0'),
+        (dict(epochs=0), r'self_training\.epochs is 0'),
+        (dict(iterations=1.5), r'self_training\.iterations is 1.5'),
+        (dict(fill=True, unsure='keep'), "say unsure='remove' too"),
+        (dict(mine=dict(score=dict(Car=0.5))), 'no threshold for Pedestrian'),
         (dict(splits='a'), "takes no 'splits'"),
         (dict(split='kitti_none.json'), 'there is no file'),
     ):
@@ -336,6 +340,13 @@ def test_what_cannot_be_is_said(root: Path, checkpoint: Path, tmp_path: Path) ->
     cfg.model.train_cfg = dict()
     with pytest.raises(UserError, match="say 'remove'"):
         iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path)
+    cfg = config(root, unsure='ignore')
+    next(innermost_datasets(cfg.data.train))['pipeline'].pop(-2)
+    with pytest.raises(UserError, match='has no DefaultFormatBundle3D'):
+        iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path)
+    cfg.data.train = [cfg.data.train, cfg.data.train]
+    with pytest.raises(UserError, match='joins 2 datasets'):
+        labelled_config(cfg, SparseSplit.read(root / f'kitti_{TAG}.json'))
 
 
 def test_what_is_unsure_can_be_ignored_by_hosts_that_say_so(root: Path, tmp_path: Path) -> None:
@@ -349,6 +360,24 @@ def test_what_is_unsure_can_be_ignored_by_hosts_that_say_so(root: Path, tmp_path
     assert 'gt_bboxes_ignore' in steps[-1]['keys']
     with pytest.raises(UserError, match="which PointSetRCNN has not: say 'remove'"):
         iteration_config(*made['point_rcnn_kitti_sparse'])
+
+
+def test_centre_heads_ignore_what_is_unsure(root: Path, tmp_path: Path) -> None:
+    cfg, plan = config(root, unsure='ignore'), load_config('kitti_two_stage_centerpoint.py')
+    cfg.model = plan.model
+    made = iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path / 'before.pth')
+    assert 'gt_bboxes_ignore' in made.data.train.pipeline[-1]['keys']
+
+
+def test_mining_sees_what_a_detector_would_not_tell() -> None:
+    """Limits lie in the settings of testing, in the coder of a centre head and in a second stage."""
+    model = load_config('kitti_two_stage_centerpoint.py').model
+    model.roi_head.score_thr = 0.3
+    seen = mine.see_more(model, 0.03)
+    places = seen.roi_head.score_thr, seen.pts_bbox_head.bbox_coder.score_threshold
+    assert (*places, seen.test_cfg.pts.score_threshold) == (0.03, 0.03, 0.03)
+    assert model.roi_head.score_thr == 0.3
+    assert mine.see_more(model, 0.5) == model
 
 
 @pytest.mark.parametrize('name', ['second', 'pointpillars', 'point_rcnn', 'ia_ssd'])

@@ -8,10 +8,15 @@ import pytest
 from projects.mmdet3d_plugin.command_line.parsers import parse_derive, parse_mine, parse_self_train
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.files import locked_folder
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseOptions, create_sparse_split
 from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
 from projects.mmdet3d_plugin.studies.self_training.plan import SelfTrainPlan
-from projects.mmdet3d_plugin.studies.self_training.self_train import options_of, result_table
+from projects.mmdet3d_plugin.studies.self_training.self_train import (
+    _self_train_from,
+    options_of,
+    result_table,
+)
 from projects.mmdet3d_plugin.studies.stages import StageRunner
 from projects.mmdet3d_plugin.studies.training_run import ROOT
 
@@ -27,8 +32,8 @@ def world(synthetic_kitti: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return root
 
 
-def plan(world: Path, out: Path, *more: str, config: str = RECIPE) -> SelfTrainPlan:
-    words = [config, '--data-root', str(world), '--work-dir', str(out), '--seed', '4', '--no-validate']
+def plan(world: Path, out: Path, *more: str, config: str | Path = RECIPE) -> SelfTrainPlan:
+    words = [str(config), '--data-root', str(world), '--work-dir', str(out), '--seed', '4', '--no-validate']
     return SelfTrainPlan(options_of(parse_self_train([*words, *more])))
 
 
@@ -96,6 +101,29 @@ def test_processes_and_weights_from_elsewhere(world: Path, tmp_path: Path) -> No
     assert str(weights) in stages['mine_01'].command
     with pytest.raises(UserError, match='--processes is 0'):
         plan(world, tmp_path, '--processes', '0')
+
+
+def test_weights_are_found_from_any_folder(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands run in the root of the project."""
+    (tmp_path / 'given.pth').write_bytes(b'weights')
+    monkeypatch.chdir(tmp_path)
+    given = ['--cfg-options', 'self_training.pretrained=given.pth']
+    stages = {
+        stage.name: stage for stage in plan(world, tmp_path / 'out', *given, config=ROOT / RECIPE).stages()
+    }
+    assert str(tmp_path / 'given.pth') in stages['mine_01'].command
+
+
+def test_a_second_run_leaves_the_configs_of_the_first_alone(world: Path, tmp_path: Path) -> None:
+    plan(world, tmp_path)
+    configs = {path: path.read_bytes() for path in (tmp_path / 'configs').iterdir()}
+    words = [RECIPE, '--data-root', str(world), '--work-dir', str(tmp_path), '--seed', '9']
+    arguments = parse_self_train([*words, '--cfg-options', 'self_training.epochs=3'])
+    with locked_folder(tmp_path), pytest.raises(UserError, match='is at work in'):
+        _self_train_from(arguments)
+    assert {path: path.read_bytes() for path in (tmp_path / 'configs').iterdir()} == configs
 
 
 def test_the_table_has_a_row_per_training() -> None:

@@ -130,6 +130,7 @@ def mine(
     Returns:
         The bank; the same for the same arguments, in whatever order frames come.
     """
+    settings.require_classes(classes)
     header = dict(header or {}, version=VERSION, classes=list(classes), settings=settings.as_plain())
     header.setdefault('iteration', 1)
     findings = sorted(findings, key=lambda finding: finding.frame)
@@ -210,9 +211,6 @@ def _thresholds(
 ) -> np.ndarray:
     """(C,) thresholds of one kind."""
     if isinstance(asked, Mapping):
-        absent = [name for name in classes if name not in asked]
-        if absent:
-            raise UserError(f'mining: there is no threshold for {absent[0]}, say one for every class')
         return np.array([float(asked[name]) for name in classes])
     if asked != LABELS:
         return np.full(len(classes), float(asked))
@@ -337,7 +335,7 @@ class _Miner:
         for at in candidates[np.argsort(-scores[candidates], kind='stable')]:
             if (footprint_overlaps(boxes[[at]], fixed) > 0).any():
                 fate[at], reason[at] = _TAKEN, REASONS.index('label')
-            elif (footprint_overlaps(boxes[[at]], boxes[accepted]) >= self.settings.overlap).any():
+            elif (footprint_overlaps(boxes[[at]], boxes[accepted]) > self.settings.overlap).any():
                 fate[at], reason[at] = _TAKEN, REASONS.index('better one')
             else:
                 fate[at] = _ACCEPTED

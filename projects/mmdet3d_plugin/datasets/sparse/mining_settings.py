@@ -1,6 +1,7 @@
 """What decides which predictions become objects of the bank."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,11 @@ from projects.mmdet3d_plugin.datasets.sparse.view import View
 LABELS = 'labels'
 """In place of a threshold: find it, class by class, from what is predicted for labelled objects."""
 KEEPS = ('fresh', 'monotone')
+_LIMITS = {
+    'between': (0, 1), 'weight': (0, 1), 'rotate': (0, math.pi), 'least_labels': (1, math.inf),
+    'least_points': (0, math.inf), 'sigmas': (0, math.inf), 'overlap': (0, 1),
+}  # fmt: skip
+"""What numbers may be."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,32 @@ class MiningSettings:
                     f'mining: {name} is {value!r}: it must be a number, one per class, or {LABELS!r}'
                 )
 
+        for name, (least, most) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UserError(f'mining: {name} is {value}: it must lie between {least:g} and {most:g}')
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f'mining: scale is {self.scale}: it must be two ascending factors above zero')
+
+    def require_classes(self, classes: Sequence[str]) -> None:
+        """Refuse thresholds by class for other classes than the detector's.
+
+        Raises:
+            UserError: one is missing, or is that of no class.
+        """
+        for name in ('score', 'consistency'):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                continue
+            for other in value:
+                if other not in classes:
+                    raise UserError(
+                        f'mining: {name} has a threshold for {other!r}; {nearest(other, classes)}'
+                    )
+            for own in classes:
+                if own not in value:
+                    raise UserError(f'mining: {name} has no threshold for {own}: say one for every class')
+
     @classmethod
     def from_config(cls, settings: Mapping[str, Any] | None, place: str) -> 'MiningSettings':
         """Settings of a config.
@@ -73,12 +105,14 @@ class MiningSettings:
         Raises:
             UserError: an unknown name, or a value of another type.
         """
+        if not isinstance(settings, Mapping | None):
+            raise UserError(f'{place} is {settings!r}: it must be a dict of settings')
         settings = dict(settings or {})
         known = cls.__dataclass_fields__
         for key in settings:
             if key not in known:
                 raise UserError(f'{place} takes no {key!r}; {nearest(key, known)}')
-        require_values(cls, settings, place)
+        require_values(cls, settings, f'{place}.')
         if 'scale' in settings:
             settings['scale'] = tuple(settings['scale'])
         return cls(**settings)

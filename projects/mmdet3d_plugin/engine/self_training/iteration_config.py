@@ -24,9 +24,16 @@ def labelled_config(cfg: Config, split: SparseSplit) -> Config:
     Args:
         cfg: trains on anything in the layout of the split.
         split: what keeps labels.
+
+    Raises:
+        UserError: it trains on several datasets, of which the others would show their labels.
     """
     cfg = copy.deepcopy(cfg)
-    dataset = next(innermost_datasets(cfg.data.train))
+    dataset, *more = innermost_datasets(cfg.data.train)
+    if more:
+        raise UserError(
+            f'data.train joins {1 + len(more)} datasets, and {PLACE} thins out the labels of one: leave one of them'
+        )
     dataset['ann_file'] = split.labelled_file
     for step in dataset['pipeline']:
         if step['type'] == 'ObjectSample':
@@ -92,9 +99,15 @@ def derived_pipeline(
             steps.append(dict(type='RemovePoints'))
             if plan.fill:
                 steps.append(dict(type='FillHoles', db_sampler=_database_of(pipeline, derived)))
-    if plan.unsure == 'remove' and not any(step['type'] == 'RemovePoints' for step in steps):
+    kinds = {step['type'] for step in steps}
+    if plan.unsure == 'remove' and 'RemovePoints' not in kinds:
         raise UserError(
             'data.train.pipeline has no LoadAnnotations3D, after which doubtful points are removed'
+        )
+    if plan.unsure == 'ignore' and not {'IgnoreAmbiguous', 'Collect3D'} <= kinds:
+        raise UserError(
+            'data.train.pipeline has no DefaultFormatBundle3D and Collect3D, which hand over what is ignored: say '
+            f"{PLACE}.unsure='remove'"
         )
     return steps
 

@@ -24,7 +24,7 @@ class SelfTraining:
         iterations: rounds of mine, derive, train, test after the first training.
         mine: which predictions become objects.
         unsure: what is neither object nor background for certain: 'remove' its points, 'ignore' it in the loss (anchor
-            heads and IA-SSD), or 'keep' it as background.
+            and centre heads, IA-SSD), or 'keep' it as background.
         own_scene: whether mined objects are labels of their own frames; else they are only pasted into others.
         fill: whether removed objects are replaced by mined ones, as SS3D does.
         start: whether a training starts from 'scratch' or from the weights of the 'previous' one.
@@ -48,8 +48,11 @@ class SelfTraining:
                 raise UserError(
                     f'{PLACE}.{name} is {getattr(self, name)!r}; choose one of {", ".join(choices)}'
                 )
-        if self.iterations < 1:
-            raise UserError(f'{PLACE}.iterations is {self.iterations}: it must be at least 1')
+        for name, number in (('iterations', self.iterations), ('epochs', self.epochs)):
+            if number is not None and number < 1:
+                raise UserError(f'{PLACE}.{name} is {number}: it must be at least 1')
+        if self.fill and self.unsure != 'remove':
+            raise UserError(f"{PLACE}.fill puts objects where points were removed: say unsure='remove' too")
 
     @classmethod
     def from_config(cls, cfg: Config) -> 'SelfTraining':
@@ -70,5 +73,5 @@ class SelfTraining:
                 f"{PLACE} has no 'split', the JSON file that tools/create_data.py --sparse writes"
             )
         values['mine'] = MiningSettings.from_config(values.get('mine'), f'{PLACE}.mine')
-        require_values(cls, values, PLACE)
+        require_values(cls, values, f'{PLACE}.')
         return cls(**values)

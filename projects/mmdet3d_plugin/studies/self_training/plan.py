@@ -141,7 +141,7 @@ class SelfTrainPlan:
             training_flags=self.options.training_flags,
             after=after,
             inputs=self.inputs,
-            trained=None if trained is None else Path(trained),
+            trained=None if trained is None else shown_path(Path(trained)),
         )
 
     def _write(self, name: str, cfg: Config) -> Path:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_self_train
 from projects.mmdet3d_plugin.common.config import innermost_datasets
-from projects.mmdet3d_plugin.common.files import read_metrics, write_json, write_link
+from projects.mmdet3d_plugin.common.files import locked_folder, read_metrics, write_json, write_link
 from projects.mmdet3d_plugin.common.tables import POINTS, make_console
 from projects.mmdet3d_plugin.datasets.sparse.instance_bank import InstanceBank
 from projects.mmdet3d_plugin.engine import cli
@@ -35,8 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _self_train_from(arguments: argparse.Namespace) -> None:
     """Run as parsed arguments say; an interruption is no error."""
+    options = options_of(arguments)
     try:
-        self_train(SelfTrainPlan(options_of(arguments)))
+        # a plan writes the configs that the stages of another run would find changed
+        with locked_folder(options.out):
+            self_train(SelfTrainPlan(options))
     except KeyboardInterrupt:
         raise SystemExit('\ninterrupted; run again to continue') from None
 
