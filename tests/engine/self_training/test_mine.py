@@ -33,6 +33,7 @@ from projects.mmdet3d_plugin.engine.self_training import mine
 from projects.mmdet3d_plugin.engine.self_training.derive import derive
 from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config, labelled_config
 from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
+from projects.mmdet3d_plugin.studies.self_training.bank_page import true_frames
 
 ALL = dict(least_score=0.0, score=0.0, consistency=0.01, least_points=0, sigmas=1e6)
 TAG = 'sparse1_every3_s0'
@@ -367,6 +368,18 @@ def test_centre_heads_ignore_what_is_unsure(root: Path, tmp_path: Path) -> None:
     cfg.model = plan.model
     made = iteration_config(cfg, SelfTraining.from_config(cfg), tmp_path, tmp_path / 'before.pth')
     assert 'gt_bboxes_ignore' in made.data.train.pipeline[-1]['keys']
+
+
+def test_banks_are_judged_by_the_labels_that_the_split_was_made_from(
+    root: Path, bank: Path, tmp_path: Path
+) -> None:
+    """Which objects were kept is said by their rows in that file."""
+    shutil.copytree(root, tmp_path, symlinks=True, dirs_exist_ok=True)
+    assert len(true_frames(config(tmp_path), InstanceBank.load(bank))) == 6
+    full = tmp_path / 'kitti_infos_train.pkl'
+    full.write_bytes(pickle.dumps(pickle.loads(full.read_bytes())[::-1]))
+    with pytest.raises(UserError, match=r'changed since kitti_sparse1_every3_s0\.json was made'):
+        true_frames(config(tmp_path), InstanceBank.load(bank))
 
 
 def test_mining_sees_what_a_detector_would_not_tell() -> None:

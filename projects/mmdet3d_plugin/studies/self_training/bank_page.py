@@ -13,7 +13,7 @@ from rich.table import Table
 from projects.mmdet3d_plugin.command_line.parsers import parse_bank_quality
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import write_json
+from projects.mmdet3d_plugin.common.files import hash_file, write_json
 from projects.mmdet3d_plugin.common.tables import make_console
 from projects.mmdet3d_plugin.datasets.sparse.derived_set import require_same_split
 from projects.mmdet3d_plugin.datasets.sparse.instance_bank import InstanceBank
@@ -80,12 +80,17 @@ def true_frames(cfg: Config, bank: InstanceBank) -> list[TrueFrame]:
         bank: mined from that split.
 
     Raises:
-        UserError: the bank is of another split, or the full info file is missing.
+        UserError: the bank is of another split, or the full info file is missing or another one.
     """
     mined = MinedFrames(cfg, SelfTraining.from_config(cfg))
     require_same_split(bank, mined.file)
     layout, classes = mined.split.layout, bank.header['classes']
     full = mined.root / layout.file_name('train')
+    if hash_file(full) != mined.split.record['source']:
+        # rows of kept objects are those of the file that the split was made from
+        raise UserError(
+            f'{full} has changed since {mined.split.record_file} was made from it: make the split and the bank again'
+        )
     infos = {layout.frame(info): info for info in layout.infos(layout.read(full))}
     limits = np.array(next(innermost_datasets(cfg.data.test))['point_cloud_range'])
     frames = []
