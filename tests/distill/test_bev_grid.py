@@ -30,6 +30,10 @@ def test_what_two_maps_share() -> None:
     assert shared_range(LARGE, SMALL, 'x') == [-4, -4, -5, 4, 4, 3]
     with pytest.raises(DistillError, match='do not overlap'):
         shared_range(SMALL, BEVGrid([4, -4, -5, 12, 4, 3]), 'x')
+    far = BEVGrid([20, -4, -5, 30, 4, 3], 'ego')  # out of reach, however the frames are turned
+    for pair in ((SMALL, far), (far, SMALL)):
+        with pytest.raises(DistillError, match='do not overlap'):
+            shared_range(*pair, 'x')
     ego = BEVGrid(LARGE.pc_range, 'ego')
     assert shared_range(SMALL, ego, 'x') == shared_range(ego, SMALL, 'x') == SMALL.pc_range
     assert (shared_frame(SMALL, ego), shared_frame(ego, ego), shared_frame(None, None)) == (

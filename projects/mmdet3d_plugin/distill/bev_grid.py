@@ -3,6 +3,7 @@
 Here, and nowhere else, maps of another range, cell size, frame or order of axes become maps of the same metres.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from projects.mmdet3d_plugin.distill.registry import DistillError
 
 Range = Sequence[float]
+_MOUNTED_WITHIN = 5.0  # metres between the origins of the LiDAR's and the car's frame, at most
 AXES = ('yx', 'xy')
 
 
@@ -59,18 +61,30 @@ def shared_range(student: BEVGrid | None, teacher: BEVGrid | None, where: str) -
     """
     if student is None or teacher is None:
         return None
-    if student.frame != teacher.frame:
-        return [float(x) for x in (student if student.frame == 'lidar' else teacher).pc_range]
     mine, theirs = ([float(x) for x in grid.pc_range] for grid in (student, teacher))
+    if student.frame != teacher.frame:
+        (near, far), (nearer, farther) = map(_distances, (mine, theirs))
+        if max(near, nearer) > min(far, farther) + _MOUNTED_WITHIN:
+            raise DistillError(_apart(where, mine, theirs))
+        return mine if student.frame == 'lidar' else theirs
     if mine[:2] + mine[3:5] == theirs[:2] + theirs[3:5] and student.axes == teacher.axes == 'yx':
         return None
     low, high = map(max, mine[:3], theirs[:3]), map(min, mine[3:], theirs[3:])
     shared = [*low, *high]
     if shared[0] >= shared[3] or shared[1] >= shared[4]:
-        raise DistillError(
-            f"{where}: the student's BEV map covers {mine} m and the teacher's {theirs} m: they do not overlap"
-        )
+        raise DistillError(_apart(where, mine, theirs))
     return shared
+
+
+def _apart(where: str, mine: Range, theirs: Range) -> str:
+    return f"{where}: the student's BEV map covers {mine} m and the teacher's {theirs} m: they do not overlap"
+
+
+def _distances(pc_range: Range) -> tuple[float, float]:
+    """Least and greatest distance of a map from the origin of its frame, however the frame is turned, in metres."""
+    low, high = pc_range[:2], pc_range[3:5]
+    nearest = [max(a, -b, 0.0) for a, b in zip(low, high, strict=True)]
+    return math.hypot(*nearest), math.hypot(*map(max, map(abs, low), map(abs, high)))
 
 
 def shared_frame(student: BEVGrid | None, teacher: BEVGrid | None) -> str | None:

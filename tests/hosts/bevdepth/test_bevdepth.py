@@ -95,6 +95,14 @@ def test_a_memory_gives_what_a_queue_gives_and_nothing_stays_on_the_model() -> N
     assert before == {name: module.__dict__ for name, module in model.named_modules()}
 
 
+def test_images_without_a_camera_each_are_refused() -> None:
+    model = detector()
+    with pytest.raises(UserError, match='6 images, but the calibration of 5 cameras'):
+        model.predict_raw(images(1, 1), metas(1, 1, 5))
+    with pytest.raises(UserError, match=r'\[5, 6\] cameras'):
+        model.predict_raw(images(2, 1), [*metas(1, 1, 5), *metas(1, 1, 6)])
+
+
 @torch.no_grad()
 def test_a_stream_that_begins_leaves_the_other_its_history() -> None:
     """Three frames of two streams; in the second or third frame the second stream turns to another scene."""
@@ -158,6 +166,7 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
     none = LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9)
     losses = model.forward_train(**training_batch())
     assert losses['loss_depth'] > 0
+    assert 0 < losses['depth_labelled'] < 1
     total = sum(losses.values())
     assert total.isfinite()
     total.backward()
@@ -166,6 +175,7 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
         images(1, 2), metas(1, 2), [none], [torch.zeros(0, dtype=torch.long)], points=[CLOUD[:0]]
     )
     assert empty['loss_depth'] == 0
+    assert empty['depth_labelled'] == 0
     assert empty['loss_depth'].requires_grad
     with pytest.raises(UserError, match='LoadPoints') as error:
         model.forward_train(images(1, 2), metas(1, 2), [none], [torch.zeros(0, dtype=torch.long)])

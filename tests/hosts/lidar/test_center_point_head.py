@@ -104,3 +104,25 @@ def test_cells_in_ignored_boxes_are_no_background(kind: str) -> None:
         assert torch.equal(after[~mine], before[~mine])
     for name in plain:
         assert losses[name] == plain[name] if 'bbox' in name else losses[name] < plain[name]
+
+
+def test_an_unknown_velocity_teaches_nothing() -> None:
+    """The loss and every gradient but that of the velocity are those of a known one; the velocity's is zero."""
+    torch.manual_seed(0)
+    head = build_model(Config(dict(model=centerpoint_config())).model).pts_bbox_head
+    feature, slopes = torch.randn(1, 16, 16, 16), []
+    for velocity in (1.5, torch.nan):
+        outputs = head([feature])
+        outputs = [
+            [{key: value.detach().requires_grad_() for key, value in task[0].items()}] for task in outputs
+        ]
+        inputs = [[{key: value.clone() for key, value in task[0].items()}] for task in outputs]
+        box = torch.tensor([[3.0, 0, -1, 2, 1, 1.5, 0.3, velocity, velocity]])
+        losses = head.loss([LiDARInstance3DBoxes(box, box_dim=9)], [torch.tensor([0])], inputs)
+        assert all(loss.isfinite() for loss in losses.values())
+        leaves = [leaf for task in outputs for leaf in task[0].values()]
+        slopes.append(torch.autograd.grad(sum(losses.values()), leaves))
+    names = [name for task in outputs for name in task[0]]
+    for name, known, unknown in zip(names, *slopes, strict=True):
+        assert torch.equal(unknown, known if name != 'vel' else torch.zeros_like(known))
+    assert any(known.any() for name, known in zip(names, slopes[0], strict=True) if name == 'vel')

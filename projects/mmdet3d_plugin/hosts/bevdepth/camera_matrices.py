@@ -49,8 +49,14 @@ class CameraMatrices:
             frame: 'lidar', or 'ego': x ahead, y left, on the ground below the rear axle.
 
         Raises:
-            UserError: a sample has no calibration, or one with numbers that are not finite.
+            UserError: a sample has no calibration, one with numbers that are not finite, or another number of cameras than
+                the others.
         """
+        counts = [len(meta['cam2lidar']) for meta in metas if 'cam2lidar' in meta]
+        if len(set(counts)) > 1:
+            raise UserError(
+                f'samples of one batch have {sorted(set(counts))} cameras: give each number batches of its own'
+            )
         parts = [
             _of_sample(meta, meta if now is None else now, frame)
             for meta, now in zip(metas, present or [None] * len(metas), strict=True)

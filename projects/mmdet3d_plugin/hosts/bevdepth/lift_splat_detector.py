@@ -56,6 +56,13 @@ class LiftSplatDetector(Base3DDetector):
         """Depth and context of one frame's images (B, N, 3, H, W), seen by cameras as the present frame's stand."""
         raise NotImplementedError(f'{type(self).__name__}: implement lift()')
 
+    def _lifted(self, img: Tensor, present: CameraMatrices) -> Lifted:
+        """:meth:`lift` of as many images as there are cameras."""
+        cameras = present.cam2frame.shape[1]
+        if img.shape[1] != cameras:
+            raise UserError(f'a sample has {img.shape[1]} images, but the calibration of {cameras} cameras')
+        return self.lift(img, present)
+
     def pool(self, lifted: Lifted, matrices: CameraMatrices) -> Tensor:
         """BEV map (B, C, H, W) of a lifted frame, in the BEV frame that its matrices lead to."""
         raise NotImplementedError(f'{type(self).__name__}: implement pool()')
@@ -71,7 +78,7 @@ class LiftSplatDetector(Base3DDetector):
     def extract_feat(self, img: Tensor, metas: Metas) -> tuple[Tensor, Tensor]:
         """Present images (B, N, 3, H, W) -> BEV map (B, C, H, W) and depth (B * N, D, h, w)."""
         now = self.matrices(metas)
-        lifted = self.lift(img, now)
+        lifted = self._lifted(img, now)
         return self.pool(lifted, now), lifted.depth
 
     @torch.no_grad()
@@ -95,7 +102,7 @@ class LiftSplatDetector(Base3DDetector):
         with evaluating(self):
             for t in reversed(range(img.shape[1])):
                 metas = [queue[t] for queue in img_metas]
-                lifted = self.lift(img[:, t], now)
+                lifted = self._lifted(img[:, t], now)
                 maps.append(self.pool(lifted, self.matrices(metas, present)))
         return self._filled(maps)
 
@@ -151,7 +158,8 @@ class LiftSplatDetector(Base3DDetector):
             history: see :meth:`predict_raw`.
 
         Returns:
-            ``loss_depth``, and heatmap and box losses of every task.
+            Heatmap and box losses of every task, ``loss_depth``, and ``depth_labelled``, the share of the image features'
+            cells that have a depth to learn: near 0 where points and calibration do not fit each other.
 
         Raises:
             UserError: the batch has no points, and the depth loss counts.
@@ -160,20 +168,24 @@ class LiftSplatDetector(Base3DDetector):
         present = [queue[-1] for queue in img_metas]
         losses = self.head.loss(self.to_bev_frame(gt_bboxes_3d, present), gt_labels_3d, outs['heads'])
         if self.depth_weight:
-            losses['loss_depth'] = self.depth_weight * self.depth_loss(outs['depth'], points, present)
+            labels = self.depth_labels(points, present, outs['depth'].device)
+            losses['loss_depth'] = self.depth_weight * depth_loss(outs['depth'], labels)
+            losses['depth_labelled'] = (labels >= 0).float().mean()
         return losses
 
-    def depth_loss(self, depth: Tensor, points: Sequence[Tensor] | None, metas: Metas) -> Tensor:
-        """How far (B * N, D, h, w) probabilities are from what B clouds (n, 3+) say; a scalar."""
+    def depth_labels(
+        self, points: Sequence[Tensor] | None, metas: Metas, device: torch.device | None = None
+    ) -> Tensor:
+        """Bins (B * N, h, w) that B clouds (n, 3+) say, -1 where they say nothing."""
         if points is None:
             raise UserError(
                 'the batch has no points, from which depth is learnt: put LoadPoints into the training pipeline '
                 '(lifting_pipelines of projects/configs/_base_/camera.py), or set model.depth_weight=0'
             )
         lift = self.lift_splat
-        lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in metas])).to(depth.device)
+        lidar2img = torch.from_numpy(np.stack([meta['lidar2img'] for meta in metas])).to(device)
         nearest = nearest_depth(points, lidar2img, lift.image_size, lift.stride)
-        return depth_loss(depth, depth_labels(nearest, lift, self.centred_depth))
+        return depth_labels(nearest, lift, self.centred_depth)
 
     def to_bev_frame(self, boxes: Sequence[Any], metas: Metas) -> list[Any]:
         """B ``LiDARInstance3DBoxes`` (n, 9) of the LiDAR frame in the frame of the BEV map."""
@@ -204,7 +216,7 @@ class LiftSplatDetector(Base3DDetector):
             outs = self.predict_raw(img, img_metas)['heads']
         else:
             now = self.matrices(present)
-            lifted = self.lift(img[:, -1], now)
+            lifted = self._lifted(img[:, -1], now)
             bev = self.pool(lifted, now)
             history = self._remembered(bev, memory.recall(present), present)
             memory.store(lifted, present)

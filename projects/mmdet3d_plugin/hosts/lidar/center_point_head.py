@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmdet3d.models.builder import HEADS
 from mmdet3d.models.dense_heads import centerpoint_head
-from torch import Tensor
+from torch import Tensor, nn
 
 _NOTHING = -100.0  # a logit that no loss of a heatmap holds against a cell, and that sends no gradient
 
@@ -16,8 +16,13 @@ _NOTHING = -100.0  # a logit that no loss of a heatmap holds against a cell, and
 class CenterHead(centerpoint_head.CenterHead):
     """mmdet3d's centre head; weights, outputs and losses are mmdet3d's, but for boxes to be ignored.
 
-    mmdet3d takes these boxes and passes over them.
+    mmdet3d takes these boxes and passes over them. Of codes that are NaN, as a velocity that nobody knows, it zeroes the
+    weight, but leaves 0 * NaN in the sum: here they count nothing.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss_bbox = _KnownCodes(self.loss_bbox)
 
     def loss(
         self,
@@ -73,6 +78,22 @@ class CenterHead(centerpoint_head.CenterHead):
             within = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (kinds >= 0)
             own[kinds[within], y[within], x[within]] = False
         return left_out
+
+
+class _KnownCodes(nn.Module):
+    """A loss of box codes for targets some of which are NaN and weigh nothing.
+
+    Args:
+        loss: of codes and targets of one shape.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, codes: Tensor, targets: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As the loss; see mmdet."""
+        return self.loss(codes, targets.where(~targets.isnan(), torch.zeros_like(targets)), *args, **kwargs)
 
 
 def _cells_in(boxes: Tensor, cell: Tensor, height: int, width: int) -> Tensor:
