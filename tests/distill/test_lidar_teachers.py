@@ -196,6 +196,22 @@ def test_a_student_needs_no_points(worlds: Callable[[str], World]) -> None:
     assert not [step for step in test if 'Points' in step['type']]
 
 
+def test_a_lidar_teacher_cannot_share_the_view_of_cameras(worlds: Callable[[str], World]) -> None:
+    world = worlds('bevformer')
+    terms = build_terms(lidar_row('queries')['terms'], world.student, world.teacher)
+    batch = {key: value for key, value in world.batch.items() if 'points' not in key}
+    for view, said in (
+        ('same', "CenterPoint looks at points, .* needs view='native'"),
+        ('native', 'no .teacher_points'),
+    ):
+        world.teacher.view = view
+        try:
+            with pytest.raises(DistillError, match=said):
+                Distiller(world.student, world.teacher, terms)(**batch)
+        finally:
+            world.teacher.view = 'native'
+
+
 def test_class_order_and_frames_are_guarded(worlds: Callable[[str], World]) -> None:
     world = worlds('bevdepth')
     adapter = Distiller(world.student, world.teacher, {}).adapter

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, HostAdapter
+from projects.mmdet3d_plugin.distill.registry import DistillError
 
 
 class LidarAdapter(HostAdapter):
@@ -19,7 +20,16 @@ class LidarAdapter(HostAdapter):
     )
 
     def prepare(self, model: nn.Module, batch: Batch) -> Batch:
-        """One meta per sample, also beside a camera student, whose samples are queues of frames."""
+        """One meta per sample, also beside a camera student, whose samples are queues of frames.
+
+        Raises:
+            DistillError: the batch has no points.
+        """
+        if 'points' not in batch:
+            raise DistillError(
+                f"{type(model).__name__} looks at points, but its batch has none: a teacher of a camera student needs view='native', "
+                'a student LoadPoints in its training pipeline'
+            )
         metas = [meta[-1] if isinstance(meta, list) else meta for meta in batch['img_metas']]
         return {**batch, 'img_metas': metas}
 
