@@ -75,8 +75,7 @@ class Term(nn.Module):
         """Weighted loss of one step, a scalar."""
         step = step.seen_by(self.taught_by)
         student, teacher = self._read(step)
-        if self.limits is not None and self.loss.takes_connector:
-            step = self._narrowed(step)
+        step = self._narrowed(step)
         compared = (student,) if self.teacher is None else (student, teacher)
         with torch.autocast(tensors_of(compared)[0].device.type, enabled=False):
             context: dict[str, Any] = {}
@@ -94,8 +93,39 @@ class Term(nn.Module):
         """What is compared: the student's feature, through the connector, and the teacher's, a constant, if it is read."""
         return self._read(step.seen_by(self.taught_by))
 
+    def maps(self, step: Step) -> tuple[Any, Any]:
+        """What is compared before the connector: BEV maps of the student (B, C, H, W) and of the teacher (B, D, h, w) on the
+        same metres, in :attr:`frame`."""
+        return self._recorded(step.seen_by(self.taught_by))
+
+    def area(self, step: Step, like: Tensor) -> Tensor | None:
+        """The region's weights (N, 1, H, W) at the resolution of what is compared (N, C, H, W); None without a region."""
+        if self.region is None:
+            return None
+        return self._where(self._narrowed(step.seen_by(self.taught_by)), like)
+
+    @property
+    def frame(self) -> str:
+        """In which BEV maps of student and teacher are compared, 'lidar' or 'ego'."""
+        return shared_frame(self.student.grid, self.teacher.grid) or 'lidar'
+
     def _read(self, step: Step) -> tuple[Any, Any]:
-        """The same in the step of the term's own teacher."""
+        """What is compared in the step of the term's own teacher."""
+        student, teacher = self._recorded(step)
+        if teacher is None or not self.loss.takes_connector:
+            return student, teacher
+        with torch.autocast(teacher.device.type, enabled=False):
+            size = tuple(teacher.shape[-2:])
+            if next(self.connector.parameters(), None) is not None:
+                return self.connector(student, size), teacher
+            tap = self.student
+            key = (tap.path, tap.level, tap.size, repr(self.connector), size, str(self.limits))
+            if key not in step.cache:  # terms that resize one feature alike share the result
+                step.cache[key] = self.connector(student, size)
+            return step.cache[key], teacher
+
+    def _recorded(self, step: Step) -> tuple[Any, Any]:
+        """The same before the connector."""
         student = map_tensors(at_least_float32, self.student.convert(step.student[self.student.path]))
         if self.teacher is None:
             return student, None
@@ -115,17 +145,12 @@ class Term(nn.Module):
                 )
                 if (covered := self._covered(step, teacher)) is not None:
                     student, teacher = _within(student, covered), _within(teacher, covered)
-            size = tuple(teacher.shape[-2:])
-            if next(self.connector.parameters(), None) is not None:
-                return self.connector(student, size), teacher
-            tap = self.student
-            key = (tap.path, tap.level, tap.size, repr(self.connector), size, str(self.limits))
-            if key not in step.cache:  # terms that resize one feature alike share the result
-                step.cache[key] = self.connector(student, size)
-            return step.cache[key], teacher
+        return student, teacher
 
     def _narrowed(self, step: Step) -> Step:
         """The same step with a batch that covers what is compared, in which regions are drawn."""
+        if self.limits is None or not self.loss.takes_connector:
+            return step
         metas = [meta[-1] if isinstance(meta, Sequence) else meta for meta in step.batch['img_metas']]
         metas = [[{**meta, 'pc_range': list(self.limits)}] for meta in metas]
         align = partial(self._placed, tap=self.teacher, step=step)
@@ -133,8 +158,7 @@ class Term(nn.Module):
 
     def _placed(self, feature: Tensor, tap: Tap, step: Step) -> Tensor:
         """A BEV map of student or teacher (B, C, H, W) on what is compared."""
-        frame = shared_frame(self.student.grid, self.teacher.grid)
-        return place_bev(feature, tap.grid, self.limits, frame, step.batch['img_metas'])
+        return place_bev(feature, tap.grid, self.limits, self.frame, step.batch['img_metas'])
 
     def _covered(self, step: Step, like: Tensor) -> Tensor | None:
         """Where both maps have something, (B, 1, H, W); None where that is everywhere, since both lie in one frame."""

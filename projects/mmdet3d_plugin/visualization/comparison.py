@@ -1,5 +1,6 @@
 """Features of teacher and student beside each other, as arrays to be drawn and counted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +32,12 @@ class Comparison:
         place: ``CAMERAS``, ``BEV``, or ``ELSEWHERE`` for features that are no maps.
         teacher: (N, C, H, W); None where it is no tensor, but voxels or outputs of a head.
         student: (N, C, H, W) through the connector; None if only the generated feature is compared, if the
-            connector is untrained, or for a loss that aligns by itself features of different widths.
+            connector is untrained, or for a loss that aligns by itself features of different widths or sizes.
         generated: (N, C, H, W), None for a term that generates nothing or with an untrained generator.
         region: (N, H, W) weights, None for a term that looks everywhere. Of a term that looks at the positions of
             queries: how much of their weight each cell gets, the largest being 1.
         loss: with its weight; None while connector and generator are untrained.
+        limits: x0, y0, z0, x1, y1, z1 in metres that BEV maps cover, LiDAR frame; empty elsewhere.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Comparison:
     generated: np.ndarray | None = None
     region: np.ndarray | None = None
     loss: float | None = None
+    limits: Sequence[float] = ()
 
     @property
     def student_features(self) -> dict[str, np.ndarray]:
@@ -74,6 +77,23 @@ class Comparison:
     def gap(self, name: str) -> Gap:
         """The same inside and outside the region."""
         return measure_gap(self.gap_map(name), self.region)
+
+
+@dataclass(frozen=True)
+class BEVMaps:
+    """Two maps seen from above, of the same metres, as the detectors made them: no connector lies between.
+
+    Attributes:
+        name: of the first term that compares them.
+        teacher: (C, H, W), row = y, column = x.
+        student: (D, h, w), the same.
+        limits: x0, y0, z0, x1, y1, z1 in metres that both cover, LiDAR frame.
+    """
+
+    name: str
+    teacher: np.ndarray
+    student: np.ndarray
+    limits: Sequence[float]
 
 
 @dataclass(frozen=True)

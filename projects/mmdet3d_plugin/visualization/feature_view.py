@@ -12,8 +12,12 @@ from matplotlib.figure import Figure
 from projects.mmdet3d_plugin.visualization.bev_view import UP, draw_ego, draw_true_boxes, map_aspect
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.camera_view import camera_rows, name_camera
-from projects.mmdet3d_plugin.visualization.comparison import Comparison
-from projects.mmdet3d_plugin.visualization.heatmap_view import show_salience
+from projects.mmdet3d_plugin.visualization.comparison import BEVMaps, Comparison
+from projects.mmdet3d_plugin.visualization.heatmap_view import (
+    salience_at_distance,
+    show_salience,
+    show_values,
+)
 from projects.mmdet3d_plugin.visualization.region_view import outline, tint
 from projects.mmdet3d_plugin.visualization.style import INK, add_colour_bar, new_figure, style_axes
 
@@ -112,6 +116,24 @@ def draw_bev_comparison(
     return panels.figure
 
 
+def draw_bev_maps(maps: BEVMaps, truth: BoxSet, forward: float = UP, side: int = 500) -> Figure:
+    """What stands out in the teacher's map and in the student's, side by side: objects must coincide.
+
+    Args:
+        maps: of the same metres.
+        truth: true boxes in the LiDAR frame.
+        forward: where the ego car drives, radians from x.
+        side: width of each map in pixels.
+    """
+    panels = Panels(1, 2, (side, round(side * map_aspect(maps.limits))), bar=False)
+    for column, (name, feature) in enumerate((('teacher', maps.teacher), ('student', maps.student))):
+        h, w = feature.shape[1:]
+        ax = panels.add(0, column, f"{name}'s BEV map, {w} x {h} cells")
+        show_values(ax, salience_at_distance(feature, maps.limits), maps.limits)
+        mark_objects(ax, maps.limits, truth, forward)
+    return panels.figure
+
+
 def draw_camera_comparison(
     comparison: Comparison, filled: Sequence[tuple[float, float]], cameras: Sequence[str], width: int = 300
 ) -> Figure:
@@ -201,6 +223,12 @@ def show_bev(
     """A BEV map (H, W) or picture (H, W, 3 or 4), y up, cell by cell, with the true boxes in white."""
     x0, y0, _, x1, y1, _ = pc_range
     ax.imshow(picture, origin='lower', extent=(x0, x1, y0, y1), interpolation='nearest', **style)
+    mark_objects(ax, pc_range, truth, forward)
+
+
+def mark_objects(ax: Axes, pc_range: Sequence[float], truth: BoxSet, forward: float) -> None:
+    """The true boxes in white and the ego car on a BEV map, and nothing beyond the map; arguments as of :func:`show_bev`."""
+    x0, y0, _, x1, y1, _ = pc_range
     draw_true_boxes(ax, truth)
     draw_ego(ax, forward)
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[], aspect='equal')

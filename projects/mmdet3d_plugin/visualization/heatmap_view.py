@@ -51,12 +51,46 @@ def show_salience(ax: Axes, feature: np.ndarray, pc_range: Sequence[float], cmap
         pc_range: x0, y0, z0, x1, y1, z1 in metres: what the map covers.
         cmap: colours from the mean cell to the one that stands out most.
     """
+    return show_values(ax, feature_salience(feature), pc_range, cmap)
+
+
+def salience_at_distance(feature: np.ndarray, pc_range: Sequence[float], width: float = 2.0) -> np.ndarray:
+    """How much every cell differs from the cells as far from the car, in units of what these usually do.
+
+    A map that is lifted from images is far stronger near the car than anywhere else; objects stand out of their ring.
+
+    Args:
+        feature: (C, H, W), rows along y from low to high, columns along x.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres: what the map covers.
+        width: of a ring in metres.
+
+    Returns:
+        (H, W).
+
+    Example:
+        >>> bev = np.ones((2, 8, 8))
+        >>> bev[:, 5, 2] = 0
+        >>> divmod(int(salience_at_distance(bev, [-8, -8, -5, 8, 8, 3]).argmax()), 8)
+        (5, 2)
+    """
+    h, w = feature.shape[1:]
     x0, y0, _, x1, y1, _ = pc_range
-    salience = feature_salience(feature)
+    x, y = x0 + (np.arange(w) + 0.5) * (x1 - x0) / w, y0 + (np.arange(h) + 0.5) * (y1 - y0) / h
+    ring = (np.hypot(x, y[:, None]) / width).astype(int).ravel()
+    cells, count = feature.reshape(len(feature), -1), np.maximum(np.bincount(ring), 1)
+    mean = np.stack([np.bincount(ring, channel) / count for channel in cells])
+    gap = np.linalg.norm(cells - mean[:, ring], axis=0)
+    usual = np.bincount(ring, gap) / count
+    return (gap / np.maximum(usual[ring], 1e-6)).reshape(h, w)
+
+
+def show_values(ax: Axes, values: np.ndarray, pc_range: Sequence[float], cmap: str = 'magma') -> AxesImage:
+    """Draw a number (H, W) for each cell of a BEV map; other arguments as of :func:`show_salience`."""
+    x0, y0, _, x1, y1, _ = pc_range
     # a few border cells with extreme values would flatten the contrast of everything else
-    low, high = np.percentile(salience, (1, 99.5))
+    low, high = np.percentile(values, (1, 99.5))
     return ax.imshow(
-        salience,
+        values,
         origin='lower',
         extent=(x0, x1, y0, y1),
         cmap=cmap,

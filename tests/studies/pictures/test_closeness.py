@@ -1,5 +1,6 @@
 """How far a student's BEV feature is from its teacher's, cell by cell."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from projects.mmdet3d_plugin.distill.teachers.self_teacher import SelfTeacher
 from projects.mmdet3d_plugin.studies.pictures.closeness import Closeness, measure_closeness
-from tests.distill.toy_host import ToyBEVHost, toy_batch
+from tests.distill.toy_host import ToyAdapter, ToyBEVHost, toy_batch
 
 
 def _distiller() -> Distiller:
@@ -68,3 +70,30 @@ def test_a_gap_between_features_of_other_widths_is_refused() -> None:
     distiller = Distiller(ToyBEVHost(6, 16), FrozenTeacher.from_model(ToyBEVHost(4, 16)), {})
     with pytest.raises(UserError, match='has 6 channels and the teacher'):
         measure_closeness(distiller, [toy_batch(1)])
+
+
+@pytest.mark.parametrize('frame', ['lidar', 'ego'])
+def test_maps_of_other_ranges_are_compared_metre_by_metre(
+    monkeypatch: pytest.MonkeyPatch, frame: str
+) -> None:
+    """A teacher that sees half as far says the same of what both see: no gap. What lies in the car's frame is refused."""
+    grids = {16: BEVGrid([-8, -8, -5, 8, 8, 3], frame), 8: BEVGrid([-4, -4, -5, 4, 4, 3], frame)}
+    taps = ToyAdapter.aliases
+
+    def with_grids(self: ToyAdapter, model: ToyBEVHost) -> dict[str, list]:
+        return {'bev': [replace(tap, grid=grids[model.bev_size]) for tap in taps(self, model)['bev']]}
+
+    monkeypatch.setattr(ToyAdapter, 'aliases', with_grids)
+    student, teacher = ToyBEVHost(6, 16), FrozenTeacher.from_model(ToyBEVHost(6, 8))
+    world = torch.rand(1, 6, 16, 16)
+    monkeypatch.setattr(student.encoder, 'forward', lambda x: world)
+    monkeypatch.setattr(teacher.model.encoder, 'forward', lambda x: world[..., 4:12, 4:12])
+    distiller, batch = Distiller(student, teacher, {}), toy_batch(1)
+    batch['gt_bboxes_3d'] = [torch.tensor([[3.0, 3.0, 0.0, 2.0, 2.0, 1.5, 0.0]])]
+    if frame == 'ego':
+        with pytest.raises(UserError, match=r"give both detectors model\.frame='lidar'"):
+            measure_closeness(distiller, [batch])
+        return
+    found = measure_closeness(distiller, [batch])
+    assert found.gap.max() < 1e-10
+    assert found.pc_range == [-4, -4, -5, 4, 4, 3]

@@ -1,5 +1,6 @@
 """What is read off a distillation step is what its terms compare."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.distiller import Distiller
+from projects.mmdet3d_plugin.distill.recipe import build_terms
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from projects.mmdet3d_plugin.studies.pictures.inspection import density, inspect_step
+from projects.mmdet3d_plugin.studies.pictures.visualize import Scene
+from projects.mmdet3d_plugin.studies.pictures.visualize_distill import draw_inspection, gap_row
+from projects.mmdet3d_plugin.visualization.box_set import BoxSet
 from projects.mmdet3d_plugin.visualization.comparison import BEV, CAMERAS, Comparison, measure_gap
 from tests.distill.bevformer_pair import build_pair, paired_batch
+from tests.distill.test_bev_grid import LIDAR_TO_EGO, delta
+from tests.distill.toy_host import ToyAdapter, ToyBEVHost, toy_batch
 
 TERMS = [
     dict(
@@ -126,3 +135,58 @@ def test_density_adds_weights_cell_by_cell() -> None:
     expected = np.zeros((4, 8))
     expected[0, 0], expected[3, 7] = 0.8, 0.2
     np.testing.assert_allclose(found, expected)
+
+
+WIDE, NARROW = [-8, -8, -5, 8, 8, 3], [-4, -4, -5, 4, 4, 3]
+
+
+@pytest.mark.parametrize('frame', ['lidar', 'ego'])
+def test_an_object_is_shown_at_one_place_in_the_maps_of_both(
+    monkeypatch: pytest.MonkeyPatch, frame: str
+) -> None:
+    """A student of +-8 m and a teacher of +-4 m, in the LiDAR's frame or the car's: pictures show what both cover, boxes on
+    top, and the region where it is compared."""
+    grids = {16: BEVGrid(WIDE, frame), 8: BEVGrid(NARROW, frame)}
+    taps = ToyAdapter.aliases
+
+    def with_grids(self: ToyAdapter, model: ToyBEVHost) -> dict[str, list]:
+        return {'bev': [replace(tap, grid=grids[model.bev_size]) for tap in taps(self, model)['bev']]}
+
+    monkeypatch.setattr(ToyAdapter, 'aliases', with_grids)
+    here, batch = (1.5, -2.5), toy_batch(1)
+    for meta in batch['img_metas'][0]:
+        meta['lidar2ego'] = LIDAR_TO_EGO
+    batch['gt_bboxes_3d'] = [torch.tensor([[*here, 0, 1, 1, 1, 0]])]
+    batch['gt_labels_3d'] = batch['gt_labels_3d'][0][None, :1]
+    student, teacher = ToyBEVHost(6, 16), FrozenTeacher.from_model(ToyBEVHost(4, 8))
+    place = here if frame == 'lidar' else (LIDAR_TO_EGO @ [*here, 0, 1])[:2]
+    for host in (student, teacher.model):
+        grid, shape = grids[host.bev_size], (1, host.channels, 1, 1)
+        seen = delta(grid, 1, *place).expand(-1, host.channels, -1, -1) + 0 * torch.ones(shape)
+        keep = host.encoder.weight  # a term wants a gradient
+        monkeypatch.setattr(host.encoder, 'forward', lambda x, m=seen, w=keep: m + 0 * w.sum())
+    features = dict(type='FeatureL2', on='bev', connector='conv1x1')
+    if frame == 'lidar':
+        features |= dict(region=dict(type='BEVFootprint'))
+        relations = [dict(type='BoxKeypoints', on='bev', compare='cosines')]
+    else:  # regions and boxes are refused
+        relations = []
+    distiller = Distiller(student, teacher, build_terms([features, *relations], student, teacher))
+
+    inspection = inspect_step(distiller, batch)
+    (maps,) = inspection.maps
+    assert maps.limits == NARROW
+    assert (maps.teacher.shape[0], maps.student.shape[0]) == (4, 6)
+    for feature in (maps.teacher[0], maps.student[0]):
+        row, column = divmod(int(feature.argmax()), 8)
+        assert (column - 3.5, row - 3.5) == here
+    assert all(one.limits == NARROW and np.isfinite(gap_row(one)[-1]) for one in inspection.comparisons)
+    if frame == 'lidar':
+        region = inspection.comparisons[0].region[0]
+        assert [*zip(*region.nonzero(), strict=True)] == [(1, 5)]
+        assert inspection.comparisons[1].student is None  # of another width, without a connector
+    scene = Scene({}, None, BoxSet(np.array([[*here, 0, 1, 1, 1, 0]]), np.zeros(1, dtype=int)), np.pi / 2)
+    pictures = {picture.name: picture.figure for picture in draw_inspection(inspection, scene, ['car'])}
+    assert list(pictures)[:2] == ['feature_l2_maps', 'feature_l2']
+    assert all(ax.get_xlim() == ax.get_ylim() == (-4, 4) for ax in pictures['feature_l2_maps'].axes)
+    assert pictures['feature_l2'].axes[0].get_xlim() == (-4, 4)

@@ -1,17 +1,22 @@
 """Pictures of a dataset's samples, with and without a detector."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.parallel import DataContainer
+from mmdet3d.core.bbox import LiDARInstance3DBoxes
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.geometry import transform_points
 from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.datasets.converters.kitti_converter import lidar_boxes
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
+from projects.mmdet3d_plugin.distill.taps import Tap
 from projects.mmdet3d_plugin.engine.build import build_split
 from projects.mmdet3d_plugin.engine.launch import start
 from projects.mmdet3d_plugin.studies.pictures.visualize import (
@@ -23,6 +28,8 @@ from projects.mmdet3d_plugin.studies.pictures.visualize import (
     read_scene,
 )
 from projects.mmdet3d_plugin.visualization.box_set import BoxSet
+from tests.distill.test_bev_grid import LIDAR_TO_EGO, delta
+from tests.distill.toy_host import ToyAdapter, ToyBEVHost
 
 STUDENT = 'projects/configs/synthetic/bevformer_student.py'
 PILLARS = 'projects/configs/synthetic/kitti_pointpillars_student_4x.py'
@@ -146,3 +153,28 @@ def test_heatmap_peaks_at_the_boxes() -> None:
 def test_a_dataset_that_does_not_say_what_to_draw_is_named() -> None:
     with pytest.raises(UserError, match=r'list has no get_frame\(index\), which says what there is to draw'):
         read_scene([], 0)
+
+
+class ToyDetector(ToyBEVHost):
+    """Finds nothing, but has a BEV map."""
+
+    def forward(self, img: torch.Tensor, **_: Any) -> list[dict[str, Any]]:
+        """Images (B, T, 3, S, S) -> one result without boxes."""
+        self.look(img[:, -1])
+        none = torch.zeros(0)
+        boxes = LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9)
+        return [dict(boxes_3d=boxes, scores_3d=none, labels_3d=none.long())]
+
+
+def test_a_map_of_the_cars_frame_is_turned_under_the_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As published BEVDepth's is, while boxes are drawn in the LiDAR's frame."""
+    grid, here = BEVGrid([-8, -8, -5, 8, 8, 3], 'ego'), np.array([1.5, -2.5, 0, 1])
+    monkeypatch.setattr(ToyAdapter, 'aliases', lambda *_: {'bev': [Tap('encoder', grid=grid)]})
+    model = ToyDetector(4, 16).eval()
+    seen = delta(grid, 1, *(LIDAR_TO_EGO @ here)[:2])
+    monkeypatch.setattr(model.encoder, 'forward', lambda x: seen)
+    meta = DataContainer([dict(lidar2ego=LIDAR_TO_EGO)], cpu_only=True)
+    frames = [dict(img=torch.zeros(1, 3, 16, 16), img_metas=meta)]
+    _, bev, _ = detect(model, frames, 0, start('none', 'cpu'))
+    row, column = divmod(int(bev[0].argmax()), 16)
+    assert (column - 7.5, row - 7.5) == tuple(here[:2])

@@ -57,7 +57,9 @@ def test_all_pictures_of_an_fd3d_recipe(
 ) -> None:
     options = ['--cfg-options', *RANDOM_TEACHER, *SHORT_FD3D]
     pictures = run(FD3D, checkpoints['distiller'], tiny_nuscenes, tmp_path, *options)
-    names = ['bev_focal', 'bev_generation', 'positions', 'pv_generation', 'pv_generation_region', 'queries']
+    names = [
+        'bev_focal', 'bev_generation', 'bev_generation_maps', 'positions', 'pv_generation', 'pv_generation_region', 'queries',
+    ]  # fmt: skip
     assert list(pictures) == [f'00002_{name}' for name in names]
     assert all(picture.std() > 5 for picture in pictures.values())
     page = (tmp_path / 'index.html').read_text()
@@ -85,7 +87,7 @@ def test_what_is_untrained_in_an_exported_student_is_left_out(
 ) -> None:
     options = ['--cfg-options', *RANDOM_TEACHER]
     pictures = run(HEATMAP, checkpoints['exported'], tiny_nuscenes, tmp_path, *options)
-    assert list(pictures) == ['00002_bev_l2', '00002_pv_cwd_0', '00002_pv_cwd_1']
+    assert list(pictures) == ['00002_bev_l2', '00002_bev_l2_maps', '00002_pv_cwd_0', '00002_pv_cwd_1']
     assert 'untrained' in capsys.readouterr().out
     assert 'untrained' in (tmp_path / 'index.html').read_text()
     height, width = pictures['00002_bev_l2'].shape[:2]

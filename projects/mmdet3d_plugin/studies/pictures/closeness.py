@@ -17,6 +17,7 @@ from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import read_json, require_writable_file, write_json
 from projects.mmdet3d_plugin.common.models import evaluating
 from projects.mmdet3d_plugin.common.progress import track
+from projects.mmdet3d_plugin.distill.bev_grid import place_bev, shared_range
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
@@ -102,7 +103,8 @@ def measure_closeness(distiller: Distiller, batches: Iterable[dict[str, Any]]) -
 
 
 def _features(distiller: Distiller, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Step]:
-    """The student's BEV feature at the (first) teacher's resolution, the teacher's (1, C, H, W), and the step."""
+    """The student's BEV feature at the (first) teacher's resolution, the teacher's (1, C, H, W), and a step whose
+    ``pc_range`` is what both cover."""
     adapter, student = distiller.adapter, distiller.student
     batch = adapter.share_inputs(student, distiller.teacher.model, batch)
     own = adapter.prepare(student, split_views(batch, 'same')[0])
@@ -118,7 +120,20 @@ def _features(distiller: Distiller, batch: dict[str, Any]) -> tuple[Tensor, Tens
             f"the student's BEV feature has {feature.shape[1]} channels and the teacher's {teacher.shape[1]}: their gap can be "
             'measured where nothing learned lies between them'
         )
+    metas = own['img_metas']
+    shared = shared_range(tap.grid, like.grid, 'the gap between BEV features') or pc_range_of(metas)
+    if {one.grid.frame for one in (tap, like) if one.grid is not None} - {'lidar'}:
+        raise UserError(
+            'the gap is measured where objects are, which lie in the LiDAR frame, but a BEV feature lies in the ego frame; '
+            "give both detectors model.frame='lidar'"
+        )
+    feature, teacher = (
+        one if place.grid is None else place_bev(one, place.grid, shared, 'lidar', metas)
+        for one, place in ((feature, tap), (teacher, like))
+    )
     feature = F.interpolate(feature, size=teacher.shape[-2:], mode='bilinear', align_corners=False)
+    present = [meta[-1] if isinstance(meta, Sequence) else meta for meta in metas]
+    own = {**own, 'img_metas': [[{**meta, 'pc_range': shared}] for meta in present]}
     return feature, teacher, Step(own, {}, {})
 
 

@@ -1,6 +1,6 @@
 """What a distillation step looks at, of one sample, as arrays to be drawn and counted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from projects.mmdet3d_plugin.common.models import evaluating
+from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid, place_bev
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions, map_by_map
@@ -29,6 +30,7 @@ from projects.mmdet3d_plugin.visualization.comparison import (
     BEV,
     CAMERAS,
     ELSEWHERE,
+    BEVMaps,
     Comparison,
     Positions,
 )
@@ -40,7 +42,8 @@ class Inspection:
 
     Attributes:
         comparisons: of the recipe's terms, in order.
-        pc_range: x0, y0, z0, x1, y1, z1 in metres: what BEV maps cover.
+        pc_range: x0, y0, z0, x1, y1, z1 in metres: what the student's BEV map covers.
+        maps: pairs of BEV maps that terms compare, each pair once.
         filled: (width, height) share of each camera's padded image that is image; features of cameras cover all of it.
         seen: left, top, right, bottom of what each camera's padded image covers, in pixels of the image as it was taken.
         queries: boxes that the distillation head found, with scores, None in a recipe without.
@@ -52,6 +55,7 @@ class Inspection:
 
     comparisons: list[Comparison]
     pc_range: list[float]
+    maps: Sequence[BEVMaps] = ()
     filled: Sequence[tuple[float, float]] = ()
     seen: Sequence[tuple[float, float, float, float]] = ()
     queries: BoxSet | None = None
@@ -83,11 +87,14 @@ def inspect_step(distiller: Distiller, batch: dict[str, Any], trained: bool = Tr
         teachers = distiller.teachers.values()
         bev = {tap.path for one in teachers for tap in one.adapter.aliases(one.model).get('bev', ())}
         comparisons = [_compare(name, term, step, trained, bev) for name, term in terms.items()]
+        on_bev = [(terms[one.name], one) for one in reversed(comparisons) if one.place == BEV]
+        pairs = {_pair(term): _maps(term, step, one) for term, one in on_bev if term.loss.takes_connector}
         importance, pivots = read_importance(terms, step), read_pivots(terms, step)
     # a 2D detector's image is a camera that stands nowhere
     limits = [] if 'gt_bboxes' in step.batch else pc_range_of(step.batch['img_metas'])
     meta = _meta(step)
     inspection = dict(comparisons=comparisons, pc_range=limits, filled=_filled(meta), seen=_seen(meta))
+    inspection['maps'] = [*pairs.values()][::-1]
     inspection |= dict(importance=importance, pivots=pivots)
     if step.refined is not None:  # boxes of training hold shifted copies of the objects too
         inspection['stages'] = both_stages(step.refined[step.refined.proposals.remembered])
@@ -120,25 +127,51 @@ def _compare(name: str, term: Term, step: Step, trained: bool, bev: set[str]) ->
     generated = step.generated.get(of or name)
     believable = trained or not (list(term.parameters()) or of)
     value = loss.item() if believable else None
-    step = step.seen_by(term.taught_by)
     if not isinstance(teacher, Tensor):
         return Comparison(name, ELSEWHERE, None, loss=value)
-    return Comparison(
-        name=name,
-        place=BEV if term.teacher.path in bev else _place(teacher, step),
-        teacher=_array(teacher),
-        student=_array(student) if believable and of is None and term.loss.takes_connector else None,
-        generated=_array(generated) if trained and generated is not None else None,
-        region=_region(term, step, teacher),
-        loss=value,
+    place = BEV if term.teacher.path in bev else _place(teacher, step)
+    covers = _covers(term, step) if place == BEV else ()
+    alike = believable and of is None and term.loss.takes_connector and student.shape == teacher.shape
+    shown = dict(
+        teacher=teacher, student=student if alike else None, generated=generated if trained else None
     )
+    shown = {
+        key: _array(_as_lidar(feature, covers, term, step) if covers else feature)
+        for key, feature in shown.items()
+        if feature is not None
+    }
+    return Comparison(name, place, **shown, region=_region(term, step, teacher), loss=value, limits=covers)
+
+
+def _covers(term: Term, step: Step) -> list[float]:
+    """What the teacher's BEV map covers as a term compares it, in metres of its frame."""
+    if term.limits is not None and term.loss.takes_connector:
+        return list(term.limits)
+    return list(term.teacher.grid.pc_range if term.teacher.grid else pc_range_of(step.batch['img_metas']))
+
+
+def _as_lidar(feature: Tensor, covers: Sequence[float], term: Term, step: Step) -> Tensor:
+    """A BEV map (B, C, H, W) as a term compares it -> in the LiDAR frame, where boxes are drawn."""
+    return place_bev(feature, BEVGrid(covers, term.frame), covers, 'lidar', step.batch['img_metas'])
+
+
+def _pair(term: Term) -> tuple[Hashable, ...]:
+    """Which two maps a term compares."""
+    return (term.taught_by, *((tap.path, tap.level) for tap in (term.student, term.teacher)))
+
+
+def _maps(term: Term, step: Step, found: Comparison) -> BEVMaps:
+    """The two maps of the only sample that a term compares, as the detectors made them."""
+    student, teacher = (_array(_as_lidar(one, found.limits, term, step))[0] for one in term.maps(step))
+    return BEVMaps(found.name, teacher, student, found.limits)
 
 
 def _region(term: Term, step: Step, teacher: Tensor) -> np.ndarray | None:
     """Where a term looks, (N, H, W)."""
     if isinstance(term.loss, FocalPositions):
         return _looked_at(step, term.loss, teacher.shape[-2:])
-    return None if term.region is None else _array(term.region(step, teacher)[:, 0])
+    area = term.area(step, teacher)
+    return None if area is None else _array(area[:, 0])
 
 
 def _looked_at(step: Step, loss: FocalPositions, size: Sequence[int]) -> np.ndarray:

@@ -25,6 +25,7 @@ from projects.mmdet3d_plugin.common.models import build_model
 from projects.mmdet3d_plugin.common.progress import track
 from projects.mmdet3d_plugin.datasets.coco_images import CocoImages
 from projects.mmdet3d_plugin.datasets.point_files import read_points
+from projects.mmdet3d_plugin.distill.bev_grid import place_bev
 from projects.mmdet3d_plugin.distill.hosts.adapter import adapter_for
 from projects.mmdet3d_plugin.distill.regions.gt_heatmap import box_heatmap
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
@@ -148,7 +149,12 @@ def detect(
     result = result.get('pts_bbox', result)  # where mmdet3d's multi-modal detectors put it
     boxes = BoxSet(_to_array(result['boxes_3d']), result['labels_3d'].numpy(), result['scores_3d'].numpy())
     records = recorder.pop()
-    feature = bev.convert(records[bev.path])[0].cpu().numpy() if bev else None
+    feature = None
+    if bev is not None:
+        feature = bev.convert(records[bev.path])
+        if bev.grid is not None:  # a map of the car's frame is turned under the boxes
+            feature = place_bev(feature, bev.grid, bev.grid.pc_range, 'lidar', batch['img_metas'])
+        feature = feature[0].cpu().numpy()
     return boxes, feature, both_stages(second.convert(records[second.path])) if second else None
 
 

@@ -42,7 +42,11 @@ from projects.mmdet3d_plugin.studies.pictures.visualize import (
     read_scene,
 )
 from projects.mmdet3d_plugin.visualization.bev_view import View
-from projects.mmdet3d_plugin.visualization.feature_view import draw_bev_comparison, draw_camera_comparison
+from projects.mmdet3d_plugin.visualization.feature_view import (
+    draw_bev_comparison,
+    draw_bev_maps,
+    draw_camera_comparison,
+)
 from projects.mmdet3d_plugin.visualization.lidar_view import draw_importance, draw_pivots
 from projects.mmdet3d_plugin.visualization.overview import draw_overview
 from projects.mmdet3d_plugin.visualization.position_view import draw_positions
@@ -103,8 +107,14 @@ def draw_inspection(inspection: Inspection, scene: Scene, classes: Sequence[str]
         yield _stages(inspection, scene, classes)
     for pivots in inspection.pivots:
         yield _pivots(pivots, scene)
+    for maps in inspection.maps:
+        caption = (
+            f'{maps.name}: the BEV maps of both on the same metres, before any connector; bright: what stands out among '
+            'the cells as far from the car; white: ground truth.'
+        )
+        yield Picture(f'{maps.name}_maps', caption, draw_bev_maps(maps, scene.truth, scene.forward))
     for comparison in inspection.at(BEV):
-        figure = draw_bev_comparison(comparison, inspection.pc_range, scene.truth, scene.forward)
+        figure = draw_bev_comparison(comparison, comparison.limits, scene.truth, scene.forward)
         yield Picture(comparison.name, f'{comparison.name}: BEV feature, {_legend(comparison)}', figure)
 
 
@@ -121,7 +131,7 @@ def _positions(inspection: Inspection, scene: Scene) -> Picture:
     title = "Positions that the queries sample, over what stands out in the teacher's BEV feature"
     feature = inspection.at(BEV)[0].teacher[0]
     figure = draw_positions(
-        feature, inspection.positions, inspection.pc_range, scene.truth, title, forward=scene.forward
+        feature, inspection.positions, inspection.at(BEV)[0].limits, scene.truth, title, forward=scene.forward
     )
     return Picture('positions', f'{title}. Dot area: attention x confidence; colour: decoder layer.', figure)
 
