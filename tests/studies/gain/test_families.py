@@ -15,7 +15,11 @@ def test_names_are_unique_and_those_that_are_referred_to_exist(family: Family) -
     assert len(set(names)) == len(names)
     for pair in family.pairs:
         rows = {row.name for row in pair.rows}
-        assert {name for rivals in pair.rivals for name in rivals} <= rows
+        assert {name for names in pair.best_of.values() for name in names} <= rows
+        assert {name for rivals in pair.rivals for name in rivals} <= rows | pair.best_of.keys()
+        assert pair.leads.keys() <= set(pair.rivals)
+        assert {name for *names, _ in pair.lowers for name in names} <= rows | pair.best_of.keys()
+        assert {key for *_, key in pair.lowers} <= {metric.key for metric in family.metrics}
         assert pair.inherit is None or pair.inherit in rows
     assert {'cpu', 'gpu'} <= family.scales.keys()
 

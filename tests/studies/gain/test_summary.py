@@ -74,6 +74,24 @@ def test_goals_may_count_beyond_the_head_and_over_another_recipe(result: PairRes
     assert judged['heatmap recipe leads inherited head only by +3.00, goal >= +3.50'] is False
 
 
+def test_the_best_of_several_rows_is_judged_and_may_lower_a_metric(result: PairResult) -> None:
+    for name, errors in {'inherit': (0.9, 0.8), 'heatmap': (0.7, 0.8)}.items():
+        for found, error in zip(result.metrics[name].values(), errors, strict=True):
+            found['mATE'] = error
+    pair = replace(
+        PAIR,
+        best_of={'best': ('inherit', 'heatmap')},
+        rivals=(('best', 'none'),),
+        leads={('best', 'none'): 4.5},
+        lowers=(('best', 'inherit', 'mATE'), ('inherit', 'best', 'mATE')),
+    )
+    judged = verdicts(summarize(replace(result, pair=pair), CAMERA))
+    assert judged['heatmap recipe (13.00 to 17.00) is above student alone (10.00 to 12.00) for all seeds']
+    assert judged['heatmap recipe leads student alone by +4.00, goal >= +4.50'] is False
+    assert judged['heatmap recipe changes the mATE of inherited head only by -0.100, goal < 0'] is True
+    assert judged['inherited head only changes the mATE of heatmap recipe by +0.100, goal < 0'] is False
+
+
 def test_missed_goals_are_missed(result: PairResult) -> None:
     proud = replace(result.rows[2], goal=4.5)
     pair = replace(PAIR, least_gap=20.0, rivals=(('heatmap', 'inherit'),))

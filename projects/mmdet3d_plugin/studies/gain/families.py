@@ -63,6 +63,8 @@ class Pair:
         goals_beyond_head: goals count over the row ``inherit``, not over the student alone.
         rivals: (better, worse) rows: the first should gain more, with ranges over seeds apart.
         leads: (better, worse) -> by how many points on the mean, where that has a goal too.
+        lowers: (row, other, key of a metric): the first should have less of it, on the mean over seeds.
+        best_of: a name that ``rivals``, ``leads`` and ``lowers`` may use -> rows; it stands for the one with the best mean.
         least_gap: what the teacher should lead the student by, else the pair tells nothing.
         others: further teachers, trained once per world where a row that was asked for is taught by them.
     """
@@ -74,6 +76,8 @@ class Pair:
     goals_beyond_head: bool = False
     rivals: tuple[tuple[str, str], ...] = ()
     leads: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    lowers: tuple[tuple[str, str, str], ...] = ()
+    best_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     least_gap: float | None = None
     others: tuple[Row, ...] = ()
 
@@ -337,8 +341,10 @@ CROSS = replace(
                 _cross.row('fd3d_lidar', 'FD3D from LiDAR'),
                 _cross.row('both', 'camera and LiDAR', minutes=12.0),
             ),
-            rivals=(('regions', 'fd3d'), ('queries', 'fd3d'), ('both', 'fd3d'), ('both', 'regions')),
-            leads={('regions', 'fd3d'): 1.0, ('queries', 'fd3d'): 1.0},
+            best_of={'lidar': ('dense', 'queries', 'regions', 'keypoints', 'labels', 'fd3d_lidar')},
+            rivals=(('lidar', 'fd3d'), ('both', 'fd3d'), ('both', 'lidar')),
+            leads={('lidar', 'fd3d'): 1.0},
+            lowers=(('lidar', 'fd3d', 'mATE'),),
             least_gap=8.0,
         ),
         Pair(
@@ -449,7 +455,7 @@ SPARSE = Family(
                 _sparse.row('bank2', 'second bank', **_MINED, minutes=9.0, goal=5.0),
                 _sparse.row('online', 'mining within the step', goes_on='load_from', minutes=4.5),
             ),
-            rivals=(('bank2', 'original'),),
+            rivals=(('bank2', 'original'), ('bank2', 'removal')),
             leads={('bank2', 'removal'): 3.0},
             least_gap=10.0,
         ),

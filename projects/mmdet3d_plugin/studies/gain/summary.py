@@ -1,5 +1,6 @@
 """What the results say: means and spreads, gains with intervals, shares, costs, and goals."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,7 +79,7 @@ def summarize(result: PairResult, family: Family) -> Summary:
     alone = spread_of(result.values(result.pair.student.name, headline).values())
     gap = teacher[headline.key] - alone.mean if teacher and alone else None
     rows = [_summarize_row(row, result, family, gap) for row in result.rows]
-    return Summary(result, teacher, gap, rows, judge(result, rows, gap, headline))
+    return Summary(result, teacher, gap, rows, judge(result, rows, gap, family))
 
 
 def _summarize_row(row: Row, result: PairResult, family: Family, gap: float | None) -> RowSummary:
@@ -109,16 +110,16 @@ def _gain(row: str | None, base: str | None, result: PairResult, metric: Metric)
     return paired_gain(result.values(base, metric), result.values(row, metric))
 
 
-def judge(result: PairResult, rows: list[RowSummary], gap: float | None, headline: Metric) -> list[Verdict]:
+def judge(result: PairResult, rows: list[RowSummary], gap: float | None, family: Family) -> list[Verdict]:
     """Compare with the goals.
 
     Args:
         result: of the pair.
         rows: its summaries.
         gap: between teacher and student.
-        headline: what gains are counted in.
+        family: whose first metric gains are counted in.
     """
-    pair, verdicts = result.pair, []
+    pair, verdicts, headline = result.pair, [], family.headline
     if pair.least_gap is not None:
         text = (
             f'{pair.teacher.title} leads {pair.student.title} by {_signed(gap)}, goal >= {pair.least_gap:g}'
@@ -129,12 +130,29 @@ def judge(result: PairResult, rows: list[RowSummary], gap: float | None, headlin
         if row.goal is not None:
             verdicts.append(_judge_gain(summary, pair.goals_beyond_head))
             verdicts.append(_judge_ranges(row, pair.student, result, headline))
-    for better, worse in pair.rivals:
-        if result.row(better) and result.row(worse):
-            verdicts.append(_judge_ranges(result.row(better), result.row(worse), result, headline))
-            if (better, worse) in pair.leads:
-                verdicts.append(_judge_lead(better, worse, pair.leads[better, worse], result, headline))
+    for names in pair.rivals:
+        better, worse = (_named(name, result, headline) for name in names)
+        if better and worse:
+            verdicts.append(_judge_ranges(better, worse, result, headline))
+            if names in pair.leads:
+                verdicts.append(_judge_lead(better, worse, pair.leads[names], result, headline))
+    for *names, key in pair.lowers:
+        (metric,) = (metric for metric in family.metrics if metric.key == key)
+        better, worse = (_named(name, result, headline) for name in names)
+        if better and worse:
+            verdicts.append(_judge_lower(better, worse, result, metric))
     return verdicts
+
+
+def _named(name: str, result: PairResult, headline: Metric) -> Row | None:
+    """A row by its name, or the best of those that the name stands for; None where it was not asked for."""
+    rows = [row for one in result.pair.best_of.get(name, (name,)) if (row := result.row(one))]
+    means = {
+        row.name: spread.mean
+        for row in rows
+        if (spread := spread_of(result.values(row.name, headline).values()))
+    }
+    return max(rows, key=lambda row: means.get(row.name, -math.inf), default=None)
 
 
 def _judge_gain(summary: RowSummary, beyond_head: bool) -> Verdict:
@@ -145,14 +163,19 @@ def _judge_gain(summary: RowSummary, beyond_head: bool) -> Verdict:
     return Verdict(text, None if gain is None else gain.mean >= row.goal)
 
 
-def _judge_lead(better: str, worse: str, goal: float, result: PairResult, metric: Metric) -> Verdict:
+def _judge_lead(better: Row, worse: Row, goal: float, result: PairResult, metric: Metric) -> Verdict:
     """Whether one row leads another by as much as it should, on the mean of their seeds."""
-    lead = _gain(better, worse, result, metric)
-    text = (
-        f'{result.row(better).title} leads {result.row(worse).title} by {_signed(lead and lead.mean)}, '
-        f'goal >= {_signed(goal)}'
-    )
+    lead = _gain(better.name, worse.name, result, metric)
+    text = f'{better.title} leads {worse.title} by {_signed(lead and lead.mean)}, goal >= {_signed(goal)}'
     return Verdict(text, None if lead is None else lead.mean >= goal)
+
+
+def _judge_lower(better: Row, worse: Row, result: PairResult, metric: Metric) -> Verdict:
+    """Whether one row has less of a metric than another, on the mean of their seeds."""
+    change = _gain(better.name, worse.name, result, metric)
+    shown = 'not known' if change is None else f'{change.mean:+.{metric.digits}f}'
+    text = f'{better.title} changes the {metric.title} of {worse.title} by {shown}, goal < 0'
+    return Verdict(text, None if change is None else change.mean < 0)
 
 
 def _judge_ranges(better: Row, worse: Row, result: PairResult, metric: Metric) -> Verdict:
