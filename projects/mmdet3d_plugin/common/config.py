@@ -131,7 +131,7 @@ def _forget(error: Exception) -> None:
 
 
 def find_config(path: str | os.PathLike) -> Path:
-    """Find a config by path, or by its bare file name below ``projects/configs``.
+    """Find a config by path, from here or from the root of the project, or by its bare name below ``projects/configs``.
 
     Raises:
         UserError: no such file (with the nearest names), or several with that name.
@@ -140,8 +140,9 @@ def find_config(path: str | os.PathLike) -> Path:
         >>> find_config('bevformer_tiny.py').name
         'bevformer_tiny.py'
     """
-    if Path(path).is_file():
-        return Path(path)
+    for file in (Path(path), CONFIG_ROOT.parents[1] / path):  # configs name each other from the root
+        if file.is_file():
+            return file
     known = sorted(CONFIG_ROOT.rglob('*.py'))
     wanted = Path(path).name
     found = [file for file in known if file.name == wanted or file.stem == wanted]

@@ -3,7 +3,7 @@
 import re
 import reprlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from types import UnionType
@@ -56,6 +56,20 @@ def save_infos(content: InfoFile | list[Info] | dict[str, list[Info]], path: Pat
 def mined_boxes(info: Info) -> dict[str, np.ndarray]:
     """What a derived set says of a frame beside its labels; nothing where the info is of no derived set."""
     return {key: info[key] for key in (AMBIGUOUS, BANK) if key in info}
+
+
+def ambiguous_boxes(results: Mapping[str, Any]) -> np.ndarray:
+    """Boxes (m, 7) of a frame's pipeline that are neither object nor background for certain.
+
+    Raises:
+        UserError: nobody handed them over.
+    """
+    if AMBIGUOUS not in results:
+        raise UserError(
+            f'a frame comes without {AMBIGUOUS!r}: data.train must read a derived set (tools/derive_training_set.py) by '
+            'KittiFrames or NuScenesSweepsDataset, which hand them over'
+        )
+    return results[AMBIGUOUS]
 
 
 def find_info_file(ann_file: str, data_root: Path, options: str) -> Path:

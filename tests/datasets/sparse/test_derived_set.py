@@ -220,6 +220,27 @@ def test_holes_are_filled_with_whole_objects(root: Path, derived: Path) -> None:
         assert len(after['gt_labels_3d']) == len(after['gt_bboxes_3d']) <= labels + len(before[AMBIGUOUS])
 
 
+def test_holes_are_not_filled_over_what_was_mined(root: Path, derived: Path) -> None:
+    """Also where what was mined is no label of its own scene."""
+    fill = Compose([dict(type='FillHoles', db_sampler=sampler(derived), largest=100.0)])
+    before = next(
+        frame for i in range(9) if len((frame := loaded(frames_of(root, derived), i))[AMBIGUOUS]) == 1
+    )
+    count = len(before['gt_labels_3d'])
+    for mined, pasted in ((before[AMBIGUOUS] + np.float32(50), 1), (before[AMBIGUOUS], 0)):
+        with drawn_from(0):
+            after = fill(copy.deepcopy({**before, BANK: mined}))
+        assert len(after['gt_labels_3d']) == count + pasted
+
+
+@pytest.mark.parametrize('kind', ['RemovePoints', 'IgnoreAmbiguous'])
+def test_frames_of_no_derived_set_are_refused(root: Path, derived: Path, kind: str) -> None:
+    frame = loaded(frames_of(root, derived))
+    del frame[AMBIGUOUS]
+    with pytest.raises(UserError, match='derive_training_set'):
+        Compose([dict(type=kind)])(frame)
+
+
 def test_ignored_boxes_move_with_the_points(root: Path, derived: Path) -> None:
     """A label is given as ambiguous box too: after flip, turn and scale both are the same."""
     steps = [

@@ -89,3 +89,6 @@ def test_nothing_is_mined_from_nothing() -> None:
     assert len(OnlineMining()(unlabelled, [found])['points'][0]) == 7
     with pytest.raises(UserError, match='two ascending factors'):
         OnlineMining(scale=(1.1, 0.9))
+    for wrong in (dict(flip=2.0), dict(least_score=-0.1), dict(rotate=45.0)):
+        with pytest.raises(UserError, match=f'{next(iter(wrong))} is .* must lie between 0 and'):
+            OnlineMining(**wrong)

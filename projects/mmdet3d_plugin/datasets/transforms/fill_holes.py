@@ -8,7 +8,7 @@ from mmdet.datasets.builder import PIPELINES
 from mmdet3d.core.points import LiDARPoints
 from mmdet3d.datasets.builder import OBJECTSAMPLERS
 
-from projects.mmdet3d_plugin.datasets.info_files import AMBIGUOUS
+from projects.mmdet3d_plugin.datasets.info_files import BANK, ambiguous_boxes
 from projects.mmdet3d_plugin.datasets.sparse.mining import footprint_overlaps
 
 
@@ -17,7 +17,7 @@ class FillHoles:
     """Let an object of a random frame stand in each hole that removing a doubtful one has left ("instance filling").
 
     Holes are filled from the largest on. An object that is pasted turns with the box of its hole, stands on its bottom,
-    and becomes a label. Objects of the database are never changed. Put it after ``RemovePoints``.
+    touches no label and nothing that was mined, and becomes a label. Objects of the database are never changed. Put it after ``RemovePoints``.
 
     Args:
         db_sampler: config of an ``ObjectDatabase``.
@@ -32,10 +32,16 @@ class FillHoles:
         self.volumes = np.array([np.prod(item['box3d_lidar'][3:6]) for item in self.objects])
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add points, boxes and labels of what was pasted."""
-        holes = np.asarray(results.get(AMBIGUOUS, np.zeros((0, 7))), np.float32)
+        """Add points, boxes and labels of what was pasted.
+
+        Raises:
+            UserError: the frame is of no derived set.
+        """
+        holes = np.asarray(ambiguous_boxes(results), np.float32)
         holes = holes[np.argsort(-holes[:, 3:6].prod(1), kind='stable')]
-        standing = results['gt_bboxes_3d'].tensor.numpy().copy()
+        standing = results['gt_bboxes_3d'].tensor.numpy()
+        if BANK in results:  # what was mined here stands here even if it is no label of its own scene
+            standing = np.concatenate([standing, np.asarray(results[BANK], np.float32)])
         pasted, labels, clouds = [], [], []
         for hole in holes:
             filled = self._fill(hole, standing) if np.random.rand() < self.chance else None

@@ -6,7 +6,7 @@ import torch
 from mmdet.datasets.builder import PIPELINES
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.datasets.info_files import AMBIGUOUS
+from projects.mmdet3d_plugin.datasets.info_files import ambiguous_boxes
 
 _STEPS = {'HF', 'VF', 'R', 'S', 'T'}
 
@@ -24,7 +24,7 @@ class IgnoreAmbiguous:
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``gt_bboxes_ignore``."""
-        boxes = results['box_type_3d'](torch.from_numpy(results[AMBIGUOUS].copy()))
+        boxes = results['box_type_3d'](torch.from_numpy(ambiguous_boxes(results).copy()))
         flow = results.get('transformation_3d_flow', [])
         if len(set(flow)) < len(flow) or not set(flow) <= _STEPS:
             raise UserError(

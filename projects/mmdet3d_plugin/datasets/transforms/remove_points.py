@@ -7,7 +7,7 @@ import torch
 from mmdet.datasets.builder import PIPELINES
 
 from projects.mmdet3d_plugin.common.geometry import turn
-from projects.mmdet3d_plugin.datasets.info_files import AMBIGUOUS
+from projects.mmdet3d_plugin.datasets.info_files import ambiguous_boxes
 
 
 @PIPELINES.register_module()
@@ -26,9 +26,13 @@ class RemovePoints:
         self.grow, self.keep_ground = grow, keep_ground
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Thin out ``results['points']``; points that stay are not touched."""
-        boxes = results.get(AMBIGUOUS)
-        if boxes is None or not len(boxes):
+        """Thin out ``results['points']``; points that stay are not touched.
+
+        Raises:
+            UserError: the frame is of no derived set.
+        """
+        boxes = ambiguous_boxes(results)
+        if not len(boxes):
             return results
         points = results['points']
         inside = self.inside(points.tensor[:, :3].numpy(), boxes)

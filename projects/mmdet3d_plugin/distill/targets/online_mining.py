@@ -1,5 +1,6 @@
 """Mining within the step: a running average of the student labels the weak view, and the student learns on a strong one."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -51,6 +52,13 @@ class OnlineMining(TeacherLabels):
         super().__init__(score_thr, overlap)
         if not 0 < scale[0] <= scale[1]:
             raise UserError(f'OnlineMining: scale is {scale}: it must be two ascending factors above zero')
+        for name, value, most in (
+            ('flip', flip, 1),
+            ('least_score', least_score, 1),
+            ('rotate', rotate, math.pi),
+        ):
+            if not 0 <= value <= most:
+                raise UserError(f'OnlineMining: {name} is {value}: it must lie between 0 and {most:g}')
         self.least_score, self.rotate, self.scale, self.flip = least_score, rotate, tuple(scale), flip
         self.remove = RemovePoints()
 

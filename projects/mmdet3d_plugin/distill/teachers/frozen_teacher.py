@@ -78,7 +78,7 @@ class FrozenTeacher(Teacher):
                 f"the teacher's checkpoint {checkpoint} was trained for classes {trained}, its config names {classes}"
             )
         self._hold(model, adapter_for(model), cfg, classes or trained, view, guard_every)
-        self._cache = None if cache_dir is None else ObservationCache(cache_dir, model)
+        self._cache = None if cache_dir is None else ObservationCache(cache_dir, model, cfg.model)
 
     @classmethod
     def from_model(

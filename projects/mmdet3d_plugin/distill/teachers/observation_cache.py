@@ -22,17 +22,20 @@ class ObservationCache:
     Args:
         folder: where one file per batch lies.
         teacher: whose weights count.
+        settings: of the teacher, which tell detectors of the same weights apart.
     """
 
-    def __init__(self, folder: str | Path, teacher: nn.Module) -> None:
+    def __init__(
+        self, folder: str | Path, teacher: nn.Module, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.folder = Path(folder)
-        self._weights = digest_of(teacher.state_dict())
+        self._teacher = digest_of([teacher.state_dict(), settings or {}])
 
     def path(self, batch: Mapping[str, Any], taps: Iterable[Tap]) -> Path:
         """Where what was seen of a batch would lie; ground truth does not count, nor does the order of the taps."""
         shown = {key: value for key, value in batch.items() if not key.startswith('gt_')}
         listened = sorted({tap.path for tap in taps})
-        return self.folder / f'{digest_of([self._weights, listened, shown])}.pth'
+        return self.folder / f'{digest_of([self._teacher, listened, shown])}.pth'
 
     def read(self, path: Path, device: torch.device) -> tuple[dict[str, Any], Any] | None:
         """Features and predictions; None when they were not kept, or a crash of the machine damaged the file."""

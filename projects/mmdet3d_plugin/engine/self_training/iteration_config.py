@@ -26,7 +26,8 @@ def labelled_config(cfg: Config, split: SparseSplit) -> Config:
         split: what keeps labels.
 
     Raises:
-        UserError: it trains on several datasets, of which the others would show their labels.
+        UserError: it trains on several datasets, of which the others would show their labels, or pastes objects of a database
+            that the split has not.
     """
     cfg = copy.deepcopy(cfg)
     dataset, *more = innermost_datasets(cfg.data.train)
@@ -37,6 +38,11 @@ def labelled_config(cfg: Config, split: SparseSplit) -> Config:
     dataset['ann_file'] = split.labelled_file
     for step in dataset['pipeline']:
         if step['type'] == 'ObjectSample':
+            if split.dataset != 'kitti':
+                raise UserError(
+                    f'data.train.pipeline has an ObjectSample, but a sparse split of {split.dataset} has no database of objects: '
+                    'leave it out'
+                )
             root = str(step['db_sampler']['data_root']).rstrip('/')
             step['db_sampler']['info_path'] = f'{root}/{split.database_file}'
     return cfg
