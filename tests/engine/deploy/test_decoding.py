@@ -102,7 +102,7 @@ def test_inverse_by_cofactors() -> None:
 
 
 def test_what_cannot_be_written_is_said() -> None:
-    with pytest.raises(ValueError, match='Gist cannot be written as ONNX; what can is BEVDepth, BEVFormer, '):
+    with pytest.raises(ValueError, match='Gist cannot be written as ONNX; what can is BEVDepth, BEVDet, '):
         host_of('Gist')
     host, model = host_of('VoxelNet'), nn.Module()
     model.middle_encoder = nn.Identity()

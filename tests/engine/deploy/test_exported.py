@@ -24,6 +24,7 @@ from projects.mmdet3d_plugin.engine.deploy.quantize import calibration_feeds, ca
 from projects.mmdet3d_plugin.engine.deploy.seal import SEAL, sealed
 from projects.mmdet3d_plugin.engine.inference import run_inference
 from projects.mmdet3d_plugin.engine.launch import start
+from tests.hosts.bevdepth import test_bevdet
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'projects/configs/synthetic'
 WHY = 'onnxruntime is an optional extra: see the top of this file'
@@ -145,5 +146,27 @@ def test_a_seal_is_metadata_for_every_reader() -> None:
 def test_key_frames_of_a_scene_in_the_ego_frame(tiny_nuscenes: Path, tmp_path: Path) -> None:
     """Four frames of which each looks at the one before it."""
     cfg = load_config(CONFIGS / 'bevdepth_near_student.py', TWO_KEY_FRAMES, str(tiny_nuscenes))
+    model, path = exported(cfg, tmp_path)
+    assert_same(found_in(cfg, OnnxDetector(path)), found_in(cfg, model))
+
+
+def test_the_bevdet_family_over_a_scene(tiny_nuscenes: Path, tmp_path: Path) -> None:
+    """BEVDepth4D with its deformable convolution; each frame looks at the one before it.
+
+    On the near range, and the surest boxes alone: cells that no camera sees have one score, and which of them stay is chance.
+    """
+    cfg = load_config(CONFIGS / 'bevdepth_near_student.py', None, str(tiny_nuscenes))
+    near, fine = cfg.point_cloud_range, dict(voxel_size=[0.4, 0.4, 8])
+    cfg.model = test_bevdet.small_config(
+        img_view_transformer=dict(
+            lift_splat=dict(image_size=(64, 128), cell=1.6, pc_range=near, depth_range=(1.0, 29.0, 1.0)),
+            in_channels=32,
+            context_channels=16,
+            depth_channels=16,
+        ),
+        pts_bbox_head=dict(in_channels=32, bbox_coder=dict(pc_range=near[:2], **fine)),
+        train_cfg=dict(point_cloud_range=near, grid_size=[128, 128, 1], **fine),
+        test_cfg=dict(pre_max_size=60, post_max_size=12, **fine),
+    ).model
     model, path = exported(cfg, tmp_path)
     assert_same(found_in(cfg, OnnxDetector(path)), found_in(cfg, model))

@@ -106,6 +106,11 @@ class BEVDepthOnnx(OnnxHost):
         return results
 
 
+@ONNX_HOSTS.register_module(name='BEVDet')
+class BEVDetOnnx(BEVDepthOnnx):
+    """BEVDepth as the BEVDet family builds it: other layers, the same inputs and outputs."""
+
+
 def _matrices(cam2lidar: Tensor, intrinsic: Tensor, ida: Tensor, ego: Tensor | None) -> CameraMatrices:
     """Matrices towards the frame of the model, without augmentation of the BEV."""
     cam2frame = cam2lidar if ego is None else ego[:, None] @ cam2lidar
