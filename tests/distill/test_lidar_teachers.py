@@ -159,7 +159,7 @@ def test_the_teachers_boxes_become_targets_and_its_weights_stay(worlds: Callable
     distiller.adapter.losses = count
     distiller(**world.batch)
     assert seen[0] > len(world.batch['gt_labels_3d'][0])
-    for _ in range(3):
+    for _ in range(50):
         distiller.train()
         distiller.teacher.observe(world.batch, [], torch.device('cpu'))
     after = world.teacher.model.state_dict()

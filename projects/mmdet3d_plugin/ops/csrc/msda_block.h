@@ -3,6 +3,7 @@
 
 constexpr int kPad = 16;   // planned arrays are processed in whole vectors
 constexpr int kAhead = 8;  // points between the one whose corners are asked for and the one that is computed
+static_assert(kAhead <= kPad, "corners are asked for within the padding behind a block");
 
 // Everything known about the points of a block of rows: groups of n points, one group per (row, head).
 template <class T>
