@@ -261,6 +261,8 @@ GAINS = {
     'near': ('mAP', 'mATE', 'mAOE', 'mAVE'),
     'detr3d': ('mAP', 'mATE', 'mASE'),
     'bevdepth': ('mAP', 'mATE', 'mASE', 'mAVE'),
+    'mmdet2d': ('mAP_50', 'mAP_75'),
+    'self': tuple(f'AP_3d_R40_moderate/{name}' for name in ('Car', 'Pedestrian', 'Cyclist')),
 }
 """Families of ``kd_gain`` with one pair, and what their tables show beside the first metric."""
 
