@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.step import present_metas
 
 Range = Sequence[float]
 _MOUNTED_WITHIN = 5.0  # metres between the origins of the LiDAR's and the car's frame, at most
@@ -123,7 +124,7 @@ def frame_change(img_metas: Sequence[Any], source: str, target: str) -> Tensor:
     Raises:
         DistillError: the metas do not tell how the LiDAR stands on the car.
     """
-    metas = [meta[-1] if isinstance(meta, Sequence) else meta for meta in img_metas]
+    metas = present_metas(img_metas)
     if any('lidar2ego' not in meta for meta in metas):
         raise DistillError(
             "img_metas carry no 'lidar2ego', without which BEV maps of the LiDAR's and the car's frame cannot be compared"

@@ -12,6 +12,16 @@ from projects.mmdet3d_plugin.hosts.two_stage.proposals import Refined
 Matches = Sequence[tuple[Tensor, Tensor]]
 
 
+def present_metas(img_metas: Sequence[Any]) -> list[dict[str, Any]]:
+    """Metas of the present frames of B samples, of which a camera batch has lists over time."""
+    return [meta[-1] if isinstance(meta, Sequence) else meta for meta in img_metas]
+
+
+def covering(img_metas: Sequence[Any], pc_range: Sequence[float]) -> list[list[dict[str, Any]]]:
+    """Metas of the present frames as if the samples covered ``[x0, y0, z0, x1, y1, z1]`` in metres."""
+    return [[{**meta, 'pc_range': list(pc_range)}] for meta in present_metas(img_metas)]
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How queries look at one feature: at which of a sample's N maps (its BEV, or one per camera), where, how much.

@@ -16,7 +16,7 @@ from projects.mmdet3d_plugin.distill.bev_grid import Range, place_bev, shared_fr
 from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.regions.region import Region
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import Step, covering
 from projects.mmdet3d_plugin.distill.taps import Tap, map_tensors, tensors_of
 
 logger = logging.getLogger('focaldistiller')
@@ -151,8 +151,7 @@ class Term(nn.Module):
         """The same step with a batch that covers what is compared, in which regions are drawn."""
         if self.limits is None or not self.loss.takes_connector:
             return step
-        metas = [meta[-1] if isinstance(meta, Sequence) else meta for meta in step.batch['img_metas']]
-        metas = [[{**meta, 'pc_range': list(self.limits)}] for meta in metas]
+        metas = covering(step.batch['img_metas'], self.limits)
         align = partial(self._placed, tap=self.teacher, step=step)
         return replace(step, batch={**step.batch, 'img_metas': metas}, align=align)
 

@@ -179,6 +179,26 @@ def check_number(path: str, value: Any, rule: Rule) -> None:
         raise UserError(f'{path} is {value!r}: it must be {wanted}')
 
 
+def check_between(name: str, value: float | None, least: float, most: float) -> None:
+    """Compare one value with two ends that it may have; None is left out.
+
+    Raises:
+        UserError: names the value and the ends.
+    """
+    if value is not None and not least <= value <= most:
+        raise UserError(f'{name} is {value}: it must lie between {least:g} and {most:g}')
+
+
+def check_factors(name: str, value: tuple[float, float]) -> None:
+    """Refuse a least and a largest factor that are not in order or not above zero.
+
+    Raises:
+        UserError: names them.
+    """
+    if not 0 < value[0] <= value[1]:
+        raise UserError(f'{name} is {value}: it must be two ascending factors above zero')
+
+
 def _leaves(node: Any, place: str) -> Iterator[tuple[str, str, Any]]:
     """(path, key, value) of every entry of every dict below a node."""
     if isinstance(node, dict):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from projects.mmdet3d_plugin.common.config_checks.numbers import check_between, check_factors
 from projects.mmdet3d_plugin.common.config_checks.types import require_values
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.suggest import nearest
@@ -73,11 +74,8 @@ class MiningSettings:
                 )
 
         for name, (least, most) in _LIMITS.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise UserError(f'mining: {name} is {value}: it must lie between {least:g} and {most:g}')
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise UserError(f'mining: scale is {self.scale}: it must be two ascending factors above zero')
+            check_between(f'mining: {name}', getattr(self, name), least, most)
+        check_factors('mining: scale', self.scale)
 
     def require_classes(self, classes: Sequence[str]) -> None:
         """Refuse thresholds by class for other classes than the detector's.

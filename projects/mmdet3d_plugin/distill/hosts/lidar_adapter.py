@@ -6,6 +6,7 @@ from torch import nn
 
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, HostAdapter
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.distill.step import present_metas
 
 
 class LidarAdapter(HostAdapter):
@@ -30,8 +31,7 @@ class LidarAdapter(HostAdapter):
                 f"{type(model).__name__} looks at points, but its batch has none: a teacher of a camera student needs view='native', "
                 'a student LoadPoints in its training pipeline'
             )
-        metas = [meta[-1] if isinstance(meta, list) else meta for meta in batch['img_metas']]
-        return {**batch, 'img_metas': metas}
+        return {**batch, 'img_metas': present_metas(batch['img_metas'])}
 
     def predict(self, model: nn.Module, batch: Batch, memory: Any = None) -> list[dict[str, Any]]:
         """Final boxes of points (list of (N_i, C)); mmdet3d asks for one list of samples per view in testing."""

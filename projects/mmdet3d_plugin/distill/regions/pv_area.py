@@ -10,7 +10,7 @@ from projects.mmdet3d_plugin.common.geometry import NEAR, box_corners, image_bou
 from projects.mmdet3d_plugin.distill.regions.instances import InstanceRegion, Instances
 from projects.mmdet3d_plugin.distill.regions.region import cells_between
 from projects.mmdet3d_plugin.distill.registry import REGIONS, DistillError
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import Step, present_metas
 
 SHAPES = ('outline', 'rectangle')
 
@@ -59,7 +59,7 @@ class PVArea(InstanceRegion):
 
 def cameras_of(img_metas: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
     """Projections (B, num_cams, 4, 4), metres to pixels, and image sizes (B, num_cams, 2) as (width, height)."""
-    metas = [meta[-1] if isinstance(meta, Sequence) else meta for meta in img_metas]
+    metas = present_metas(img_metas)
     if any('lidar2img' not in meta for meta in metas):
         raise DistillError("img_metas carry no 'lidar2img', without which boxes cannot be projected")
     lidar2img = torch.stack([torch.as_tensor(meta['lidar2img'], dtype=torch.float32) for meta in metas])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import Step, present_metas
 
 Range = Sequence[float]
 
@@ -66,8 +66,7 @@ def join_labels(labels: Sequence[Tensor], device: torch.device) -> Tensor:
 def pc_range_of(img_metas: Sequence[Any]) -> list[float]:
     """The range ``[x0, y0, z0, x1, y1, z1]`` in metres that all samples of a batch share."""
     ranges = []
-    for meta in img_metas:
-        meta = meta[-1] if isinstance(meta, Sequence) else meta
+    for meta in present_metas(img_metas):
         if 'pc_range' not in meta:
             raise DistillError("img_metas carry no 'pc_range'; let the pipeline's FormatFrame write it")
         ranges.append([float(value) for value in meta['pc_range']])

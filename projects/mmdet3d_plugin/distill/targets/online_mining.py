@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from projects.mmdet3d_plugin.common.errors import UserError
+from projects.mmdet3d_plugin.common.config_checks.numbers import check_between, check_factors
 from projects.mmdet3d_plugin.datasets.transforms.remove_points import RemovePoints
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections
 from projects.mmdet3d_plugin.distill.hosts.voxel_host import VOXELS
@@ -50,15 +50,13 @@ class OnlineMining(TeacherLabels):
         flip: float = 0.5,
     ) -> None:
         super().__init__(score_thr, overlap)
-        if not 0 < scale[0] <= scale[1]:
-            raise UserError(f'OnlineMining: scale is {scale}: it must be two ascending factors above zero')
+        check_factors('OnlineMining: scale', scale)
         for name, value, most in (
             ('flip', flip, 1),
             ('least_score', least_score, 1),
             ('rotate', rotate, math.pi),
         ):
-            if not 0 <= value <= most:
-                raise UserError(f'OnlineMining: {name} is {value}: it must lie between 0 and {most:g}')
+            check_between(f'OnlineMining: {name}', value, 0, most)
         self.least_score, self.rotate, self.scale, self.flip = least_score, rotate, tuple(scale), flip
         self.remove = RemovePoints()
 

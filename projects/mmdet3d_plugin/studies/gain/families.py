@@ -508,7 +508,7 @@ CROSS_STAGE = replace(
     name='cross_stage',
     pairs=(
         Pair(
-            teacher=Row('two_stage', 'both stages', f'{CONFIGS}/kitti_two_stage_teacher.py', TRAIN, 4.5),
+            teacher=SELF.pairs[0].teacher,
             others=(Row('one_stage', 'first stage', f'{CONFIGS}/kitti_pointpillars_teacher.py', TRAIN, 2.9),),
             student=SELF.pairs[0].student,
             rows=(

@@ -21,7 +21,7 @@ from projects.mmdet3d_plugin.distill.bev_grid import place_bev, shared_range
 from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.regions.bev_footprint import BEVFootprint
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
-from projects.mmdet3d_plugin.distill.step import Step
+from projects.mmdet3d_plugin.distill.step import Step, covering
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from projects.mmdet3d_plugin.distill.views import seen_by, split_views, with_teacher_view
 from projects.mmdet3d_plugin.engine import cli
@@ -132,9 +132,7 @@ def _features(distiller: Distiller, batch: dict[str, Any]) -> tuple[Tensor, Tens
         for one, place in ((feature, tap), (teacher, like))
     )
     feature = F.interpolate(feature, size=teacher.shape[-2:], mode='bilinear', align_corners=False)
-    present = [meta[-1] if isinstance(meta, Sequence) else meta for meta in metas]
-    own = {**own, 'img_metas': [[{**meta, 'pc_range': shared}] for meta in present]}
-    return feature, teacher, Step(own, {}, {})
+    return feature, teacher, Step({**own, 'img_metas': covering(metas, shared)}, {}, {})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from projects.mmdet3d_plugin.distill.losses.distill_loss import DistillLoss
 from projects.mmdet3d_plugin.distill.losses.focal_positions import FocalPositions, map_by_map
 from projects.mmdet3d_plugin.distill.regions.instances import InstanceSource, best_queries
 from projects.mmdet3d_plugin.distill.regions.region import pc_range_of
-from projects.mmdet3d_plugin.distill.step import QueryReading, Step
+from projects.mmdet3d_plugin.distill.step import QueryReading, Step, present_metas
 from projects.mmdet3d_plugin.distill.term import Term
 from projects.mmdet3d_plugin.studies.pictures.lidar_inspection import (
     Importance,
@@ -201,8 +201,7 @@ def _place(feature: Tensor, step: Step) -> str:
 
 def _meta(step: Step) -> dict[str, Any]:
     """The meta of the present frame of the only sample."""
-    meta = step.batch['img_metas'][0]
-    return meta[-1] if isinstance(meta, Sequence) else meta
+    return present_metas(step.batch['img_metas'])[0]
 
 
 def _filled(meta: dict[str, Any]) -> list[tuple[float, float]]:
