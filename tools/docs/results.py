@@ -429,6 +429,7 @@ def losses() -> str:
 def attention() -> str:
     """Deformable attention, forward and backward, beside plain torch, with and without AVX-512."""
     narrow = [row['ratio']['torch'] for row in _attention_calls('msda_cpu_avx2')]
+    busy = record('msda_cpu')['machine']['load'] > 1.5
     rows = [
         [
             row['model'],
@@ -443,15 +444,17 @@ def attention() -> str:
     ]
     columns = ['model', 'call', 'mode', 'torch, ms', 'ours, ms', 'faster', 'multiple of a plain copy']
     return (
-        f'{table(columns, rows)}\n\n{origin("msda_cpu")} On a processor without AVX-512, beside other work, the same '
-        f'calls are {min(narrow):.1f} to {max(narrow):.1f} times as fast as plain torch (`benchmarks/msda_cpu_avx2.json`). '
-        f'{_beside_prototypes()}'
+        f'{table(columns, rows)}\n\n{origin("msda_cpu")}{" Other work ran beside it." if busy else ""} On a processor '
+        f'without AVX-512, beside other work, the same calls are {min(narrow):.1f} to {max(narrow):.1f} times as fast as '
+        'plain torch (`benchmarks/msda_cpu_avx2.json`).\n\nTwo compiled research prototypes of the same kernels, written '
+        f'for AVX-512, the faster of which is compared call by call, take {_beside_prototypes("msda_prototype_cpu")}; '
+        f'on a processor without AVX-512 {_beside_prototypes("msda_prototype_cpu_avx2")}.'
     )
 
 
-def _beside_prototypes() -> str:
+def _beside_prototypes(name: str) -> str:
     """Attention beside compiled prototypes of the same kernels, and on how many calls its goal is met."""
-    content = record('msda_prototype_cpu')
+    content = record(name)
     goal, parts, met = content['goal'], [], 0
     ratios = {
         'forward': [call['ratio']['fwd'] for call in content['calls']],
@@ -461,9 +464,8 @@ def _beside_prototypes() -> str:
         parts.append(f'{min(of_mode):.2f} to {max(of_mode):.2f} ({mode})')
         met += sum(ratio >= goal for ratio in of_mode)
     return (
-        f'There, too, two compiled research prototypes, the faster of which is compared call by call, take {" and ".join(parts)} '
-        f'of our time; the goal of {goal} is met on {met} of {2 * len(content["calls"])} '
-        '(`benchmarks/msda_prototype_cpu.json`).'
+        f'{" and ".join(parts)} of our time, and the goal of {goal} is met on {met} of {2 * len(content["calls"])} '
+        f'(`benchmarks/{name}.json`)'
     )
 
 
