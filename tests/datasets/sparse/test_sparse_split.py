@@ -71,6 +71,23 @@ def test_a_frame_keeps_one_object_that_points_hit(synthetic_kitti: Path, tmp_pat
     assert sum(total for _, total in split.record['counts'].values()) > len(full)
 
 
+def test_a_split_of_the_same_name_that_was_chosen_elsewhere_is_kept(
+    synthetic_kitti: Path, tmp_path: Path
+) -> None:
+    folder = _infos_only(synthetic_kitti, tmp_path)
+    split = create_sparse_split(folder, 'kitti', SparseOptions(area=(0, -18, 36, 18)))
+    before = _files(folder, split)
+    with pytest.raises(
+        UserError, match=r'area = \[0, -18, 36, 18\]; one with area = None has the same name'
+    ):
+        create_sparse_split(folder, 'kitti', SparseOptions())
+    assert _files(folder, split) == before
+    create_sparse_split(folder, 'kitti', SparseOptions(area=(0, -18, 36, 18)))  # the same once more
+    assert _files(folder, split) == before
+    (folder / split.record_file).write_text('damaged')
+    create_sparse_split(folder, 'kitti', SparseOptions())  # nothing is lost that could be used
+
+
 def test_every_third_frame_keeps_labels(synthetic_kitti: Path, tmp_path: Path) -> None:
     folder = _infos_only(synthetic_kitti, tmp_path)
     options = SparseOptions(per_frame=2, every=3)

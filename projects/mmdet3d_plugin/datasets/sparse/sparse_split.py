@@ -142,9 +142,11 @@ def create_sparse_split(folder: Path, dataset: str, options: SparseOptions) -> S
         options: how much is kept.
 
     Raises:
-        UserError: an info file is missing or damaged, or nothing can be kept.
+        UserError: an info file is missing or damaged, nothing can be kept, or a split of the same name was chosen
+            otherwise.
     """
     layout = LAYOUTS[dataset]
+    _refuse_other_choice(folder / f'{dataset}_{options.tag}.json', options)
     full = folder / layout.file_name('train')
     source = hash_file(full)
     content = layout.read(full)
@@ -174,6 +176,22 @@ def create_sparse_split(folder: Path, dataset: str, options: SparseOptions) -> S
     return split
 
 
+def _refuse_other_choice(record: Path, options: SparseOptions) -> None:
+    """Names do not say where labels may lie: a split that was chosen elsewhere must not be lost under the same name."""
+    try:
+        there = SparseSplit.read(record).record
+    except UserError:  # there is none, or none that could be used
+        return
+    asked = _choice(options)
+    names = [name for name in asked if there.get(name) != asked[name]]
+    if names:
+        found, wanted = (', '.join(f'{name} = {choice.get(name)}' for name in names) for choice in (there, asked))
+        raise UserError(
+            f'{record} holds a split with {found}; one with {wanted} has the same name: choose another --seed or '
+            '--out-dir, or remove that file'
+        )
+
+
 def choose_objects(layout: InfoLayout, info: Info, options: SparseOptions) -> list[int]:
     """Rows of the objects of one frame that keep their labels; what other frames hold plays no part."""
     allowed = np.isin(layout.names(info), options.classes or layout.classes)
@@ -201,16 +219,14 @@ def _counts(
 
 
 def _record(options: SparseOptions, source: str, counts: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    return dict(
-        per_frame=options.per_frame,
-        seed=options.seed,
-        every=options.every,
-        area=options.area,
-        classes=options.classes,
-        least_points=options.least_points,
-        source=source,
-        counts=counts,
-    )
+    return dict(**_choice(options), source=source, counts=counts)
+
+
+def _choice(options: SparseOptions) -> dict[str, Any]:
+    """Options as JSON holds them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()
+    }
 
 
 def _save_database(folder: Path, split: SparseSplit) -> None:
