@@ -80,6 +80,35 @@ def test_spconv_scatters_voxels_without_an_index_that_torch_will_read_anew() -> 
     assert dense.sum() == 10
 
 
+def test_sparse_convolutions_add_up_on_one_thread() -> None:
+    """spconv's own sum on several threads shares the pointers of its loop and loses terms, more the less else there is to do."""
+    pytest.importorskip('spconv', reason='needs spconv (requirements/runtime.txt): run make setup')
+    from spconv.cppconstants import CPU_ONLY_BUILD
+    from spconv.pytorch import ops
+
+    threads, seen = torch.get_num_threads(), []
+
+    def fail(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise ValueError
+
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError):
+            compat._on_one_thread(fail)()
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+        if CPU_ONLY_BUILD:
+            assert '_on_one_thread' in ops.SpconvOps.scatter_add_cpu.__code__.co_qualname
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randint(4, (50_000,), generator=generator, dtype=torch.int32)
+        terms = torch.randint(8, (50_000, 16), generator=generator).float()  # whole numbers: exact in any order
+        sums = torch.zeros(4, 16)
+        ops.SpconvOps.scatter_add_cpu(*map(ops.torch_tensor_to_tv, (sums, terms, rows)))
+        assert torch.equal(sums, torch.zeros(4, 16).index_add_(0, rows, terms))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_mmdet3d_takes_spconv_on_a_cpu_and_mmcv_on_a_gpu() -> None:
     spconv = pytest.importorskip('spconv', reason='needs spconv (requirements/runtime.txt): run make setup')
     from mmdet3d.ops.spconv import IS_SPCONV2_AVAILABLE

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -185,7 +185,28 @@ def _sparse_convolution() -> Iterator[None]:
     if CPU_ONLY_BUILD:
         # The backward pass asks torch for a CUDA stream even where nothing runs on one.
         sparse.ops.get_current_stream = lambda: 0
+        operators = sparse.ops.SpconvOps
+        operators.scatter_add_cpu = staticmethod(_on_one_thread(operators.scatter_add_cpu))
     yield
+
+
+def _on_one_thread(scatter_add: Callable[..., None]) -> Callable[..., None]:
+    """spconv's sum of products, which on several threads writes to wherever any of them has come to and loses terms.
+
+    Its threads share the two pointers of the loop (``GatherCPU.scatter_add`` of spconv 2.3.8).
+    """
+    import torch
+
+    @functools.wraps(scatter_add)
+    def alone(*tensors: Any) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            scatter_add(*tensors)
+        finally:
+            torch.set_num_threads(threads)
+
+    return alone
 
 
 def _scatter_nd(indices: 'torch.Tensor', updates: 'torch.Tensor', shape: list[int]) -> 'torch.Tensor':
