@@ -11,16 +11,18 @@ from projects.mmdet3d_plugin.distill.distiller import Distiller
 from projects.mmdet3d_plugin.distill.losses.sub_head import to_size
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.hosts.lidar.anchor3d_head import Anchor3DHead
 from tests.lidar_factories import lidar_batch, pillar_config
 
 LOGITS = dict(weight=2.0, temperature=2.0, score_thr=0.0)
 
 
-def sub_heads(**changes: Any) -> Distiller:
-    """Pint PointPillars with a sub-head on the map that its backbone reads."""
+def sub_heads(*names: str, **changes: Any) -> Distiller:
+    """Pint PointPillars with sub-heads, one by default, on the map that its backbone reads."""
     on = dict(student='scatter', teacher='heads')
-    term = dict(type='SubHead', name='sub', on=on, truth=1.0, logits=LOGITS) | changes
-    distiller = dict(teacher=dict(type='SelfTeacher'), terms=[term], debug=True)
+    term = dict(type='SubHead', on=on, truth=1.0, logits=LOGITS) | changes
+    terms = [dict(term, name=name) for name in names or ['sub']]
+    distiller = dict(teacher=dict(type='SelfTeacher'), terms=terms, debug=True)
     torch.manual_seed(0)
     cfg = dict(model=pillar_config(), class_names=['Pedestrian', 'Cyclist', 'Car'], distiller=distiller)
     model = build_distiller(Config(cfg))
@@ -57,6 +59,33 @@ def test_parts_add_up() -> None:
         for changes in (dict(truth=0.5), dict(logits=None), dict(truth=0.0))
     ]
     assert values[0] == pytest.approx(0.5 * values[1] + values[2], rel=1e-5)
+
+
+def _total(loss: Tensor | list[Tensor]) -> Tensor:
+    return torch.stack([level.detach() for level in loss]) if isinstance(loss, list) else loss.detach()
+
+
+@pytest.mark.parametrize('names', [['one'], ['one', 'two']])
+def test_anchors_are_assigned_once_for_all_heads(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses are those of heads that assign for themselves, bit by bit, and nothing of a batch is kept."""
+    model = sub_heads(*names)
+    heads = [module for module in model.modules() if isinstance(module, Anchor3DHead)]
+    assigned, assign = [], Anchor3DHead.anchor_target_single_assigner
+    monkeypatch.setattr(
+        Anchor3DHead,
+        'anchor_target_single_assigner',
+        lambda *args, **kwargs: assigned.append(1) or assign(*args, **kwargs),
+    )
+    batches = [lidar_batch([0, 1]), lidar_batch([2, 3])]
+    together, once = [model(**batch) for batch in batches], len(assigned)
+    assert heads[0].shared.found is None
+    for head in heads:
+        head.shared = None
+    apart = [model(**batch) for batch in batches]
+    assert len(assigned) - once == (1 + len(names)) * once > 0
+    for one, other in zip(together, apart, strict=True):
+        assert one.keys() == other.keys() >= {f'loss_kd_{name}' for name in names}
+        assert all(_total(one[key]).equal(_total(other[key])) for key in one)
 
 
 def test_it_is_saved_as_a_part_of_its_term_only() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.distill.dense_heads.dense_head import DenseHead, renewed
 from projects.mmdet3d_plugin.distill.registry import DistillError
+from projects.mmdet3d_plugin.hosts.lidar.anchor3d_head import Anchor3DHead
 
 Outputs = Sequence[Sequence[Tensor]]
 """(class scores, box codes, direction scores), lists over levels of (B, anchors * n, H, W)."""
@@ -63,7 +64,10 @@ class DenseAnchors(DenseHead):
         """See the base class."""
         if self.head.anchor_generator.num_levels > 1:
             raise DistillError('the anchors of several levels of an FPN cannot lie on one map: no sub-head')
-        return renewed(self.head)
+        new = renewed(self.head)
+        if isinstance(self.head, Anchor3DHead):
+            self.head.share_targets(new)
+        return new
 
     @property
     def in_channels(self) -> int:

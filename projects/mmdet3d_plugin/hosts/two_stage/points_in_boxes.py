@@ -32,12 +32,14 @@ def in_boxes(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         ``points_in_boxes_cpu`` counts.
     """
     box, point = _in_squares(boxes, points)
-    centers, half = gravity_centers(boxes), boxes[:, 3:6] / 2
-    x, y, z = (points[point, :3] - centers[box]).unbind(1)
-    cos, sin = (-boxes[:, 6]).cos()[box], (-boxes[:, 6]).sin()[box]
-    length, width, height = half[box].unbind(1)
-    ahead, left = x * cos - y * sin, x * sin + y * cos
-    inside = (ahead.abs() < length) & (left.abs() < width) & (z.abs() <= height)
+    yaw = -boxes[:, 6:7]
+    # numbers of a pair lie in rows of their own: one gather brings all of them
+    own = torch.cat([gravity_centers(boxes), boxes[:, 3:6] / 2, yaw.cos(), yaw.sin()], 1)
+    *center, length, width, height, cos, sin = own.T.contiguous().index_select(1, box)
+    x, y, z = points[:, :3].T.contiguous().index_select(1, point).sub_(torch.stack(center))
+    inside = (x * cos - y * sin).abs() < length
+    inside &= (x * sin + y * cos).abs() < width
+    inside &= z.abs() <= height
     box, point = box[inside], point[inside]
     order = (box * len(points) + point).argsort()
     return box[order], point[order]
@@ -67,8 +69,9 @@ def _in_squares(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     begin = (first[box] + group_ranks(box, len(boxes)).rank) * length
     start = torch.searchsorted(along, begin + low[box, 0])
     counts = torch.searchsorted(along, begin + high[box, 0], right=True) - start
-    stretch = torch.repeat_interleave(torch.arange(len(box), device=box.device), counts)
-    return box[stretch], order[start[stretch] + group_ranks(stretch, len(box)).rank]
+    place = torch.repeat_interleave(start - (counts.cumsum(0) - counts), counts)
+    place += torch.arange(len(place), device=boxes.device)
+    return torch.repeat_interleave(box, counts), order[place]
 
 
 def _bounded(places: Tensor) -> Tensor:
