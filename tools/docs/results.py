@@ -145,7 +145,7 @@ def _with_interval(gain: Record) -> str:
 @block('camera gain')
 def camera_gain() -> str:
     """What the camera recipes gain over seeds."""
-    return _gain_table('camera', 'kd_gain_camera_cpu', ('mAP',))
+    return _gain_table('kd_gain_camera_cpu', ('mAP',))
 
 
 @block('camera gain, how')
@@ -208,15 +208,17 @@ def near_teachers_how() -> str:
     return ' '.join(origin(name) for name in NEAR_TEACHERS)
 
 
-def _gain_table(family: str, record_name: str, shown: Sequence[str]) -> str:
+def _gain_table(record_name: str, shown: Sequence[str]) -> str:
     """A comparison over seeds by its family's first metric, with the means of the metrics whose keys are ``shown``."""
     # seconds, which --help should not wait for
     from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
 
-    known = {metric.key: metric for metric in FAMILIES[family].metrics}
-    headline, metrics = FAMILIES[family].headline, [known[key] for key in shown]
+    content = record(record_name)
+    family = FAMILIES[content['family']]
+    known = {metric.key: metric for metric in family.metrics}
+    headline, metrics = family.headline, [known[key] for key in shown]
     rows = []
-    for pair in record(record_name)['pairs'].values():
+    for pair in content['pairs'].values():
         means = [[metric.scale * pair['teacher']['metrics'][metric.key] for metric in metrics]]
         taught = [row['spreads'] for row in pair['rows'].values()]
         means += [[spreads[metric.key]['mean'] for metric in metrics] for spreads in taught]
@@ -262,19 +264,22 @@ GAINS = {
     'detr3d': ('mAP', 'mATE', 'mASE'),
     'bevdepth': ('mAP', 'mATE', 'mASE', 'mAVE'),
     'mmdet2d': ('mAP_50', 'mAP_75'),
-    'self': tuple(f'AP_3d_R40_moderate/{name}' for name in ('Car', 'Pedestrian', 'Cyclist')),
+    **dict.fromkeys(
+        ('self', 'cross_stage'),
+        tuple(f'AP_3d_R40_moderate/{name}' for name in ('Car', 'Pedestrian', 'Cyclist')),
+    ),
 }
-"""Families of ``kd_gain`` with one pair, and what their tables show beside the first metric."""
+"""Records of ``kd_gain`` with one pair, and what their tables show beside the first metric."""
 
-for _family, _metrics in GAINS.items():
-    block(f'{_family} gain')(partial(_gain_table, _family, f'kd_gain_{_family}_cpu', _metrics))
-    block(f'{_family} gain, how')(partial(_gain_and_goals, f'kd_gain_{_family}_cpu'))
+for _name, _metrics in GAINS.items():
+    block(f'{_name} gain')(partial(_gain_table, f'kd_gain_{_name}_cpu', _metrics))
+    block(f'{_name} gain, how')(partial(_gain_and_goals, f'kd_gain_{_name}_cpu'))
 
 
 @block('lidar gain')
 def lidar_gain() -> str:
     """What the LiDAR recipes gain over seeds."""
-    return _gain_table('lidar', 'kd_gain_lidar_cpu', ())
+    return _gain_table('kd_gain_lidar_cpu', ())
 
 
 @block('lidar gain, how')
