@@ -90,18 +90,19 @@ def test_sparse_convolutions_add_up_on_one_thread() -> None:
 
     def fail(*_: object) -> None:
         seen.append(torch.get_num_threads())
-        raise ValueError
+        raise ValueError('damaged')
 
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match='damaged'):
             compat._on_one_thread(fail)()
         assert (seen, torch.get_num_threads()) == ([1], 2)
         if CPU_ONLY_BUILD:
             assert '_on_one_thread' in ops.SpconvOps.scatter_add_cpu.__code__.co_qualname
         generator = torch.Generator().manual_seed(0)
         rows = torch.randint(4, (50_000,), generator=generator, dtype=torch.int32)
-        terms = torch.randint(8, (50_000, 16), generator=generator).float()  # whole numbers: exact in any order
+        # whole numbers, whose sum is exact in any order
+        terms = torch.randint(8, (50_000, 16), generator=generator).float()
         sums = torch.zeros(4, 16)
         ops.SpconvOps.scatter_add_cpu(*map(ops.torch_tensor_to_tv, (sums, terms, rows)))
         assert torch.equal(sums, torch.zeros(4, 16).index_add_(0, rows, terms))

@@ -77,9 +77,7 @@ def test_a_split_of_the_same_name_that_was_chosen_elsewhere_is_kept(
     folder = _infos_only(synthetic_kitti, tmp_path)
     split = create_sparse_split(folder, 'kitti', SparseOptions(area=(0, -18, 36, 18)))
     before = _files(folder, split)
-    with pytest.raises(
-        UserError, match=r'area = \[0, -18, 36, 18\]; one with area = None has the same name'
-    ):
+    with pytest.raises(UserError, match=r'area = \[0, -18, 36, 18\]; one with area = None has the same name'):
         create_sparse_split(folder, 'kitti', SparseOptions())
     assert _files(folder, split) == before
     create_sparse_split(folder, 'kitti', SparseOptions(area=(0, -18, 36, 18)))  # the same once more

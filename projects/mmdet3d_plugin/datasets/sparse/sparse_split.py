@@ -185,7 +185,9 @@ def _refuse_other_choice(record: Path, options: SparseOptions) -> None:
     asked = _choice(options)
     names = [name for name in asked if there.get(name) != asked[name]]
     if names:
-        found, wanted = (', '.join(f'{name} = {choice.get(name)}' for name in names) for choice in (there, asked))
+        found, wanted = (
+            ', '.join(f'{name} = {choice.get(name)}' for name in names) for choice in (there, asked)
+        )
         raise UserError(
             f'{record} holds a split with {found}; one with {wanted} has the same name: choose another --seed or '
             '--out-dir, or remove that file'
@@ -224,9 +226,7 @@ def _record(options: SparseOptions, source: str, counts: dict[str, tuple[int, in
 
 def _choice(options: SparseOptions) -> dict[str, Any]:
     """Options as JSON holds them."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()
-    }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()}
 
 
 def _save_database(folder: Path, split: SparseSplit) -> None:
