@@ -263,6 +263,7 @@ GAINS = {
     'near': ('mAP', 'mATE', 'mAOE', 'mAVE'),
     'detr3d': ('mAP', 'mATE', 'mASE'),
     'bevdepth': ('mAP', 'mATE', 'mASE', 'mAVE'),
+    'bevdepth_features': ('mAP', 'mATE', 'mASE', 'mAVE'),
     'mmdet2d': ('mAP_50', 'mAP_75'),
     **dict.fromkeys(
         ('self', 'cross_stage'),
