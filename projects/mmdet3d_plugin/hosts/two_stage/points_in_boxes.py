@@ -36,7 +36,7 @@ def in_boxes(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     # numbers of a pair lie in rows of their own: one gather brings all of them
     own = torch.cat([gravity_centers(boxes), boxes[:, 3:6] / 2, yaw.cos(), yaw.sin()], 1)
     *center, length, width, height, cos, sin = own.T.contiguous().index_select(1, box)
-    x, y, z = points[:, :3].T.contiguous().index_select(1, point).sub_(torch.stack(center))
+    x, y, z = points[:, :3].T.contiguous().index_select(1, point) - torch.stack(center)
     inside = (x * cos - y * sin).abs() < length
     inside &= (x * sin + y * cos).abs() < width
     inside &= z.abs() <= height
