@@ -146,7 +146,7 @@ def create_sparse_split(folder: Path, dataset: str, options: SparseOptions) -> S
             otherwise.
     """
     layout = LAYOUTS[dataset]
-    _refuse_other_choice(folder / f'{dataset}_{options.tag}.json', options)
+    _refuse_other_choice(folder / SparseSplit(dataset, options.tag, {}).record_file, options)
     full = folder / layout.file_name('train')
     source = hash_file(full)
     content = layout.read(full)

@@ -1,6 +1,7 @@
 """mmdet3d's anchor head, where boxes to be ignored say nothing against an object, and heads alike assign anchors once."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from mmdet3d.models.builder import HEADS
@@ -83,13 +84,15 @@ class Anchor3DHead(anchor3d_head.Anchor3DHead):
             What mmdet3d's head returns, lists over levels, or None without valid anchors.
         """
         truth = (gt_bboxes_list, gt_bboxes_ignore_list, gt_labels_list)
-
-        def assign() -> tuple | None:
-            boxes, ignored, labels = truth
-            return super(Anchor3DHead, self).anchor_target_3d(
-                anchor_list, boxes, input_metas, ignored, labels, **settings
-            )
-
+        assign = partial(
+            super().anchor_target_3d,
+            anchor_list,
+            gt_bboxes_list,
+            input_metas,
+            gt_bboxes_ignore_list,
+            gt_labels_list,
+            **settings,
+        )
         if self.shared is None or isinstance(anchor_list[0][0], list):  # the latter: classes apart
             return assign()
         sizes = [(level.shape, level.device) for levels in anchor_list for level in levels]
