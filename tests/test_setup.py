@@ -226,12 +226,16 @@ def test_forced_cuda_without_gpu_asks_for_the_architecture(monkeypatch: pytest.M
 
 
 def test_an_nvcc_of_another_generation_does_not_fit(tmp_path: Path) -> None:
-    nvcc = tmp_path / 'bin' / 'nvcc'
+    nvcc, headers = tmp_path / 'bin' / 'nvcc', tmp_path / 'include'
     nvcc.parent.mkdir()
+    headers.mkdir()
+    (headers / 'cusparse.h').touch()
     for release, fits in (('12.4', False), ('13.0', True)):
         nvcc.write_text(f'#!/bin/sh\necho "Cuda compilation tools, release {release}, V{release}.88"\n')
         nvcc.chmod(0o755)
         assert machine.nvcc_fits(tmp_path) is fits
+    headers.rename(tmp_path / 'elsewhere')
+    assert not machine.nvcc_fits(tmp_path)  # a compiler alone
     assert not machine.nvcc_fits(tmp_path / 'nowhere')
 
 

@@ -116,6 +116,24 @@ def test_every_recipe_takes_a_step_that_teaches(worlds: Callable[[str], World], 
         assert all(p.grad is None or p.grad.isfinite().all() for p in world.student.parameters())
 
 
+@pytest.mark.parametrize('kind', ['lidar', 'bevformer', 'bevdepth'])
+def test_boxes_of_what_was_kept_on_disk_are_those_of_the_first_look(
+    worlds: Callable[[str], World], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of a camera student has lists of metas over time, of which a detector reads the last."""
+    world, device = worlds('bevdepth' if kind == 'bevdepth' else 'bevformer'), torch.device('cpu')
+    cfg = teacher_config() if kind == 'lidar' else load_config(STUDENTS[kind])
+    view = 'native' if kind == 'lidar' else 'same'
+    teacher = FrozenTeacher(cfg._cfg_dict, random_weights=True, view=view, cache_dir=str(tmp_path))
+    first = teacher.detect(teacher.observe(world.batch, [], device))
+    for name in ('prepare', 'infer'):  # neither earlier frames nor this one are looked at again
+        monkeypatch.setattr(teacher.adapter, name, None)
+    second = teacher.detect(teacher.observe(world.batch, [], device))
+    assert len(first) == len(second) == 1
+    assert torch.equal(first[0].boxes.tensor, second[0].boxes.tensor)
+    assert torch.equal(first[0].scores, second[0].scores)
+
+
 @pytest.mark.parametrize(
     ('name', 'row', 'far'),
     [

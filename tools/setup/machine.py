@@ -181,7 +181,7 @@ def choose_flavour(env: Mapping[str, str]) -> Flavour:
     home = cuda_home(env)
     if force != '1' and home is None:
         notice = (
-            f'a GPU is here but no nvcc {TORCH_CUDA_MAJOR}: operators are compiled for the CPU only. '
+            f'a GPU is here but no toolkit of CUDA {TORCH_CUDA_MAJOR} with its headers: operators are compiled for the CPU only. '
             'FORCE_CUDA=1 make setup takes nvcc from PyPI and compiles them for the GPU'
         )
         return Flavour(notice=notice)
@@ -223,9 +223,12 @@ def cuda_home(env: Mapping[str, str]) -> Path | None:
 
 
 def nvcc_fits(home: Path) -> bool:
-    """Whether ``home`` holds an nvcc of the CUDA generation that torch was built with."""
+    """Whether ``home`` holds a toolkit of the CUDA generation that torch was built with: nvcc, and all that it compiles.
+
+    A compiler alone, without the headers of the libraries that torch's own headers name, compiles half of mmcv.
+    """
     nvcc = home / 'bin' / 'nvcc'
-    if not os.access(nvcc, os.X_OK):
+    if not os.access(nvcc, os.X_OK) or not (home / 'include' / 'cusparse.h').is_file():
         return False
     answer = subprocess.run([nvcc, '--version'], capture_output=True, text=True)
     return f'release {TORCH_CUDA_MAJOR}.' in answer.stdout

@@ -17,6 +17,12 @@ def present_metas(img_metas: Sequence[Any]) -> list[dict[str, Any]]:
     return [meta[-1] if isinstance(meta, Sequence) else meta for meta in img_metas]
 
 
+def last_frame(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A camera batch, ``img`` (B, T, num_cams, 3, H, W) and ``img_metas`` list[B] of list[T], cut to its last frame."""
+    metas = [queue[-1:] for queue in batch['img_metas']]
+    return {**batch, 'img': batch['img'][:, -1:], 'img_metas': metas}
+
+
 def covering(img_metas: Sequence[Any], pc_range: Sequence[float]) -> list[list[dict[str, Any]]]:
     """Metas of the present frames as if the samples covered ``[x0, y0, z0, x1, y1, z1]`` in metres."""
     return [[{**meta, 'pc_range': list(pc_range)}] for meta in present_metas(img_metas)]

@@ -52,6 +52,10 @@ class HostAdapter:
         Returns:
             The batch of the current frame.
         """
+        return self.present(model, batch)
+
+    def present(self, model: nn.Module, batch: Batch) -> Batch:
+        """The batch of the current frame without what earlier frames leave: all that :meth:`detect` needs beside predictions."""
         return batch
 
     def share_inputs(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:

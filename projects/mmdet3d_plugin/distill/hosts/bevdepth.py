@@ -18,7 +18,7 @@ from projects.mmdet3d_plugin.distill.dense_heads.dense_cells import DenseCells
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
 from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
-from projects.mmdet3d_plugin.distill.step import QueryReading
+from projects.mmdet3d_plugin.distill.step import QueryReading, last_frame
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 
 TaskOutputs = list[dict[str, Tensor]]
@@ -58,7 +58,11 @@ class BEVDepthAdapter(HostAdapter):
         history = batch.get('history')
         if history is None:
             history = model.history_bev(img[:, :-1], [queue[:-1] for queue in metas], present)
-        return {**batch, 'img': img[:, -1:], 'img_metas': [[meta] for meta in present], 'history': history}
+        return self.present(model, batch) | {'history': history}
+
+    def present(self, model: nn.Module, batch: Batch) -> Batch:
+        """The last frame of ``img`` (B, T, num_cams, 3, H, W) and of ``img_metas``, list[B] of list[T]."""
+        return last_frame(batch)
 
     def infer(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
         """``heads``, raw outputs as the tap of that name gives them, and ``bev_embed`` (B, H * W, C), what they read."""

@@ -39,12 +39,7 @@ class BEVFormerAdapter(CameraHostAdapter):
         prev_bev = batch.get('prev_bev')
         if img.shape[1] > 1:
             prev_bev = model.history_bev(img[:, :-1], [queue[:-1] for queue in metas])
-        return {
-            **batch,
-            'img': img[:, -1:],
-            'img_metas': [queue[-1:] for queue in metas],
-            'prev_bev': prev_bev,
-        }
+        return self.present(model, batch) | {'prev_bev': prev_bev}
 
     def infer(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Raw predictions of the current frame: ``bev_embed``, ``all_cls_scores``, ``all_bbox_preds``."""

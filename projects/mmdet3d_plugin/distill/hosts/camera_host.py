@@ -12,7 +12,7 @@ from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.dense_heads.object_queries import ObjectQueries
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
-from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling
+from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling, last_frame
 from projects.mmdet3d_plugin.distill.taps import Tap
 
 
@@ -22,6 +22,10 @@ class CameraHostAdapter(HostAdapter):
 
     head: ClassVar[str] = 'pts_bbox_head'
     shape_only: ClassVar[tuple[str, ...]] = ('img_backbone', 'img_neck')
+
+    def present(self, model: nn.Module, batch: Batch) -> Batch:
+        """The last frame of ``img`` (B, T, num_cams, 3, H, W) and of ``img_metas``, list[B] of list[T]."""
+        return last_frame(batch)
 
     def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
         """Final boxes (n, 9) of the current frame, decoded from raw predictions."""

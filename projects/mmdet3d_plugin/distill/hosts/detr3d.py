@@ -20,11 +20,6 @@ _DECODER = 'transformer.decoder'
 class DETR3DAdapter(CameraHostAdapter):
     """DETR3D has no BEV: its queries look at ``pv``, one (B * num_cams, C, h, w) per FPN level."""
 
-    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
-        """Keep the last frame of ``img`` (B, T, num_cams, 3, H, W) and of ``img_metas``, list[B] of list[T]."""
-        metas = [queue[-1:] for queue in batch['img_metas']]
-        return {**batch, 'img': batch['img'][:, -1:], 'img_metas': metas}
-
     def infer(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
         """Raw predictions of the current frame, with the ``feats`` and ``img_metas`` that they were read off."""
         feats, metas = model.extract_feat(batch['img'][:, -1]), [queue[-1] for queue in batch['img_metas']]

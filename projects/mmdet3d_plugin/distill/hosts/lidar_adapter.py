@@ -20,7 +20,7 @@ class LidarAdapter(HostAdapter):
         'activations',
     )
 
-    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+    def present(self, model: nn.Module, batch: Batch) -> Batch:
         """One meta per sample, also beside a camera student, whose samples are queues of frames.
 
         Raises:

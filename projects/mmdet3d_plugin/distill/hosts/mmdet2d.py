@@ -26,7 +26,7 @@ class MMDet2DAdapter(HostAdapter):
 
     shape_only = ('backbone', 'neck')
 
-    def prepare(self, model: nn.Module, batch: Batch) -> Batch:
+    def present(self, model: nn.Module, batch: Batch) -> Batch:
         """Note the size of the padded batch in its metas, as mmdet's detectors do before they run."""
         size = tuple(batch['img'].shape[-2:])
         metas = [{**meta, 'batch_input_shape': size} for meta in batch['img_metas']]

@@ -137,7 +137,7 @@ class FrozenTeacher(Teacher):
         _, own = split_views(batch, self.view)
         path = self._cache.path(own, taps) if self._cache else None
         if path is not None and (kept := self._cache.read(path, device)) is not None:
-            return Observation(*kept, own)
+            return Observation(*kept, self.adapter.present(self.model, own))
         seen = self._run(own, taps)
         if self._guard_every and self._steps % self._guard_every == 0:
             self.require_unchanged()
