@@ -224,3 +224,32 @@ def test_borders_belong_to_the_cell_above_them() -> None:
 def test_wrong_inputs_name_the_argument(change: dict[str, Tensor], culprit: str) -> None:
     with pytest.raises(ValueError, match=culprit):
         lift_splat(*make_case()._replace(**change), SIZE)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.parametrize('truncate', [False, True])
+@pytest.mark.parametrize('channels', [3, 80, 140])
+@pytest.mark.parametrize(('rows', 'roll'), [(18, 0.3), (4, 0.0)])
+@pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
+def test_cuda_equals_plain_torch_in_float64(
+    rows: int, roll: float, channels: int, truncate: bool, dtype: torch.dtype, bound: float
+) -> None:
+    assert library.serves(torch.empty(0, device='cuda'), 'lift_splat'), 'a GPU is here but no CUDA kernels'
+    case = make_case(dtype, channels, rows, roll)
+    reference = Case(case.depth.double(), case.context.double(), *case.where)
+    ours = run(lift_splat, Case(*(x.cuda() for x in case)), truncate=truncate)
+    for mine, other in zip(ours, run(lift_splat_torch, reference, truncate=truncate), strict=True):
+        torch.testing.assert_close(mine.cpu().double(), other, rtol=bound, atol=10 * bound)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_cuda_has_the_gradient_and_takes_nothing_for_nothing() -> None:
+    case = Case(*(x.cuda() for x in make_case(channels=3, rows=2)))
+    part = [x[:1, :4, :, 5:8].contiguous().requires_grad_() for x in case[:2]]
+    where = case.origin[:1, :1], case.ray[:1, :1, :, 5:8].contiguous(), case.bins[:4]
+    assert torch.autograd.gradcheck(lambda d, c: lift_splat(d, c, *where, SIZE), part, nondet_tol=1e-12)
+    assert not any(x.any() for x in run(lift_splat, case._replace(origin=case.origin + 1000)))
+    none = Case(case.depth[:0], case.context[:0], case.origin[:0], case.ray[:0], case.bins)
+    assert lift_splat(*none, SIZE).shape == (0, 3, *SIZE)

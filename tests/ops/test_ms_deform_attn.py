@@ -1,5 +1,6 @@
 """The attention doors against the float64 reference in plain torch, and against torch's own rules for operators."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -401,6 +402,52 @@ def test_cuda_equals_the_float64_reference(name: str, case: str, dtype: torch.dt
     shapes, door = make_door(name, case, torch.float64 if dtype == torch.float64 else torch.float32)
     inputs = tuple(x.cuda() for x in (door.inputs[0].to(dtype), *door.inputs[1:]))
     door = door._replace(rest=tuple(x.cuda() for x in door.rest))
-    ours = run(door.call, shapes, door, inputs, None)
-    reference = run(door.reference, shapes, door, tuple(x.double() for x in inputs), None)
+    batch, queries, heads, channels = *inputs[1].shape[:3], inputs[0].shape[3]
+    size = (batch, queries, heads * channels)
+    grad = torch.linspace(-1, 1, math.prod(size), dtype=torch.float64, device='cuda').cos().view(size)
+    ours = run(door.call, shapes, door, inputs, grad)
+    reference = run(door.reference, shapes, door, tuple(x.double() for x in inputs), grad)
     assert max(map(relative_error, ours, reference)) < bound
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
+def test_cuda_has_the_gradient_and_a_batch_of_two_is_two_of_one(name: str) -> None:
+    shapes, door = make_door(name, 'three points, two references', torch.float64)
+    inputs, rest = [x.cuda() for x in door.inputs], [x.cuda() for x in door.rest]
+    few = [x[:, :3] if x.dim() > 3 and x is not inputs[0] else x for x in inputs]
+    if name == 'packed':
+        seen = rest[1] % 30 < 3
+        rest = [rest[0][seen], rest[1][seen] // 30 * 3 + rest[1][seen] % 30]
+        few[3] = inputs[3][seen]
+    elif name == 'fused':
+        few[3] = inputs[3][:, :3]
+    few = [x.contiguous().requires_grad_() for x in few]
+
+    def call(*leaves: Tensor) -> Tensor:
+        return door.call(leaves[0], shapes, *leaves[1:], *rest)
+
+    assert torch.autograd.gradcheck(call, few, nondet_tol=1e-10)
+    if name != 'packed':
+        both = call(*few)
+        for sample in range(2):
+            one = call(*(x[sample : sample + 1] for x in few))
+            torch.testing.assert_close(one[0], both[sample], rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.parametrize('name', ['plain', 'fused', 'packed'])
+def test_cuda_without_queries_or_pairs_leaves_exact_zeros(name: str) -> None:
+    shapes, door = make_door(name, 'pyramid', torch.float32)
+    inputs, rest = [x.cuda() for x in door.inputs], [x.cuda()[:0] for x in door.rest]
+    if name == 'packed':
+        inputs[3] = inputs[3][:0]
+    else:
+        inputs[1:] = [x[:, :0] for x in inputs[1:]]
+    leaves = [x.requires_grad_() for x in inputs]
+    out = door.call(leaves[0], shapes, *leaves[1:], *rest)
+    assert not out.any()
+    grads = torch.autograd.grad(out.sum(), leaves)
+    assert not any(grad.any() for grad in grads)
