@@ -1,5 +1,6 @@
 """The stages of a comparison are commands that the tools accept, and build on one another."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,10 @@ def test_world_and_teacher_from_elsewhere_are_used_and_watched(tmp_path: Path) -
         (world / f'nuscenes_infos_temporal_{part}.pkl').write_bytes(b'infos')
     teacher.write_bytes(b'weights')
     options = options_for(tmp_path / 'out', world=world, teacher=teacher)
+    assert options.world_in_words == 'a world'
+    made = dict(scenes=300, seed=11, frames=5, generation=2, reach=18.0)
+    (world / 'synthetic_world.json').write_text(json.dumps(made))
+    assert options.world_in_words == 'scenes 300, seed 11, frames 5, reach 18.0'
     before = by_name(make_plan(options).stages())
     assert not {'world', 'infos', 'teacher'} & before.keys()
     taught = before['heatmap_seed_0']

@@ -66,7 +66,7 @@ def _as_json(plan: Plan, summaries: Sequence[Summary]) -> dict[str, Any]:
     return {
         'family': options.family.name,
         'metric': options.family.headline.title,
-        'world': options.world.name if options.world else options.in_words(options.family.world.shown),
+        'world': options.world_in_words,
         'world_seed': options.world_seed,
         'seeds': list(scale.seeds),
         'epochs': scale.epochs,

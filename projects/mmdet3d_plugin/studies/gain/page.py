@@ -191,7 +191,7 @@ def _facts(plan: Plan) -> dict[str, str]:
     scale = options.scale
     rows = [row for choice in options.choices for row in (choice.pair.teacher, *choice.rows)]
     return {
-        'world': str(options.world) if options.world else options.in_words(options.family.world.shown),
+        'world': options.world_in_words,
         'teacher': str(options.teacher) if options.teacher else f'{scale.teacher_epochs} epochs',
         'students': f'{scale.epochs} epochs, seeds {", ".join(map(str, scale.seeds))}',
         'configs': ', '.join(f'{row.title}: {row.config}' for row in rows),

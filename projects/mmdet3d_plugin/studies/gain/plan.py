@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from projects.mmdet3d_plugin.common.errors import UserError
-from projects.mmdet3d_plugin.common.files import hash_file
+from projects.mmdet3d_plugin.common.files import hash_file, read_json
 from projects.mmdet3d_plugin.studies.gain.choice import Choice, teachers_of
 from projects.mmdet3d_plugin.studies.gain.families import Family, Pair, Row, Scale
 from projects.mmdet3d_plugin.studies.stages import Stage
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text
+from projects.mmdet3d_plugin.worlds.worlds import STAMP
+
+GENERATOR = ('generation', 'version')
+"""What a world's stamp says of the tool that made it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,16 @@ class GainOptions:
             size=scale.size,
             seed=self.world_seed,
         )
+
+    @property
+    def world_in_words(self) -> str:
+        """What the world is; one that was made before by the settings that are written in it, or by its folder."""
+        if self.world is None:
+            return self.in_words(self.family.world.shown)
+        if not (self.world / STAMP).is_file():
+            return self.world.name
+        made = read_json(self.world / STAMP)
+        return ', '.join(f'{name} {value}' for name, value in made.items() if name not in GENERATOR)
 
     def share_of_work(self, epochs: int | None = None) -> float:
         """How much longer something takes than at ``--scale cpu``: its data, times its epochs as a student's there."""
