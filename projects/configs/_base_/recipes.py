@@ -238,6 +238,22 @@ def _regions(**settings: object) -> dict:
     return {term: dict(region=settings) for term in ('pv_generation', 'bev_generation')}
 
 
+# Boxes count less than classes: where the student has memorised an object, refined boxes are the noisier ones.
+_REFINED = dict(temperature=2.0, box_weight=0.25, box_thr=0.7)
+
+
+def cross_stage(teacher: str) -> dict:
+    """A frozen detector of two stages teaches one of its first stage: its first stage at all anchors, and each refined box the
+    anchor that made it, which knows nothing of what is mistaken for an object.
+
+    Args:
+        teacher: its config.
+    """
+    refined = dict(type='HeadToHead', on=dict(student='heads', teacher='second_stage'), **_REFINED)
+    terms = dict(logits=dict(type='DecoupledLogits', on='heads'), refined=refined)
+    return dict(type='Distiller', teacher=frozen(teacher), terms=terms)
+
+
 def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
     """Voxel self-distillation: a second stage, and sub-heads, that are trained beside a one-stage detector and teach it.
 
@@ -259,8 +275,7 @@ def self_taught(row: str, epochs: int, roi_head: dict) -> dict:
     sub = dict(type='SubHead', on=dict(student='scatter', teacher='heads'))
     sub |= dict(weight=2.0, schedule=[(0, 0.0), (epochs, 1.0)])
     taught = dict(sub, logits=dict(temperature=2.0))
-    # Boxes count less than classes: where the student has memorised an object, refined boxes are the noisier ones.
-    best = dict(heads, temperature=2.0, box_weight=0.25, box_thr=0.7)
+    best = heads | _REFINED
     terms = dict(
         all=dict(heads=best, sub_head=taught),
         temperature=dict(heads=dict(heads, form='softmax', temperature=2.0)),
