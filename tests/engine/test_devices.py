@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
 from projects.mmdet3d_plugin.distill.recipe import build_training
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import named_teachers
 from projects.mmdet3d_plugin.engine import inference
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split
@@ -125,6 +126,7 @@ def cfg(request: pytest.FixtureRequest) -> Config:
     )
     options = {'data.workers_per_gpu': 0, 'data.samples_per_gpu': 2}
     cfg = load_config(str(path), options, request.getfixturevalue(world))
+    cfg.model = without_pretrained(cfg.model)
     if recipe := cfg.get('distiller'):
         sources = [part.source for part in recipe.get('initialize', []) if 'source' in part]
         for source in (*named_teachers(recipe.teacher).values(), *sources):
