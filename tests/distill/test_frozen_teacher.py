@@ -155,9 +155,14 @@ def test_random_weights_start_from_no_download() -> None:
     model = dict(
         backbone=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
         heads=[dict(init_cfg=dict(type='Normal', std=0.1)), dict(init_cfg=dict(type='Pretrained'))],
+        image=dict(type='TimmBackbone', model_name='mobilenet', weights='a_package:a_file'),
     )
     stripped = without_pretrained(model)
-    assert stripped == dict(backbone=dict(depth=50), heads=[dict(init_cfg=dict(type='Normal', std=0.1)), {}])
+    assert stripped == dict(
+        backbone=dict(depth=50),
+        heads=[dict(init_cfg=dict(type='Normal', std=0.1)), {}],
+        image=dict(type='TimmBackbone', model_name='mobilenet'),
+    )
     assert 'init_cfg' in model['backbone']
 
 

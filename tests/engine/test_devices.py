@@ -127,7 +127,7 @@ def cfg(request: pytest.FixtureRequest) -> Config:
     options = {'data.workers_per_gpu': 0, 'data.samples_per_gpu': 2}
     cfg = load_config(str(path), options, request.getfixturevalue(world))
     cfg.model = without_pretrained(cfg.model)
-    cfg.model.get('img_backbone', {}).pop('weights', None)  # of a package that only the demo installs
+    cfg.model.get('img_backbone', {}).pop('cache_dir', None)
     if recipe := cfg.get('distiller'):
         sources = [part.source for part in recipe.get('initialize', []) if 'source' in part]
         for source in (*named_teachers(recipe.teacher).values(), *sources):
@@ -136,6 +136,7 @@ def cfg(request: pytest.FixtureRequest) -> Config:
                 source.random_weights = True
             if 'config' in source:
                 source.config = load_config(source.config)._cfg_dict
+                source.config.model.get('img_backbone', {}).pop('cache_dir', None)
                 let_few_pass(source.config.model)
     return cfg
 

@@ -191,6 +191,8 @@ def without_pretrained(model: Any) -> Any:
         init = kept.get('init_cfg')
         if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
             del kept['init_cfg']
+        if kept.get('type') == 'TimmBackbone':
+            kept.pop('weights', None)
         return type(model)(kept)
     return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
 
