@@ -1,12 +1,13 @@
 """A training's stages fit together, whether it is trained here or came from elsewhere."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file
-from projects.mmdet3d_plugin.studies.training_run import TRAIN, TrainingRun, cached_config
+from projects.mmdet3d_plugin.studies.training_run import SELF_TRAIN, TRAIN, TrainingRun, cached_config
 
 CONFIG = 'projects/configs/synthetic/bevformer_student.py'
 
@@ -25,6 +26,15 @@ def test_training_leaves_the_checkpoint_that_others_read(tmp_path: Path) -> None
     for stage in (train, evaluate, run.draw(tmp_path / 'pictures', 1, ('overview',))):
         assert ' --device cpu' in stage.shown
     assert '--seed 3' in train.shown
+
+
+def test_the_log_of_a_self_training_is_that_of_its_last_training(tmp_path: Path) -> None:
+    run = replace(run_of(tmp_path), tool=SELF_TRAIN)
+    assert run.logs == tmp_path / 'run'  # nothing is there yet
+    for number in (1, 2):
+        (tmp_path / 'run/runs' / f'train_{number:02d}').mkdir(parents=True)
+    assert run.logs == tmp_path / 'run/runs/train_02'
+    assert run_of(tmp_path).logs == tmp_path / 'run'
 
 
 def test_changed_setting_changes_the_training(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ GAINS = {
     'bevdepth_features': ('mAP', 'mATE', 'mASE', 'mAVE'),
     'mmdet2d': ('mAP_50', 'mAP_75'),
     **dict.fromkeys(
-        ('self', 'cross_stage'),
+        ('self', 'cross_stage', 'sparse'),
         tuple(f'AP_3d_R40_moderate/{name}' for name in ('Car', 'Pedestrian', 'Cyclist')),
     ),
 }

@@ -66,6 +66,12 @@ class TrainingRun:
             return self.trained
         return self.folder / f'epoch_{self.settings.runner.max_epochs}.pth'
 
+    @property
+    def logs(self) -> Path:
+        """The folder of the training's log; a self-training has one for each of its trainings, of which the last counts."""
+        own = sorted(self.folder.glob('runs/train_*')) if self.tool == SELF_TRAIN else []
+        return own[-1] if own else self.folder
+
     def train(self) -> Stage:
         """The training."""
         command = [self.tool, self.config, '--data-root', str(self.world)]

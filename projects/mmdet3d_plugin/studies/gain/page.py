@@ -135,7 +135,7 @@ def _add_curves(report: Report, planned: PlannedPair, result: PairResult) -> Non
 
 def _mean_log(row: Row, planned: PlannedPair, result: PairResult) -> TrainingLog | None:
     """Training log of a row, the mean over the seeds whose training is finished; None when none is."""
-    logs = [read_training_log(planned.students[row.name, seed].folder) for seed in result.costs[row.name]]
+    logs = [read_training_log(planned.students[row.name, seed].logs) for seed in result.costs[row.name]]
     if not logs:
         return None
     entries = min(len(log.epochs) for log in logs)

@@ -79,7 +79,7 @@ def _read_pair(planned: PlannedPair, plan: Plan, runner: StageRunner, finished: 
         if f'evaluate_{run.name}' in finished:
             result.metrics[name][seed] = read_metrics(plan.evaluation(run), 'delete it and run again')
         if run.name in finished:
-            result.costs[name][seed] = _read_cost(run.folder, runner.read_stamp(run.name))
+            result.costs[name][seed] = _read_cost(run.logs, runner.read_stamp(run.name))
     teachers = {
         run.name: read_metrics(plan.evaluation(run), 'delete it and run again')
         for run in (planned.teacher, *planned.others)
