@@ -57,7 +57,8 @@ TOGETHER = (
     'kitti_self_temperature',
     'kitti_two_stage_centerpoint',
 )
-"""Configs that together have all hosts, losses, regions, targets and heads: enough where no GPU is.
+"""Configs that together have every loss, region, target, head and host, if not every source of instances: enough where no
+GPU is.
 
 Those with sparse convolutions are tried on a GPU only: spconv looks at memory, of which a pretended device has none.
 """
