@@ -695,6 +695,28 @@ def one_kitti_frame() -> str:
     return f'{content["what"]}: {content["AP_3d_R40_moderate"]} %.'
 
 
+@block('sparse banks')
+def sparse_banks() -> str:
+    """How good the banks are that two rounds of mining left in the comparison, seed by seed."""
+    content = record('sparse_banks_cpu')
+
+    def shown(values: Sequence[float | None]) -> str:
+        return ', '.join('none mined' if value is None else f'{value:.2f}' for value in values)
+
+    rows = []
+    for name in ('Car', 'Pedestrian', 'Cyclist'):
+        for banks in zip(*content['seeds'].values(), strict=True):
+            found = [bank['classes'][name] for bank in banks]
+            figures = (shown([one[key][0] for one in found]) for key in ('precision', 'recall'))
+            mined = ', '.join(str(one['accepted']) for one in found)
+            rows.append([f'{name}, round {banks[0]["iteration"]}', mined, *figures])
+    columns = ['class and round', 'mined', 'precision @0.5', 'recall @0.5']
+    note = (
+        f'Seeds {_listed(content["seeds"])}, by `{content["command"]}` (`benchmarks/sparse_banks_cpu.json`).'
+    )
+    return f'{table(columns, rows)}\n\n{note}'
+
+
 @block('bank quality')
 def bank_quality() -> str:
     """What a first bank is worth."""
