@@ -140,15 +140,31 @@ def test_thresholds_come_from_what_is_predicted_for_labels() -> None:
     car, pedestrian = (bank.header['thresholds'][name] for name in CLASSES)
     assert car['centres'] == pytest.approx([0.3, 0.5])
     assert (car['score'], car['labels_found']) == (pytest.approx(0.4), 20)
-    assert (pedestrian['score'], pedestrian['consistency']) == (0.7, 0.5)  # it has no labels
+    assert (pedestrian['score'], pedestrian['labels_found']) == (pytest.approx(0.4), 0)  # it has no labels
+    assert pedestrian['consistency'] == 0.5
     assert bank.frame[bank.accepted].tolist() == ['000000']
     both = mine(frames, CLASSES, MiningSettings(consistency='labels')).header['thresholds']
     assert both['Car']['consistency'] == pytest.approx(1.0)
-    assert both['Pedestrian']['consistency'] == 0.5
+    assert both['Pedestrian']['consistency'] == pytest.approx(1.0)
     upper = mine(frames, CLASSES, MiningSettings(between=1.0))
     assert upper.header['thresholds']['Car']['score'] == pytest.approx(0.5)
-    few = mine(frames[:19], CLASSES, settings)
+    few = mine(frames[:9], CLASSES, settings)
     assert few.header['thresholds']['Car']['score'] == 0.7
+
+
+def test_a_class_of_which_few_labels_are_found_takes_the_threshold_of_all_classes() -> None:
+    """A number that is good for another detector may be out of reach for this one: then a whole class would be mined never."""
+    frames = []
+    for i in range(24):
+        labelled, score = boxes((10, 0)), 0.2 if i % 2 else 0.4
+        seen = found(labelled, [score], [int(i >= 20)])
+        frames.append(
+            Finding(f'{i:06d}', seen, seen, labelled, np.array([int(i >= 20)]), lambda: cloud(boxes()))
+        )
+    thresholds = mine(frames, CLASSES, MiningSettings()).header['thresholds']
+    assert [thresholds[name]['labels_found'] for name in CLASSES] == [20, 4]
+    assert thresholds['Pedestrian']['centres'] == pytest.approx([0.2, 0.4])
+    assert thresholds['Pedestrian']['score'] == pytest.approx(0.3)
 
 
 def test_the_order_of_frames_changes_nothing() -> None:

@@ -75,6 +75,48 @@ def test_a_recipe_distils_in_every_training(world: Path, tmp_path: Path) -> None
     assert 'roi_head' not in load_config(stages['mine_01'].command[1]).model
 
 
+def test_another_detector_labels(world: Path, tmp_path: Path) -> None:
+    """It learns from the labels and from every bank but the last, and mines in place of the detector itself."""
+    made = plan(world, tmp_path, config='projects/configs/synthetic/kitti_sparse_labeller.py')
+    stages = {stage.name: stage for stage in made.stages()}
+    assert [name for name in stages if not name.startswith('evaluate')] == [
+        'pretrain', 'label_00', 'mine_01', 'derive_01', 'train_01', 'label_01', 'mine_02', 'derive_02', 'train_02',
+    ]  # fmt: skip
+    assert set(stages) >= {'evaluate_label_00', 'evaluate_label_01', 'evaluate_train_02'}
+    assert stages['mine_01'].after == ('label_00',)
+    assert stages['mine_02'].after == ('label_01', 'mine_01')
+    assert stages['label_01'].after == stages['train_01'].after == ('derive_01',)
+    for name, kind in (
+        ('mine_01', True),
+        ('label_00', True),
+        ('label_01', True),
+        ('train_01', False),
+        ('pretrain', False),
+    ):
+        cfg = load_config(stages[name].command[1])
+        assert ('roi_head' in cfg.model) is kind, name
+    miner = load_config(stages['mine_02'].command[1])
+    assert SelfTraining.from_config(miner).mine == made.settings.mine
+    assert str(tmp_path / 'runs/label_01') in stages['mine_02'].command[2]
+    first, second = (load_config(stages[name].command[1]) for name in ('label_00', 'label_01'))
+    assert first.data.train.dataset.ann_file == 'kitti_infos_train_sparse1_every3_s0.pkl'
+    assert second.data.train.ann_file == str(tmp_path / 'derived/01/infos_train.pkl')
+
+
+def test_a_labeller_without_a_class_of_the_detector_is_refused(world: Path, tmp_path: Path) -> None:
+    config = tmp_path / 'cars.py'
+    config.write_text(
+        f"_base_ = ['{ROOT}/projects/configs/synthetic/kitti_sparse_two_stage.py']\n"
+        "data = dict(test=dict(classes=['Car', 'Cyclist']))\n"
+    )
+    with pytest.raises(
+        UserError, match='knows no Pedestrian, so that none would be mined; it knows Car, Cyclist'
+    ):
+        plan(world, tmp_path / 'out', '--cfg-options', f'+self_training.labeller={config}')
+    with pytest.raises(UserError, match=r'missing\.py'):
+        plan(world, tmp_path / 'out', '--cfg-options', '+self_training.labeller=missing.py')
+
+
 def test_what_is_finished_is_not_done_again_and_a_new_split_is(world: Path, tmp_path: Path) -> None:
     keys = [StageRunner(tmp_path, plan(world, tmp_path).stages(), ROOT).keys() for _ in range(2)]
     assert keys[0] == keys[1]
@@ -135,3 +177,8 @@ def test_the_table_has_a_row_per_training() -> None:
     table = result_table([dict(iteration=0, metrics=metrics), dict(iteration=1, metrics=metrics, **bank)])
     cells = [list(column.cells) for column in table.columns]
     assert cells == [['none', '1'], ['-', '7 from 0.40'], ['50.00', '50.00'], ['25.00', '25.00']]
+    labelled = result_table(
+        [dict(iteration=0, metrics=metrics, labeller=metrics), dict(iteration=1, metrics=metrics, **bank)]
+    )
+    assert labelled.columns[-1].header == 'mAP_3d_R40_moderate, labeller'
+    assert list(labelled.columns[-1].cells) == ['50.00', '-']

@@ -1,5 +1,6 @@
 """From what a detector sees in two views of every frame to an instance bank."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -182,15 +183,14 @@ def find_thresholds(
             scores[label].append(finding.first.scores[at])
             consistencies[label].append(consistency[at])
     found = np.array([len(values) for values in scores])
-    centres = np.array([two_means(values) if values else (0.0, 0.0) for values in scores]).reshape(-1, 2)
-    few = found < settings.least_labels
+    least = settings.least_labels
+    centres = _centres(scores, least)
+    few = found.sum() < least
     return Thresholds(
         _thresholds(settings.score, centres, few, settings.usual_score, classes, settings.between),
         _thresholds(
             settings.consistency,
-            np.array([two_means(values) if values else (0.0, 0.0) for values in consistencies]).reshape(
-                -1, 2
-            ),
+            _centres(consistencies, least),
             few,
             settings.usual_consistency,
             classes,
@@ -201,10 +201,21 @@ def find_thresholds(
     )
 
 
+def _centres(values: Sequence[list[float]], least: int) -> np.ndarray:
+    """(C, 2) centres by 2-means, class by class.
+
+    A class with few values takes those of all classes: a detector is about as shy of one class as of another, and a number
+    that is good for another detector may be out of reach for this one.
+    """
+    pooled = list(itertools.chain(*values))
+    chosen = [own if len(own) >= least else pooled for own in values]
+    return np.array([two_means(np.array(own)) if own else (0.0, 0.0) for own in chosen]).reshape(-1, 2)
+
+
 def _thresholds(
     asked: float | str | Mapping[str, float],
     centres: np.ndarray,
-    few: np.ndarray,
+    few: bool,
     usual: float,
     classes: Sequence[str],
     between: float,
@@ -214,7 +225,7 @@ def _thresholds(
         return np.array([float(asked[name]) for name in classes])
     if asked != LABELS:
         return np.full(len(classes), float(asked))
-    return np.where(few, usual, centres[:, 0] + between * (centres[:, 1] - centres[:, 0]))
+    return np.full(len(classes), usual) if few else centres @ (1 - between, between)
 
 
 class _Miner:

@@ -33,9 +33,10 @@ class MiningSettings:
         both_scores: whether its partner in the second view must reach it too.
         consistency: intersection over union with the partner that is asked for: a number, one per class, or 'labels'.
         between: where 'labels' puts a threshold: 0 at the lower of the two centres of 2-means, 1 at the upper.
-        least_labels: fewer labelled objects of a class that were found, and 'labels' falls back to the next two.
-        usual_score: of classes with few labels.
-        usual_consistency: of classes with few labels.
+        least_labels: fewer labelled objects of a class that were found, and 'labels' takes those of all classes; fewer of all
+            classes together, and it falls back to the next two.
+        usual_score: of a detector that finds too few labels.
+        usual_consistency: of a detector that finds too few labels.
         flip: whether the second view is mirrored.
         rotate: its largest angle, radians; keep to what the detector trains with.
         scale: its least and largest scale.
@@ -51,7 +52,7 @@ class MiningSettings:
     both_scores: bool = False
     consistency: float | str | Mapping[str, float] = 0.5
     between: float = 0.5
-    least_labels: int = 20
+    least_labels: int = 10
     usual_score: float = 0.7
     usual_consistency: float = 0.5
     flip: bool = True

@@ -30,6 +30,8 @@ class SelfTraining:
         start: whether a training starts from 'scratch' or from the weights of the 'previous' one.
         epochs: of the trainings after the first; those of the first by default.
         pretrained: weights that make the first training unnecessary.
+        labeller: config of another detector that mines in this one's place, larger or with a second stage. It learns from the
+            same labels and the same banks, and none of it is in what comes out.
     """
 
     split: str
@@ -41,6 +43,7 @@ class SelfTraining:
     start: str = 'scratch'
     epochs: int | None = None
     pretrained: str | None = None
+    labeller: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

@@ -9,7 +9,7 @@ from projects.mmdet3d_plugin.common.files import hash_file, read_json
 from projects.mmdet3d_plugin.studies.gain.choice import Choice, teachers_of
 from projects.mmdet3d_plugin.studies.gain.families import Family, Pair, Row, Scale
 from projects.mmdet3d_plugin.studies.stages import Stage
-from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text
+from projects.mmdet3d_plugin.studies.training_run import DISTIL, TrainingRun, as_text, cached_config
 from projects.mmdet3d_plugin.worlds.worlds import STAMP
 
 GENERATOR = ('generation', 'version')
@@ -232,6 +232,9 @@ def _plan_student(
             after += (teacher.name,)
         else:
             inputs += (hash_file(teacher.trained),)
+    labeller = cached_config(row.config).get('self_training', {}).get('labeller')
+    if labeller is not None:
+        inputs += (as_text(cached_config(labeller)),)
     if row.goes_on is not None:
         alone = _plan_student(pair.student, seed, pair, teachers, options)
         overrides += (f'{row.goes_on}={alone.checkpoint}',)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config import config_text, load_config
+from projects.mmdet3d_plugin.common.config import config_text, innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file, write_text
 from projects.mmdet3d_plugin.datasets.sparse.derived_set import RECORD
@@ -54,11 +54,23 @@ class Iteration:
         number: 0 for the first training, on the labels alone.
         run: the training.
         bank: file of the bank, None for the first.
+        labeller: the training of the detector that mines the next bank in place of this one, if there is one.
     """
 
     number: int
     run: TrainingRun
     bank: Path | None = None
+    labeller: TrainingRun | None = None
+
+    @property
+    def runs(self) -> tuple[TrainingRun, ...]:
+        """All trainings."""
+        return (self.run,) if self.labeller is None else (self.run, self.labeller)
+
+    @property
+    def miner(self) -> TrainingRun:
+        """The training whose detector mines the next bank."""
+        return self.labeller or self.run
 
 
 class SelfTrainPlan:
@@ -68,7 +80,7 @@ class SelfTrainPlan:
         options: what was chosen.
 
     Raises:
-        UserError: the config has no ``self_training``, or the sparse split is not there.
+        UserError: the config has no ``self_training``, the sparse split is not there, or the labeller knows other classes.
     """
 
     def __init__(self, options: SelfTrainOptions) -> None:
@@ -82,6 +94,7 @@ class SelfTrainPlan:
         self.inputs = (hash_file(record), hash_file(options.world / self.split.frames_file))
         self.cfg = labelled_config(self.cfg, self.split)
         self.config = self._write('self_training', self.cfg)
+        self.labeller = self._load_labeller()
         self.iterations = self._plan_iterations()
 
     def stages(self) -> list[Stage]:
@@ -90,31 +103,51 @@ class SelfTrainPlan:
         for iteration in self.iterations:
             if iteration.bank is not None:
                 stages += [self._mine(iteration), self._derive(iteration)]
-            if iteration.run.trained is None:
-                stages.append(self._many(iteration.run.train()))
-            stages.append(self._many(iteration.run.evaluate(self.evaluation(iteration).parent)))
+            for run in iteration.runs:
+                if run.trained is None:
+                    stages.append(self._many(run.train()))
+                stages.append(self._many(run.evaluate(self.evaluation(run).parent)))
         return stages
 
-    def evaluation(self, iteration: Iteration) -> Path:
-        """The file that the test of an iteration leaves."""
-        return self.options.out / 'evaluation' / iteration.run.name / 'metrics.json'
+    def evaluation(self, run: TrainingRun) -> Path:
+        """The file that the test of a training leaves."""
+        return self.options.out / 'evaluation' / run.name / 'metrics.json'
 
-    @property
-    def tool(self) -> str:
-        """What trains: a recipe's student is distilled in every stage."""
-        return DISTIL if self.cfg.get('distiller') else TRAIN
+    def _load_labeller(self) -> Config | None:
+        """The detector that mines in place of the config's own, with the labels that it may see."""
+        if self.settings.labeller is None:
+            return None
+        cfg = labelled_config(load_config(self.settings.labeller, {}, None), self.split)
+        own, other = (next(innermost_datasets(c.data.test))['classes'] for c in (self.cfg, cfg))
+        for name in own:
+            if name not in other:
+                raise UserError(
+                    f'{PLACE}.labeller: the detector of {self.settings.labeller} knows no {name}, so that none would be mined; '
+                    f'it knows {", ".join(other)}'
+                )
+        cfg[PLACE] = {**self.cfg[PLACE], 'labeller': None}
+        return cfg
 
     def _plan_iterations(self) -> list[Iteration]:
-        first = Iteration(0, self._run('pretrain', 'first detector', self.cfg, (), self.settings.pretrained))
-        iterations = [first]
+        first = self._run('pretrain', 'first detector', self.cfg, (), self.settings.pretrained)
+        labeller = self.labeller and self._run('label_00', 'first labeller', self.labeller, ())
+        iterations = [Iteration(0, first, labeller=labeller)]
         for number in range(1, self.settings.iterations + 1):
-            cfg = iteration_config(
-                self.cfg, self.settings, self._derived(number), iterations[-1].run.checkpoint
+            before = iterations[-1]
+            run = self._train(
+                self.cfg, f'train_{number:02d}', f'detector on bank {number}', number, before.run
             )
-            name, after = f'train_{number:02d}', (f'derive_{number:02d}',)
-            run = self._run(name, f'detector on bank {number}', cfg, after)
-            iterations.append(Iteration(number, run, self.bank_folder(number) / 'bank.npz'))
+            labeller = None
+            if self.labeller and number < self.settings.iterations:
+                title = f'labeller on bank {number}'
+                labeller = self._train(self.labeller, f'label_{number:02d}', title, number, before.miner)
+            iterations.append(Iteration(number, run, self.bank_folder(number) / 'bank.npz', labeller))
         return iterations
+
+    def _train(self, cfg: Config, name: str, title: str, number: int, before: TrainingRun) -> TrainingRun:
+        """A training on the bank of an iteration."""
+        cfg = iteration_config(cfg, self.settings, self._derived(number), before.checkpoint)
+        return self._run(name, title, cfg, (f'derive_{number:02d}',))
 
     def bank_folder(self, number: int) -> Path:
         """Where the bank of an iteration lies."""
@@ -133,7 +166,7 @@ class SelfTrainPlan:
             name,
             title,
             str(self._write(name, own)),
-            self.tool,
+            DISTIL if cfg.get('distiller') else TRAIN,  # a recipe's student is distilled in every stage
             folder=self.options.out / 'runs' / name,
             world=self.options.world,
             seed=self.options.seed,
@@ -155,19 +188,15 @@ class SelfTrainPlan:
     def _mine(self, iteration: Iteration) -> Stage:
         """Mining with the detector of the iteration before."""
         before = self.iterations[iteration.number - 1]
-        command = (
-            'tools/mine.py',
-            str(self.config),
-            str(before.run.checkpoint),
-            '--out',
-            str(iteration.bank),
-        )
+        miner, cfg = before.miner, self.labeller or self.cfg
+        config = self._write('labeller', cfg) if self.labeller else self.config
+        command = ('tools/mine.py', str(config), str(miner.checkpoint), '--out', str(iteration.bank))
         command += ('--data-root', str(self.options.world), '--iteration', str(iteration.number))
         command += ('--seed', str(self.options.seed), *self.options.flags)
-        seen = dict(model=self.cfg.model, data=self.cfg.data.test, mine=self.settings.mine.as_plain())
-        after, inputs = (before.run.name,), (as_text(Config(seen)), *self.inputs)
-        if before.run.trained is not None:
-            after, inputs = (), (hash_file(before.run.trained), *inputs)
+        seen = dict(model=cfg.model, data=cfg.data.test, mine=self.settings.mine.as_plain())
+        after, inputs = (miner.name,), (as_text(Config(seen)), *self.inputs)
+        if miner.trained is not None:
+            after, inputs = (), (hash_file(miner.trained), *inputs)
         if before.bank is not None:
             command += ('--parent', str(before.bank))
             after += (f'mine_{before.number:02d}',)

@@ -76,8 +76,8 @@ def self_train(plan: SelfTrainPlan, console: Console | None = None) -> list[dict
         console: where to talk.
 
     Returns:
-        One record per training: ``iteration``, ``metrics`` and, after the first, ``counts`` and ``thresholds`` of its
-        bank.
+        One record per iteration: ``iteration``, ``metrics``, after the first ``counts`` and ``thresholds`` of its bank, and
+        where a labeller was trained beside it, its metrics, ``labeller``.
     """
     console = console or make_console()
     out = plan.options.out
@@ -94,8 +94,10 @@ def self_train(plan: SelfTrainPlan, console: Console | None = None) -> list[dict
 
 def _record(plan: SelfTrainPlan, iteration: Iteration) -> dict[str, Any]:
     record: dict[str, Any] = dict(
-        iteration=iteration.number, metrics=read_metrics(plan.evaluation(iteration))
+        iteration=iteration.number, metrics=read_metrics(plan.evaluation(iteration.run))
     )
+    if iteration.labeller is not None:
+        record['labeller'] = read_metrics(plan.evaluation(iteration.labeller))
     if iteration.bank is not None:
         header = InstanceBank.load(iteration.bank).header
         record |= dict(counts=header['counts'], thresholds=header['thresholds'])
@@ -103,12 +105,14 @@ def _record(plan: SelfTrainPlan, iteration: Iteration) -> dict[str, Any]:
 
 
 def result_table(records: Sequence[dict[str, Any]]) -> Table:
-    """A row per training: what was mined of each class at which score, and the metrics in points."""
+    """A row per iteration: what was mined of each class at which score, and the metrics in points, the labeller's last."""
     metrics = [name for name in HEADLINES if name in records[0]['metrics']]
     metrics += [name for name in records[0]['metrics'] if name.startswith('AP_3d_R40_moderate/')]
     classes = list(records[-1].get('counts', {}))
     table = Table(title='Self-training', title_justify='left')
-    for name in ('bank', *(f'{name} mined' for name in classes), *metrics):
+    labelled = metrics[:1] if any('labeller' in record for record in records) else []
+    labellers = [f'{name}, labeller' for name in labelled]
+    for name in ('bank', *(f'{name} mined' for name in classes), *metrics, *labellers):
         table.add_column(name, justify='right')
     for record in records:
         mined = ['-'] * len(classes)
@@ -118,5 +122,7 @@ def result_table(records: Sequence[dict[str, Any]]) -> Table:
                 for name in classes
             ]
         figures = [f'{100 * record["metrics"][name]:.2f}' for name in metrics]
+        own = record.get('labeller', {})
+        figures += [f'{100 * own[name]:.2f}' if own else '-' for name in labelled]
         table.add_row(str(record['iteration'] or 'none'), *mined, *figures)
     return table
