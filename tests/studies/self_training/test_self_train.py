@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_derive, parse_mine, parse_self_train
-from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseOptions, create_sparse_split
+from projects.mmdet3d_plugin.engine.config_check import check_train_config
 from projects.mmdet3d_plugin.engine.self_training.settings import SelfTraining
 from projects.mmdet3d_plugin.studies.self_training.plan import SelfTrainPlan
 from projects.mmdet3d_plugin.studies.self_training.self_train import (
@@ -101,6 +102,23 @@ def test_another_detector_labels(world: Path, tmp_path: Path) -> None:
     first, second = (load_config(stages[name].command[1]) for name in ('label_00', 'label_01'))
     assert first.data.train.dataset.ann_file == 'kitti_infos_train_sparse1_every3_s0.pkl'
     assert second.data.train.ann_file == str(tmp_path / 'derived/01/infos_train.pkl')
+
+
+def test_a_detector_of_full_size_labels(world: Path, tmp_path: Path) -> None:
+    """Its own config names all labels; it sees those of the split."""
+    options = [
+        '--cfg-options',
+        'self_training.split=kitti_sparse1_every3_s0.json',
+        'self_training.iterations=2',
+    ]
+    made = plan(world, tmp_path, *options, config='pointpillars_kitti_sparse_labeller.py')
+    stages = {stage.name: stage for stage in made.stages()}
+    first, second = (load_config(stages[name].command[1]) for name in ('label_00', 'label_01'))
+    for cfg in (first, second):
+        check_train_config(cfg)
+        assert 'roi_head' in cfg.model
+    assert next(innermost_datasets(first.data.train))['ann_file'] == 'kitti_infos_train_sparse1_every3_s0.pkl'
+    assert second.load_from == str(tmp_path / 'runs/label_00/epoch_80.pth')
 
 
 def test_a_labeller_without_a_class_of_the_detector_is_refused(world: Path, tmp_path: Path) -> None:
