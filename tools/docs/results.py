@@ -118,7 +118,8 @@ def set_up_time() -> str:
 def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
     """Rows of a comparison over seeds: the score, its spread, the gain over the student alone."""
     title = pair['teacher']['title']
-    title = title if 'teacher' in title else f'{title} teacher'
+    if 'teacher' not in title and not title[0].islower():  # a model's name does not say what it is here
+        title = f'{title} teacher'
     rows = [[title, f'{scale * pair["teacher"]["metrics"][headline]:.2f}', '', '', '']]
     for row in pair['rows'].values():
         spread, gain, beyond = row['spreads'][headline], row['gain'], row['beyond_head']
@@ -697,8 +698,19 @@ def one_kitti_frame() -> str:
 
 @block('sparse banks')
 def sparse_banks() -> str:
-    """How good the banks are that two rounds of mining left in the comparison, seed by seed."""
-    content = record('sparse_banks_cpu')
+    """How good the banks are that two rounds of mining left in the comparison."""
+    return _banks('sparse_banks_cpu')
+
+
+@block('labeller banks')
+def labeller_banks() -> str:
+    """How good those of a labeller are."""
+    return _banks('labeller_banks_cpu')
+
+
+def _banks(name: str) -> str:
+    """Banks of a comparison, seed by seed."""
+    content = record(name)
 
     def shown(values: Sequence[float | None]) -> str:
         return ', '.join('none mined' if value is None else f'{value:.2f}' for value in values)
@@ -711,9 +723,7 @@ def sparse_banks() -> str:
             mined = ', '.join(str(one['accepted']) for one in found)
             rows.append([f'{name}, round {banks[0]["iteration"]}', mined, *figures])
     columns = ['class and round', 'mined', 'precision @0.5', 'recall @0.5']
-    note = (
-        f'Seeds {_listed(content["seeds"])}, by `{content["command"]}` (`benchmarks/sparse_banks_cpu.json`).'
-    )
+    note = f'Seeds {_listed(content["seeds"])}, by `{content["command"]}` (`benchmarks/{name}.json`).'
     return f'{table(columns, rows)}\n\n{note}'
 
 
