@@ -120,7 +120,8 @@ def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
     title = pair['teacher']['title']
     if 'teacher' not in title and not title[0].islower():  # a model's name does not say what it is here
         title = f'{title} teacher'
-    rows = [[title, f'{scale * pair["teacher"]["metrics"][headline]:.2f}', '', '', '']]
+    teachers = {title: pair['teacher']['metrics'], **_other_teachers(pair)}
+    rows = [[name, f'{scale * metrics[headline]:.2f}', '', '', ''] for name, metrics in teachers.items()]
     for row in pair['rows'].values():
         spread, gain, beyond = row['spreads'][headline], row['gain'], row['beyond_head']
         rows.append(
@@ -133,6 +134,12 @@ def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _other_teachers(pair: Record) -> dict[str, Record]:
+    """Metrics of the teachers after the first, by what people call them."""
+    others = pair.get('other_teachers', {})
+    return {f'{name.replace("_", " ")} teacher': metrics for name, metrics in others.items()}
 
 
 def _with_interval(gain: Record) -> str:
@@ -220,7 +227,8 @@ def _gain_table(record_name: str, shown: Sequence[str]) -> str:
     headline, metrics = family.headline, [known[key] for key in shown]
     rows = []
     for pair in content['pairs'].values():
-        means = [[metric.scale * pair['teacher']['metrics'][metric.key] for metric in metrics]]
+        teachers = (pair['teacher']['metrics'], *_other_teachers(pair).values())
+        means = [[metric.scale * teacher[metric.key] for metric in metrics] for teacher in teachers]
         taught = [row['spreads'] for row in pair['rows'].values()]
         means += [[spreads[metric.key]['mean'] for metric in metrics] for spreads in taught]
         for row, more in zip(gain_rows(pair, headline.key, headline.scale), means, strict=True):
@@ -243,8 +251,8 @@ def _gain_columns(title: str) -> tuple[str, str, str]:
 def _how_gained(name: str) -> str:
     """What a comparison ran, and what a training of each row takes."""
     content = record(name)
-    (pair,) = content['pairs'].values()
-    minutes = ', '.join(f'{row["title"]} {_minutes(row):.0f}' for row in pair['rows'].values())
+    rows = [row for pair in content['pairs'].values() for row in pair['rows'].values()]
+    minutes = ', '.join(f'{row["title"]} {_minutes(row):.0f}' for row in rows)
     return (
         f'World: {content["world"]}; seeds {_listed(content["seeds"])}; teacher {content["teacher_epochs"]} epochs, '
         f'students {content["epochs"]}. CPU minutes of one training: {minutes}. {origin(name)}'
@@ -252,10 +260,10 @@ def _how_gained(name: str) -> str:
 
 
 def _gain_and_goals(name: str) -> str:
-    """What a comparison of one pair ran, and which goals it meets."""
-    (pair,) = record(name)['pairs'].values()
+    """What a comparison ran, and which goals it meets."""
+    goals = [goal for pair in record(name)['pairs'].values() for goal in pair['goals']]
     met, missed = (
-        '; '.join(goal['text'] for goal in pair['goals'] if goal['met'] is which) for which in (True, False)
+        '; '.join(goal['text'] for goal in goals if goal['met'] is which) for which in (True, False)
     )
     return f'{_how_gained(name)} Goals met: {met or "none"}. Goals missed: {missed or "none"}.'
 
@@ -271,7 +279,7 @@ GAINS = {
         tuple(f'AP_3d_R40_moderate/{name}' for name in ('Car', 'Pedestrian', 'Cyclist')),
     ),
 }
-"""Records of ``kd_gain`` with one pair, and what their tables show beside the first metric."""
+"""Records of ``kd_gain``, and what their tables show beside the first metric."""
 
 for _name, _metrics in GAINS.items():
     block(f'{_name} gain')(partial(_gain_table, f'kd_gain_{_name}_cpu', _metrics))
