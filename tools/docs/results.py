@@ -724,6 +724,14 @@ def labeller_banks() -> str:
     )
 
 
+@block('labeller trial')
+def labeller_trial() -> str:
+    """What was seen before the comparison."""
+    content = record('labeller_trial_cpu')
+    rows = ', '.join(f'{title} {100 * score:.1f}' for title, score in content['mAP_3d_R40_moderate'].items())
+    return f'{content["what"]}: {rows} ({content["machine"]}, `{content["command"]}`).'
+
+
 def _banks(name: str) -> str:
     """Banks of a comparison, seed by seed."""
     content = record(name)

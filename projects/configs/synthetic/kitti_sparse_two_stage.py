@@ -8,4 +8,4 @@ model = dict(
     type='TwoStageVoxelNet',
     roi_head=roi_heads.pint({{_base_.point_cloud_range}}, dict(scatter=32, stage_0=48)),
 )
-runner = dict(max_epochs=6)  # as long as kd_gain.py trains the detectors that it labels for
+runner = dict(max_epochs=6)  # as long as kd_gain.py trains those that it labels for at --scale cpu

@@ -55,6 +55,20 @@ def test_self_training_goes_on_from_the_student_of_its_seed(tmp_path: Path) -> N
     assert '--every 3' in stages['infos'].shown
 
 
+def test_a_row_hangs_on_the_config_of_its_labeller(tmp_path: Path) -> None:
+    family, two_stage = FAMILIES['sparse'], ROOT / 'projects/configs/synthetic/kitti_sparse_two_stage.py'
+    inputs = []
+    for epochs in (6, 7):
+        labeller = tmp_path / f'{epochs}.py'
+        labeller.write_text(f"_base_ = ['{two_stage}']\nrunner = dict(max_epochs={epochs})\n")
+        scale = replace(family.scales['cpu'], seeds=(1,))
+        options = options_for(tmp_path, family=family, choices=choose_rows(family, ['bank2']), scale=scale)
+        options = replace(options, overrides=(f'+self_training.labeller={labeller}',))
+        inputs.append(by_name(make_plan(options).stages())['bank2_seed_1'].inputs)
+    shown = '"max_epochs": 7'
+    assert [any(shown in text for text in texts) for texts in inputs] == [False, True]
+
+
 def test_rows_of_a_seed_differ_in_the_recipe_only(tmp_path: Path) -> None:
     stages = by_name(make_plan(options_for(tmp_path)).stages())
     alone, taught = stages['none_seed_1'], stages['heatmap_seed_1']

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from projects.mmdet3d_plugin.command_line.parsers import parse_derive, parse_mine, parse_self_train
-from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.config import config_text, innermost_datasets, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import locked_folder
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseOptions, create_sparse_split
@@ -121,18 +121,84 @@ def test_a_detector_of_full_size_labels(world: Path, tmp_path: Path) -> None:
     assert second.load_from == str(tmp_path / 'runs/label_00/epoch_80.pth')
 
 
-def test_a_labeller_without_a_class_of_the_detector_is_refused(world: Path, tmp_path: Path) -> None:
-    config = tmp_path / 'cars.py'
-    config.write_text(
-        f"_base_ = ['{ROOT}/projects/configs/synthetic/kitti_sparse_two_stage.py']\n"
-        "data = dict(test=dict(classes=['Car', 'Cyclist']))\n"
-    )
-    with pytest.raises(
-        UserError, match='knows no Pedestrian, so that none would be mined; it knows Car, Cyclist'
-    ):
+TWO_STAGE = ROOT / 'projects/configs/synthetic/kitti_sparse_two_stage.py'
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('model = dict(roi_hed=dict())', 'roi_hed'),
+        ("data = dict(test=dict(pipeline=[dict(type='LoadPointsFromFile', coord_type='LIDAR')]))", 'MultiScaleFlipAug3D'),
+    ],
+)  # fmt: skip
+def test_a_labeller_that_does_not_fit_is_refused_before_anything_is_trained(
+    world: Path, tmp_path: Path, text: str, said: str
+) -> None:
+    config = tmp_path / 'labeller.py'
+    config.write_text(f"_base_ = ['{TWO_STAGE}']\n{text}\n")
+    with pytest.raises(UserError, match=said) as caught:
         plan(world, tmp_path / 'out', '--cfg-options', f'+self_training.labeller={config}')
-    with pytest.raises(UserError, match=r'missing\.py'):
-        plan(world, tmp_path / 'out', '--cfg-options', '+self_training.labeller=missing.py')
+    assert f'self_training.labeller {config}' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'name', ['missing.py', 'projects/configs/_base_/kitti.py', 'centerpoint_voxel_waymo.py']
+)
+def test_a_labeller_is_the_config_of_a_detector(world: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r'self_training\.labeller'):
+        plan(world, tmp_path / 'out', '--cfg-options', f'+self_training.labeller={name}')
+
+
+def test_a_labeller_sees_all_that_the_detector_should_find(world: Path, tmp_path: Path) -> None:
+    given = 'self_training.split=kitti_sparse1_every3_s0.json', f'+self_training.labeller={TWO_STAGE}'
+    with pytest.raises(UserError, match='let it look at least as far'):
+        plan(world, tmp_path / 'out', '--cfg-options', *given, config='pointpillars_kitti_sparse.py')
+    given = '+self_training.labeller=centerpoint_pillar_nuscenes.py'
+    with pytest.raises(UserError, match='it knows no Pedestrian, so that none would be mined; it knows car'):
+        plan(world, tmp_path / 'out', '--cfg-options', given)
+
+
+def test_a_labeller_pastes_nothing_of_what_is_hidden(world: Path, tmp_path: Path) -> None:
+    """Whatever pastes objects does it from the split's database, by whatever name."""
+    config = tmp_path / 'labeller.py'
+    cfg = load_config(TWO_STAGE)
+    for step in cfg.data.train.dataset.pipeline:
+        if step['type'] == 'ObjectSample':
+            step['type'] = 'AvoidingObjectSample'
+            step['db_sampler']['info_path'] = 'data/kitti/kitti_dbinfos_train.pkl'
+    config.write_text(config_text(cfg))
+    plan(world, tmp_path / 'out', '--cfg-options', f'+self_training.labeller={config}')
+    for name, database in (
+        ('label_00', 'kitti_dbinfos_train_sparse1_every3_s0.pkl'),
+        ('label_01', 'derived/01/dbinfos_train.pkl'),
+    ):
+        dataset = next(innermost_datasets(load_config(tmp_path / f'out/configs/{name}.py').data.train))
+        (paste,) = (step for step in dataset['pipeline'] if 'db_sampler' in step)
+        assert paste['db_sampler']['info_path'].endswith(database)
+
+
+def test_a_labeller_trains_as_long_as_it_says_and_the_detector_goes_on_from_itself(
+    world: Path, tmp_path: Path
+) -> None:
+    """Where another detector mines, a bank does not depend on the training before, but a start from its weights does."""
+    weights = tmp_path / 'given.pth'
+    options = [
+        '--cfg-options', 'self_training.epochs=3', 'self_training.start=previous', f'self_training.pretrained={weights}',
+    ]  # fmt: skip
+    recipe = 'projects/configs/synthetic/kitti_sparse_labeller.py'
+    keys = []
+    for content in (b'weights', b'others'):
+        weights.write_bytes(content)
+        made = plan(world, tmp_path / 'out', *options, config=recipe)
+        keys.append(StageRunner(tmp_path, made.stages(), ROOT).keys())
+    changed = {name for name in keys[0] if keys[0][name] != keys[1][name]}
+    assert changed >= {'train_01', 'train_02'}
+    assert not changed & {'label_00', 'label_01', 'mine_01', 'mine_02'}
+    epochs = [
+        load_config(tmp_path / f'out/configs/{name}.py').runner.max_epochs
+        for name in ('train_01', 'label_01')
+    ]
+    assert epochs == [3, 6]
 
 
 def test_what_is_finished_is_not_done_again_and_a_new_split_is(world: Path, tmp_path: Path) -> None:

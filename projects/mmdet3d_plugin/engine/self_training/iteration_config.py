@@ -16,6 +16,9 @@ from projects.mmdet3d_plugin.engine.self_training.settings import PLACE, SelfTra
 
 _IGNORED_SHARE = 0.3  # of an anchor's ground in an ambiguous box, from which on it is left out
 _IGNORE = 'gt_bboxes_ignore'
+_DATABASE = (
+    'db_sampler'  # of whatever pastes objects: one that was overlooked would paste what should be hidden
+)
 
 
 def labelled_config(cfg: Config, split: SparseSplit) -> Config:
@@ -37,14 +40,14 @@ def labelled_config(cfg: Config, split: SparseSplit) -> Config:
         )
     dataset['ann_file'] = split.labelled_file
     for step in dataset['pipeline']:
-        if step['type'] == 'ObjectSample':
+        if _DATABASE in step:
             if split.dataset != 'kitti':
                 raise UserError(
-                    f'data.train.pipeline has an ObjectSample, but a sparse split of {split.dataset} has no database of objects: '
+                    f'data.train.pipeline has an {step["type"]}, but a sparse split of {split.dataset} has no database of objects: '
                     'leave it out'
                 )
-            root = str(step['db_sampler']['data_root']).rstrip('/')
-            step['db_sampler']['info_path'] = f'{root}/{split.database_file}'
+            root = str(step[_DATABASE]['data_root']).rstrip('/')
+            step[_DATABASE]['info_path'] = f'{root}/{split.database_file}'
     return cfg
 
 
@@ -95,7 +98,8 @@ def derived_pipeline(
         kind = step['type']
         if kind == 'ObjectSample':
             step['type'] = 'AvoidingObjectSample'
-            step['db_sampler'] = _own_database(step['db_sampler'], derived)
+        if _DATABASE in step:
+            step[_DATABASE] = _own_database(step[_DATABASE], derived)
         if kind == 'DefaultFormatBundle3D' and plan.unsure == 'ignore':
             steps.append(dict(type='IgnoreAmbiguous'))
         if kind == 'Collect3D' and plan.unsure == 'ignore':
@@ -121,8 +125,8 @@ def derived_pipeline(
 def _database_of(pipeline: list[dict[str, Any]], derived: Path) -> dict[str, Any]:
     """The database of a pipeline's ``ObjectSample``, of the derived set."""
     for step in pipeline:
-        if step['type'] == 'ObjectSample':
-            return _own_database(copy.deepcopy(step['db_sampler']), derived)
+        if _DATABASE in step:
+            return _own_database(copy.deepcopy(step[_DATABASE]), derived)
     raise UserError(f'{PLACE}.fill needs an ObjectSample in data.train.pipeline, whose database it takes')
 
 

@@ -158,13 +158,7 @@ class MinedFrames:
         self.split = SparseSplit.read(self.root / plan.split)
         self.file = self.root / self.split.frames_file
         settings.update(data_root=str(self.root), ann_file=str(self.split.frames_file), test_mode=True)
-        pipeline = settings['pipeline']
-        places = [i for i, step in enumerate(pipeline) if step['type'] == _VIEWS]
-        if not places:
-            raise UserError(
-                f'data.test.pipeline has no {_VIEWS}, so that mining cannot tell where loading ends'
-            )
-        loading, rest = pipeline[: places[0]], pipeline[places[0] :]
+        loading, rest = split_pipeline(settings['pipeline'])
         turn = dict(type='TurnView', settings=plan.mine.as_plain(), seed=seed, iteration=iteration)
         self.views = [
             _Seeded(build_dataset(dict(settings, pipeline=steps)), seed)
@@ -203,6 +197,18 @@ class MinedFrames:
     def points(self, index: int) -> np.ndarray:
         """(N, 3) float32 points of a frame."""
         return self.clouds[index]['points'].tensor[:, :3].numpy()
+
+
+def split_pipeline(pipeline: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Transforms of testing that load a frame, and those that come after a second view was made of it.
+
+    Raises:
+        UserError: mining cannot tell them apart.
+    """
+    places = [i for i, step in enumerate(pipeline) if step['type'] == _VIEWS]
+    if not places:
+        raise UserError(f'data.test.pipeline has no {_VIEWS}, so that mining cannot tell where loading ends')
+    return pipeline[: places[0]], pipeline[places[0] :]
 
 
 class _Seeded(Dataset):

@@ -232,7 +232,7 @@ def _plan_student(
             after += (teacher.name,)
         else:
             inputs += (hash_file(teacher.trained),)
-    labeller = cached_config(row.config).get('self_training', {}).get('labeller')
+    labeller = (cached_config(row.config, overrides).get('self_training') or {}).get('labeller')
     if labeller is not None:
         inputs += (as_text(cached_config(labeller)),)
     if row.goes_on is not None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from mmcv import Config
 
-from projects.mmdet3d_plugin.common.config import config_text, innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.config import config_text, load_config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.common.files import hash_file, write_text
 from projects.mmdet3d_plugin.datasets.sparse.derived_set import RECORD
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseSplit
 from projects.mmdet3d_plugin.engine.self_training.iteration_config import iteration_config, labelled_config
+from projects.mmdet3d_plugin.engine.self_training.labeller import load_labeller
 from projects.mmdet3d_plugin.engine.self_training.settings import PLACE, SelfTraining
 from projects.mmdet3d_plugin.studies.stages import Stage
 from projects.mmdet3d_plugin.studies.training_run import DISTIL, ROOT, TRAIN, TrainingRun, as_text
@@ -80,7 +81,8 @@ class SelfTrainPlan:
         options: what was chosen.
 
     Raises:
-        UserError: the config has no ``self_training``, the sparse split is not there, or the labeller knows other classes.
+        UserError: the config has no ``self_training``, the sparse split is not there, or the labeller does not
+            fit.
     """
 
     def __init__(self, options: SelfTrainOptions) -> None:
@@ -94,7 +96,7 @@ class SelfTrainPlan:
         self.inputs = (hash_file(record), hash_file(options.world / self.split.frames_file))
         self.cfg = labelled_config(self.cfg, self.split)
         self.config = self._write('self_training', self.cfg)
-        self.labeller = self._load_labeller()
+        self.labeller = load_labeller(self.cfg, self.settings, self.split)
         self.iterations = self._plan_iterations()
 
     def stages(self) -> list[Stage]:
@@ -113,41 +115,38 @@ class SelfTrainPlan:
         """The file that the test of a training leaves."""
         return self.options.out / 'evaluation' / run.name / 'metrics.json'
 
-    def _load_labeller(self) -> Config | None:
-        """The detector that mines in place of the config's own, with the labels that it may see."""
-        if self.settings.labeller is None:
-            return None
-        cfg = labelled_config(load_config(self.settings.labeller, {}, None), self.split)
-        own, other = (next(innermost_datasets(c.data.test))['classes'] for c in (self.cfg, cfg))
-        for name in own:
-            if name not in other:
-                raise UserError(
-                    f'{PLACE}.labeller: the detector of {self.settings.labeller} knows no {name}, so that none would be mined; '
-                    f'it knows {", ".join(other)}'
-                )
-        cfg[PLACE] = {**self.cfg[PLACE], 'labeller': None}
-        return cfg
-
     def _plan_iterations(self) -> list[Iteration]:
         first = self._run('pretrain', 'first detector', self.cfg, (), self.settings.pretrained)
         labeller = self.labeller and self._run('label_00', 'first labeller', self.labeller, ())
         iterations = [Iteration(0, first, labeller=labeller)]
         for number in range(1, self.settings.iterations + 1):
             before = iterations[-1]
-            run = self._train(
-                self.cfg, f'train_{number:02d}', f'detector on bank {number}', number, before.run
-            )
+            title = f'detector on bank {number}'
+            run = self._train(self.cfg, self.settings, f'train_{number:02d}', title, number, before.run)
             labeller = None
             if self.labeller and number < self.settings.iterations:
                 title = f'labeller on bank {number}'
-                labeller = self._train(self.labeller, f'label_{number:02d}', title, number, before.miner)
+                own = replace(self.settings, epochs=None)  # it trains as long as its own config says
+                labeller = self._train(self.labeller, own, f'label_{number:02d}', title, number, before.miner)
             iterations.append(Iteration(number, run, self.bank_folder(number) / 'bank.npz', labeller))
         return iterations
 
-    def _train(self, cfg: Config, name: str, title: str, number: int, before: TrainingRun) -> TrainingRun:
+    def _train(
+        self,
+        cfg: Config,
+        settings: SelfTraining,
+        name: str,
+        title: str,
+        number: int,
+        before: TrainingRun,
+    ) -> TrainingRun:
         """A training on the bank of an iteration."""
-        cfg = iteration_config(cfg, self.settings, self._derived(number), before.checkpoint)
-        return self._run(name, title, cfg, (f'derive_{number:02d}',))
+        cfg = iteration_config(cfg, settings, self._derived(number), before.checkpoint)
+        after, inputs = (f'derive_{number:02d}',), ()
+        if settings.start == 'previous':
+            # where another detector mines, the bank does not depend on the training before
+            after, inputs = _follow(before, after)
+        return self._run(name, title, cfg, after, inputs=inputs)
 
     def bank_folder(self, number: int) -> Path:
         """Where the bank of an iteration lies."""
@@ -157,7 +156,13 @@ class SelfTrainPlan:
         return self.options.out / 'derived' / f'{number:02d}'
 
     def _run(
-        self, name: str, title: str, cfg: Config, after: tuple[str, ...], trained: str | None = None
+        self,
+        name: str,
+        title: str,
+        cfg: Config,
+        after: tuple[str, ...],
+        trained: str | None = None,
+        inputs: tuple[str, ...] = (),
     ) -> TrainingRun:
         """A training with a config of its own, as a person could start it; how objects are mined is not its business."""
         own = copy.deepcopy(cfg)
@@ -173,7 +178,7 @@ class SelfTrainPlan:
             flags=self.options.flags,
             training_flags=self.options.training_flags,
             after=after,
-            inputs=self.inputs,
+            inputs=(*self.inputs, *inputs),
             trained=None if trained is None else shown_path(Path(trained)),
         )
 
@@ -194,9 +199,8 @@ class SelfTrainPlan:
         command += ('--data-root', str(self.options.world), '--iteration', str(iteration.number))
         command += ('--seed', str(self.options.seed), *self.options.flags)
         seen = dict(model=cfg.model, data=cfg.data.test, mine=self.settings.mine.as_plain())
-        after, inputs = (miner.name,), (as_text(Config(seen)), *self.inputs)
-        if miner.trained is not None:
-            after, inputs = (), (hash_file(miner.trained), *inputs)
+        after, inputs = _follow(miner)
+        inputs += (as_text(Config(seen)), *self.inputs)
         if before.bank is not None:
             command += ('--parent', str(before.bank))
             after += (f'mine_{before.number:02d}',)
@@ -233,6 +237,13 @@ class SelfTrainPlan:
         if self.options.processes == 1:
             return stage
         return replace(stage, command=(*TORCHRUN, str(self.options.processes), *stage.command))
+
+
+def _follow(run: TrainingRun, after: tuple[str, ...] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Stages and inputs of a stage that takes the weights of a training, which may come from elsewhere."""
+    if run.trained is not None:
+        return after, (hash_file(run.trained),)
+    return (*after, run.name), ()
 
 
 def shown_path(path: Path) -> Path:
