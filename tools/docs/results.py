@@ -270,6 +270,7 @@ def _gain_and_goals(name: str) -> str:
 
 GAINS = {
     'near': ('mAP', 'mATE', 'mAOE', 'mAVE'),
+    'cross': ('mAP', 'mATE'),
     'detr3d': ('mAP', 'mATE', 'mASE'),
     'bevdepth': ('mAP', 'mATE', 'mASE', 'mAVE'),
     'bevdepth_features': ('mAP', 'mATE', 'mASE', 'mAVE'),
