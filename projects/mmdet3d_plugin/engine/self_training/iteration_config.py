@@ -16,9 +16,8 @@ from projects.mmdet3d_plugin.engine.self_training.settings import PLACE, SelfTra
 
 _IGNORED_SHARE = 0.3  # of an anchor's ground in an ambiguous box, from which on it is left out
 _IGNORE = 'gt_bboxes_ignore'
-_DATABASE = (
-    'db_sampler'  # of whatever pastes objects: one that was overlooked would paste what should be hidden
-)
+_DATABASE = 'db_sampler'
+"""Of whatever pastes objects, by whatever name: one that was overlooked would paste what should be hidden."""
 
 
 def labelled_config(cfg: Config, split: SparseSplit) -> Config:

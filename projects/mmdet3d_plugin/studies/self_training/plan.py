@@ -97,6 +97,7 @@ class SelfTrainPlan:
         self.cfg = labelled_config(self.cfg, self.split)
         self.config = self._write('self_training', self.cfg)
         self.labeller = load_labeller(self.cfg, self.settings, self.split)
+        self.mining_config = self._write('labeller', self.labeller) if self.labeller else self.config
         self.iterations = self._plan_iterations()
 
     def stages(self) -> list[Stage]:
@@ -194,8 +195,13 @@ class SelfTrainPlan:
         """Mining with the detector of the iteration before."""
         before = self.iterations[iteration.number - 1]
         miner, cfg = before.miner, self.labeller or self.cfg
-        config = self._write('labeller', cfg) if self.labeller else self.config
-        command = ('tools/mine.py', str(config), str(miner.checkpoint), '--out', str(iteration.bank))
+        command = (
+            'tools/mine.py',
+            str(self.mining_config),
+            str(miner.checkpoint),
+            '--out',
+            str(iteration.bank),
+        )
         command += ('--data-root', str(self.options.world), '--iteration', str(iteration.number))
         command += ('--seed', str(self.options.seed), *self.options.flags)
         seen = dict(model=cfg.model, data=cfg.data.test, mine=self.settings.mine.as_plain())
