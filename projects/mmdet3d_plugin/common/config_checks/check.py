@@ -128,7 +128,7 @@ def datasets_of(cfg: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def class_names(cfg: dict[str, Any]) -> tuple[str, list[str]] | None:
     """(place, names in the order of labels) of the first dataset that says its classes; None when none does."""
     for place, dataset in datasets_of(cfg):
-        names = _classes_of(dataset)
+        names = classes_of(dataset)
         if names is not None:
             return f'{place}.classes', names
     return None
@@ -155,7 +155,7 @@ def check_classes(cfg: dict[str, Any], evaluated: bool = True) -> None:
     """
     found = class_names(cfg)
     for place, dataset in datasets_of(cfg):
-        names = _classes_of(dataset)
+        names = classes_of(dataset)
         if found is not None and names is not None and (evaluated or place.startswith('data.train')):
             require_equal('classes', found, (f'{place}.classes', names))
         for where, transform in transforms_of(dataset.get('pipeline'), f'{place}.pipeline'):
@@ -185,8 +185,8 @@ def _check_transform_classes(transform: dict[str, Any], where: str, wanted: tupl
         require_equal('classes', wanted, (f'{where}.db_sampler.classes', list(sampler['classes'])))
 
 
-def _classes_of(dataset: dict[str, Any]) -> list[str] | None:
-    """Class names of a dataset config, else the default of its class."""
+def classes_of(dataset: dict[str, Any]) -> list[str] | None:
+    """Class names of a dataset config, else the default of its class; None where neither says."""
     names = dataset.get('classes')
     if names is None and isinstance(dataset.get('type'), str):
         kinds = [kind for kind, _ in find_kinds(dataset['type'], 'dataset') if inspect.isclass(kind)]

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcv import Config
-from mmdet3d.datasets.builder import DATASETS
 
 from projects.mmdet3d_plugin.common.config import innermost_datasets, load_config
+from projects.mmdet3d_plugin.common.config_checks.check import classes_of
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.datasets.sparse.sparse_split import SparseSplit
 from projects.mmdet3d_plugin.engine.config_check import check_test_config, check_train_config
@@ -47,17 +47,19 @@ def _checked(cfg: Config, detector: Config, plan: SelfTraining, split: SparseSpl
     check_test_config(cfg)
     cfg = labelled_config(cfg, split)
     own, other = (next(innermost_datasets(c.data.test)) for c in (detector, cfg))
-    _require_classes(class_names(own), class_names(other))
+    _require_classes(_classes(own), _classes(other))
     _require_range(own.get('point_cloud_range'), other.get('point_cloud_range'))
-    plan.mine.require_classes(class_names(other))
+    plan.mine.require_classes(_classes(other))
     split_pipeline(other['pipeline'])
     cfg[PLACE] = {**detector[PLACE], 'labeller': None}
     return cfg
 
 
-def class_names(dataset: Mapping[str, Any]) -> Sequence[str]:
-    """Classes of a dataset's config, those of its kind where it names none."""
-    return dataset.get('classes') or DATASETS.get(dataset['type']).CLASSES
+def _classes(dataset: Mapping[str, Any]) -> list[str]:
+    found = classes_of(dataset)
+    if found is None:
+        raise UserError('data.test does not say its classes: name them in data.test.classes')
+    return found
 
 
 def _require_classes(own: Sequence[str], other: Sequence[str]) -> None:
