@@ -11,7 +11,7 @@ from mmcv import Config
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.registry import DistillError
-from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher, without_pretrained
+from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import FrozenTeacher
 from tests.distill.toy_host import CLASSES, ToyBEVHost, toy_batch
 
 CONFIG = dict(model=dict(type='ToyBEVHost', channels=6, bev_size=16), class_names=CLASSES)
@@ -149,21 +149,6 @@ def test_plain_state_dict_file_and_wrapper_prefix(tmp_path: Path) -> None:
     path = tmp_path / 'wrapped.pth'
     torch.save({f'module.{name}': value for name, value in model.state_dict().items()}, path)
     assert torch.equal(FrozenTeacher(CONFIG, str(path)).model.encoder.bias, model.encoder.bias)
-
-
-def test_random_weights_start_from_no_download() -> None:
-    model = dict(
-        backbone=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
-        heads=[dict(init_cfg=dict(type='Normal', std=0.1)), dict(init_cfg=dict(type='Pretrained'))],
-        image=dict(type='TimmBackbone', model_name='mobilenet', weights='a_package:a_file'),
-    )
-    stripped = without_pretrained(model)
-    assert stripped == dict(
-        backbone=dict(depth=50),
-        heads=[dict(init_cfg=dict(type='Normal', std=0.1)), {}],
-        image=dict(type='TimmBackbone', model_name='mobilenet'),
-    )
-    assert 'init_cfg' in model['backbone']
 
 
 def test_guard_every_zero_means_never(teacher_file: str) -> None:

@@ -15,9 +15,9 @@ from mmcv import Config
 from torch import Tensor, nn
 
 from projects.mmdet3d_plugin.common.config import load_config
+from projects.mmdet3d_plugin.common.models import without_pretrained
 from projects.mmdet3d_plugin.datasets.converters.nuscenes_converter import create_nuscenes_infos
 from projects.mmdet3d_plugin.distill.recipe import build_training
-from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import named_teachers
 from projects.mmdet3d_plugin.engine import inference
 from projects.mmdet3d_plugin.engine.build import build_loader, build_split

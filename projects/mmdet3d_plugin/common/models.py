@@ -1,6 +1,6 @@
 """Build detectors from their configs, and switch them to evaluation temporarily."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,6 +69,25 @@ def init_model(model: nn.Module, cfg: dict[str, Any]) -> None:
         raise UserError(
             f'initial weights cannot be loaded ({reason}): look at {", ".join(files)}, or put the file there'
         ) from error
+
+
+def without_pretrained(model: Any) -> Any:
+    """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded.
+
+    Beside ``init_cfg`` these are what a backbone's class names in ``PRETRAINED``. Dicts and tuples keep their kind: mmdet3d
+    reads some by attribute and insists on tuples elsewhere.
+    """
+    from mmdet.models.builder import BACKBONES
+
+    if isinstance(model, Mapping):
+        kept = {key: without_pretrained(value) for key, value in model.items()}
+        init, kind = kept.get('init_cfg'), kept.get('type')
+        if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
+            del kept['init_cfg']
+        for key in getattr(BACKBONES.get(kind) if isinstance(kind, str) else kind, 'PRETRAINED', ()):
+            kept.pop(key, None)
+        return type(model)(kept)
+    return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
 
 
 @contextmanager

@@ -19,13 +19,13 @@ from torch.utils._pytree import tree_map_only
 
 from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.logs import start_logging
+from projects.mmdet3d_plugin.common.models import without_pretrained
 from projects.mmdet3d_plugin.distill.distiller import HEAD, Distiller
 from projects.mmdet3d_plugin.distill.hosts.adapter import Detections
 from projects.mmdet3d_plugin.distill.recipe import build_distiller
 from projects.mmdet3d_plugin.distill.regions.region import join_boxes
 from projects.mmdet3d_plugin.distill.step import QueryReading, Step
 from projects.mmdet3d_plugin.distill.taps import Recorder
-from projects.mmdet3d_plugin.distill.teachers.frozen_teacher import without_pretrained
 from projects.mmdet3d_plugin.distill.views import named_teachers, seen_by, split_views, view_name
 from projects.mmdet3d_plugin.ops.pages import kept_pages
 from projects.mmdet3d_plugin.studies.cost.op_counter import OpCounter

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from projects.mmdet3d_plugin.common.checkpoint import load_weights, read_checkpoint
 from projects.mmdet3d_plugin.common.config import as_config, config_classes
 from projects.mmdet3d_plugin.common.files import hash_file
-from projects.mmdet3d_plugin.common.models import build_model, init_model
+from projects.mmdet3d_plugin.common.models import build_model, init_model, without_pretrained
 from projects.mmdet3d_plugin.distill.hosts.adapter import HostAdapter, adapter_for
 from projects.mmdet3d_plugin.distill.registry import TEACHERS, DistillError
 from projects.mmdet3d_plugin.distill.taps import Tap
@@ -179,22 +179,6 @@ def _load_model(
     logger.info('teacher %s: %s', checkpoint, load_weights(model, content, allow=allow, source=checkpoint))
     trained = content['meta'].get('CLASSES')
     return model, None if trained is None else [trained] if isinstance(trained, str) else list(trained)
-
-
-def without_pretrained(model: Any) -> Any:
-    """A copy of a model's config in which no part starts from pretrained weights, which would be downloaded.
-
-    Dicts and tuples keep their kind: mmdet3d reads some by attribute and insists on tuples elsewhere.
-    """
-    if isinstance(model, Mapping):
-        kept = {key: without_pretrained(value) for key, value in model.items()}
-        init = kept.get('init_cfg')
-        if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
-            del kept['init_cfg']
-        if kept.get('type') == 'TimmBackbone':
-            kept.pop('weights', None)
-        return type(model)(kept)
-    return type(model)(map(without_pretrained, model)) if isinstance(model, list | tuple) else model
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor | tuple[int, int]]:

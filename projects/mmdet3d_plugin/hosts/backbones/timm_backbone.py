@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 from mmcv.runner import BaseModule
@@ -32,6 +32,9 @@ class TimmBackbone(BaseModule):
     Raises:
         UserError: for a model that timm does not know, or that cannot give feature maps at these stages.
     """
+
+    PRETRAINED: ClassVar[tuple[str, ...]] = ('pretrained', 'weights')
+    """Arguments that ask for weights to start from."""
 
     def __init__(
         self,
