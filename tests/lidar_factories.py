@@ -185,6 +185,35 @@ def two_stage_centerpoint_config(width: int = 8, velocity: bool = False) -> dict
     return dict(cfg, type='TwoStageCenterPoint', roi_head=roi_head)
 
 
+def lidarformer_config(width: int = 8, embed_dims: int = 32, sparse: bool = False) -> dict[str, Any]:
+    """Pillars or, with ``sparse``, voxels, a BEV of 16 x 16 or 8 x 8 cells and BEVFormer's decoder with proposals; three
+    classes, velocity."""
+    parts, cells = second_config(width) if sparse else pillar_config(width), 8 if sparse else 16
+    names = ('voxel_layer', 'voxel_encoder', 'middle_encoder')
+    parts = {name: parts[name] for name in names} | _bev_parts(width, width, strides=(1, 2))
+    head = dict(
+        type='BEVDecoderHead',
+        num_classes=3,
+        pc_range=RANGE,
+        bev_h=cells,
+        bev_w=cells,
+        num_query=20,
+        box_convention='v1.0',
+        proposals=dict(),
+        transformer=dict(
+            type='PerceptionTransformer',
+            embed_dims=embed_dims,
+            decoder=dict(num_layers=2, num_heads=4, feedforward_dims=32),
+        ),
+        bbox_coder=dict(max_num=10, post_center_range=RANGE),
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
+        loss_bbox=dict(type='L1Loss', loss_weight=0.25),
+    )
+    return dict(
+        type='LidarFormer', **{f'pts_{name}': part for name, part in parts.items()}, pts_bbox_head=head
+    )
+
+
 def _bev_parts(channels: int, width: int, strides: tuple[int, int] = (2, 2)) -> dict[str, Any]:
     """Backbone of two stages and neck; the BEV feature has the first stage's size."""
     backbone = dict(

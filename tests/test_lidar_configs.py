@@ -10,7 +10,7 @@ from projects.mmdet3d_plugin.common.config import CONFIG_ROOT, innermost_dataset
 
 FILES = sorted(
     path
-    for pattern in ('lidar/*', 'synthetic/kitti_*', 'synthetic/centerpoint_*')
+    for pattern in ('lidar/*', 'synthetic/kitti_*', 'synthetic/centerpoint_*', 'synthetic/lidarformer_*')
     for path in CONFIG_ROOT.glob(f'{pattern}.py')
 )
 VOXELS = [path for path in FILES if not any(name in path.name for name in ('point_rcnn', 'ia_ssd'))]
@@ -47,6 +47,10 @@ def test_every_part_of_a_voxel_detector_has_one_grid(path: Path) -> None:
 
 def _check_head(cfg: Config, head: dict, layer: dict) -> None:
     """The head decodes into the range and the cells that voxels have."""
+    if head.type == 'BEVDecoderHead':
+        assert head.pc_range == layer.point_cloud_range
+        assert head.num_classes == len(cfg.class_names)
+        return
     if head.type != 'CenterPointHead':
         assert all(box[:2] == layer.point_cloud_range[:2] for box in head.anchor_generator.ranges)
         assert head.num_classes == len(cfg.class_names)

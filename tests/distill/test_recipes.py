@@ -25,8 +25,10 @@ from tests.distill.bevformer_pair import paired_batch
 
 VIEWS = ('ImageView', 'UpsampledView')
 RECIPES = sorted(Path('projects/configs/distiller').glob('*.py'))
-LIDAR = [path for path in RECIPES if 'centerpoint' in path.stem]
-FD3D = [path for path in RECIPES if 'small_fd3d' in path.stem and path not in LIDAR]
+LIDAR = [
+    path for path in RECIPES if path.stem.startswith(('centerpoint', 'lidarformer', 'two_stage', 'base_and'))
+]
+FD3D = [path for path in RECIPES if 'small_fd3d' in path.stem and 'centerpoint' not in path.stem]
 WORLD = Path('projects/configs/synthetic')
 FREE = ('background', 'training', 'name')
 DRAWS = ('kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_', 'uniform_', 'normal_')
@@ -157,7 +159,8 @@ def test_legacy_twin_differs_by_the_published_switches_alone() -> None:
 def test_every_fd3d_row_teaches_as_its_pint_sized_twin_does(path: Path) -> None:
     """Weights, connectors and numbers of levels may differ, the method may not."""
     row = path.stem.partition('fd3d')[2]
-    twin, full = untrained(WORLD / f'distill_fd3d{row}.py')[1], build(path)[1]
+    file = 'cross_near_distill_lidarformer_fd3d' if 'lidarformer' in path.stem else f'distill_fd3d{row}'
+    twin, full = untrained(WORLD / f'{file}.py')[1], build(path)[1]
     assert parts(twin) == parts(full)
     assert twin.distill['head'].init == full.distill['head'].init
 

@@ -43,6 +43,7 @@ TOGETHER = (
     'cross_near_distill_bevdepth_keypoints',
     'cross_near_distill_both',
     'cross_near_distill_labels',
+    'cross_near_distill_lidarformer_fd3d',
     'cross_near_distill_queries',
     'cross_near_distill_two_stage',
     'detr3d_distill_fd3d',
@@ -72,6 +73,7 @@ ONE_OF_A_HOST = (
     'kitti_ia_ssd',
     'kitti_pointpillars_student_4x',
     'kitti_two_stage_centerpoint',
+    'lidarformer_near_teacher',
 )
 
 CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')]

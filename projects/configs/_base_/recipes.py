@@ -5,6 +5,8 @@ Configs import this module; the values end up in them as if they were written th
 
 from pathlib import Path
 
+from projects.configs._base_.distill import fd3d
+
 
 def frozen(config: str, checkpoint: str | None = None, view: str = 'same') -> dict:
     """A teacher that stays as it was trained.
@@ -65,9 +67,14 @@ def two_stage_centerpoint() -> dict:
     return frozen('projects/configs/lidar/two_stage_centerpoint_pillar_nuscenes.py', view='native')
 
 
-def near_lidar() -> dict:
-    """The pint-sized CenterPoint for near objects; what it sees of each batch serves all recipes of a seed."""
-    teacher = frozen('projects/configs/synthetic/centerpoint_near_teacher.py', view='native')
+def near_lidar(name: str = 'centerpoint_near_teacher') -> dict:
+    """A pint-sized LiDAR teacher for near objects; what it sees of each batch serves all recipes of a seed.
+
+    Args:
+        name: of its config: 'centerpoint_near_coarse_teacher' has heads that fit BEVDepth, 'lidarformer_near_teacher' a
+            decoder that fits BEVFormer.
+    """
+    teacher = frozen(f'projects/configs/synthetic/{name}.py', view='native')
     return teacher | dict(cache_dir='work_dirs/near/seen')
 
 
@@ -117,6 +124,12 @@ def lidar_row(name: str, **terms: dict) -> dict:
     recipe = dict(terms=row | {term: row.get(term, {}) | more for term, more in terms.items()})
     labels = dict(type='TeacherLabels', score_thr=0.4)
     return recipe | dict(targets=[labels] if name == 'labels' else [])
+
+
+def fd3d_on_bev() -> dict:
+    """FD3D with a teacher that has no images: its head to start from, its queries to say where on BEV."""
+    kept = {name: fd3d.distiller['terms'][name] for name in ('bev_generation', 'bev_focal')}
+    return fd3d.distiller | dict(terms=kept)
 
 
 def two_teachers(camera: dict, lidar: dict, row: dict) -> dict:

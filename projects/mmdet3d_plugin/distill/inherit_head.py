@@ -38,7 +38,8 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 class InheritHead:
     """Copy the teacher's detection head into the student.
 
-    Weights are matched by name. Embeddings on a BEV grid of another size are resized bilinearly; whatever else has
+    Weights are matched by their names within the head, which may have another name in another host: a BEVDepth takes the
+    centre heads of a CenterPoint (DistillBEV). Embeddings on a BEV grid of another size are resized bilinearly; whatever else has
     another shape keeps its initialisation and is listed in the log.
 
     Args:
@@ -54,23 +55,25 @@ class InheritHead:
     def __call__(self, student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> InheritReport:
         """Change the student's head in place and log what was done."""
         teacher.require_trained('InheritHead')
-        if not adapter.head or adapter.head != teacher.adapter.head:
+        if not _alike(student, adapter, teacher):
             raise DistillError(
-                'InheritHead needs a student and a teacher whose hosts have the same kind of head'
+                f"'distiller.initialize': a {type(student).__name__} and a {type(teacher.model).__name__} have no head of one "
+                'kind, so that InheritHead has nothing to copy; leave it out'
             )
-        prefix = f'{adapter.head}.'
+        prefix, theirs = f'{adapter.head}.', f'{teacher.adapter.head}.'
         source, target = teacher.model.state_dict(), student.state_dict()
         old, new = teacher.adapter.grids(teacher.model), adapter.grids(student)
         report = InheritReport()
         for name in (key for key in target if key.startswith(prefix)):
-            value, mine = source.get(name), target[name]
+            given = theirs + name.removeprefix(prefix)
+            value, mine = source.get(given), target[name]
             if value is None or (self.exclude and name.removeprefix(prefix).startswith(self.exclude)):
                 report.left.append(name)
             elif value.shape == mine.shape:
                 mine.copy_(value)
                 report.copied.append(name)
-            elif self.resize and name in old and name in new and value.shape[1:] == mine.shape[1:]:
-                mine.copy_(resize_grid(value, old[name], new[name]))
+            elif self.resize and given in old and name in new and value.shape[1:] == mine.shape[1:]:
+                mine.copy_(resize_grid(value, old[given], new[name]))
                 report.resized.append(name)
             else:
                 report.left.append(name)
@@ -80,6 +83,15 @@ class InheritHead:
             )
         logger.info('InheritHead: %s', report)
         return report
+
+
+def _alike(student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> bool:
+    """Whether heads lie at the same place of their hosts, or one's class is derived from the other's."""
+    if not adapter.head or not teacher.adapter.head:
+        return False
+    mine, theirs = student.get_submodule(adapter.head), teacher.model.get_submodule(teacher.adapter.head)
+    related = isinstance(mine, type(theirs)) or isinstance(theirs, type(mine))
+    return adapter.head == teacher.adapter.head or related
 
 
 def resize_grid(embedding: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:

@@ -376,7 +376,8 @@ def _check_frame(
 
 
 def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: Teacher) -> None:
-    """Weights that are taken over must mean the same: one box convention and, where they know it, one range."""
+    """Weights that are taken over must mean the same: one box convention and, where they know them, one range
+    and one unit of velocity."""
     ours, theirs = adapter.box_convention(student), teacher.adapter.box_convention(teacher.model)
     if None not in (ours, theirs) and ours != theirs:
         raise DistillError(
@@ -394,6 +395,12 @@ def _require_one_code(student: nn.Module, adapter: HostAdapter, teacher: Teacher
         raise DistillError(
             f"the student's head gives places as parts of {mine} m, the teacher's of {other} m: weights that are inherited "
             "('initialize') belong to one pc_range"
+        )
+    mine, other = adapter.velocity_scale(student), teacher.adapter.velocity_scale(teacher.model)
+    if None not in (mine, other) and mine != other:
+        raise DistillError(
+            f"one unit of the student's velocities is {mine} m/s, of the teacher's {other}: weights that are inherited "
+            "('initialize') belong to one velocity_scale (model.pts_bbox_head)"
         )
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from projects.mmdet3d_plugin.distill.distiller import Distiller
-from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter, unflatten_bev
+from projects.mmdet3d_plugin.distill.hosts.bev_query_host import unflatten_bev
+from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter
 from projects.mmdet3d_plugin.distill.registry import DistillError
 from projects.mmdet3d_plugin.distill.taps import Recorder
 from tests.distill.bevformer_pair import build_pair, paired_batch, student_config

@@ -5,10 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmcv import ConfigDict
 from torch import nn
 
+from projects.mmdet3d_plugin.common.config import load_config
 from projects.mmdet3d_plugin.common.errors import UserError
-from tests.factories import NUM_CAMS, frame_batch, frame_meta, pint_bevformer
+from projects.mmdet3d_plugin.common.models import build_model
+from projects.mmdet3d_plugin.hosts.bevformer.config_check import check_bevformer
+from tests.factories import NUM_CAMS, frame_batch, frame_meta, pint_bevformer, pint_bevformer_config
 
 OUTPUTS = {'bev_embed': 0, 'all_cls_scores': 1, 'all_bbox_preds': 1}
 
@@ -138,3 +142,14 @@ def test_train_step_sums_the_losses() -> None:
     assert out['loss'].item() == pytest.approx(
         sum(v for k, v in out['log_vars'].items() if k != 'loss'), rel=1e-5
     )
+
+
+def test_a_bevformer_without_an_encoder_is_refused() -> None:
+    cfg = pint_bevformer_config()
+    del cfg['pts_bbox_head']['transformer']['encoder']
+    with pytest.raises(UserError, match='needs a transformer with an encoder'):
+        build_model(ConfigDict(cfg))
+    cfg = load_config('bevformer_near_student.py')
+    cfg.model.pts_bbox_head.transformer.encoder = None
+    with pytest.raises(UserError, match=r'transformer\.encoder is missing'):
+        check_bevformer(cfg)

@@ -151,6 +151,10 @@ class HostAdapter:
         """The ``pc_range`` that the head's weights belong to, where the head gives places as parts of it; else None."""
         return None
 
+    def velocity_scale(self, model: nn.Module) -> float | None:
+        """The m/s that one unit of the head's velocities stands for, where that is a setting; else None."""
+        return None
+
     def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
         """One frame without data, as :meth:`infer` takes it: black images, or a cloud from a file or made up.
 

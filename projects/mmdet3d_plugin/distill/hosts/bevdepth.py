@@ -16,13 +16,13 @@ from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
 from projects.mmdet3d_plugin.distill.bev_grid import BEVGrid
 from projects.mmdet3d_plugin.distill.dense_heads.dense_cells import DenseCells
 from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
-from projects.mmdet3d_plugin.distill.hosts.bevformer import BEVFormerAdapter
+from projects.mmdet3d_plugin.distill.hosts.bev_query_host import BEVQueryHostAdapter
 from projects.mmdet3d_plugin.distill.registry import ADAPTERS, DistillError
 from projects.mmdet3d_plugin.distill.step import QueryReading, last_frame
 from projects.mmdet3d_plugin.distill.taps import Recorder, Tap
 
 TaskOutputs = list[dict[str, Tensor]]
-_QUERIES = BEVFormerAdapter()  # a decoder of queries on a BEV map is the same, whatever made the map
+_QUERIES = BEVQueryHostAdapter()  # a decoder of queries on a BEV map is the same, whatever made the map
 
 
 @ADAPTERS.register_module(name='BEVDepth')
@@ -151,10 +151,9 @@ class BEVDepthAdapter(HostAdapter):
         """
         grid, dims = self.bev_grid(model), self.bev_channels(model)
         sizes = dict(num_heads=num_heads, feedforward_dims=2 * dims)
-        unused = dict(num_layers=1, num_levels=1, num_points=1, num_points_in_pillar=1, dropout=0.0)
         head = build_head(
             dict(
-                type='BEVFormerHead',
+                type='BEVDecoderHead',
                 bev_h=grid.size[0],
                 bev_w=grid.size[1],
                 num_query=num_query,
@@ -165,8 +164,6 @@ class BEVDepthAdapter(HostAdapter):
                 transformer=dict(
                     type='PerceptionTransformer',
                     embed_dims=dims,
-                    num_cams=1,
-                    encoder=dict(**unused, **sizes),
                     decoder=dict(num_layers=num_layers, dropout=0.1, **sizes),
                 ),
                 bbox_coder=dict(post_center_range=list(model.head.bbox_coder.post_center_range), max_num=100),

@@ -1,117 +1,40 @@
 """What the distiller knows about detectors that read boxes off object queries on a rig of cameras."""
 
-import copy
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mmcv import Config
-from torch import Tensor, nn
+from torch import nn
 
-from projects.mmdet3d_plugin.box_codec import convert_codes, decode_boxes
-from projects.mmdet3d_plugin.common.precision import at_least_float32
 from projects.mmdet3d_plugin.datasets.blank_batch import blank_images
-from projects.mmdet3d_plugin.distill.dense_heads.object_queries import ObjectQueries
-from projects.mmdet3d_plugin.distill.hosts.adapter import Batch, Detections, HostAdapter
-from projects.mmdet3d_plugin.distill.step import QueryReading, Sampling, last_frame
+from projects.mmdet3d_plugin.distill.hosts.adapter import Batch
+from projects.mmdet3d_plugin.distill.hosts.query_host import QueryHostAdapter
+from projects.mmdet3d_plugin.distill.step import last_frame
 from projects.mmdet3d_plugin.distill.taps import Tap
 
 
-class CameraHostAdapter(HostAdapter):
-    """Hosts derived from ``CameraDetector``: ``pv`` is one (B * num_cams, C, h, w) per FPN level, ``boxes`` what all queries
-    predict in all decoder layers: ``scores`` (L, B, Q, K), logits, and ``codes`` (L, B, Q, 10) of mmdet3d 1.0."""
+class CameraHostAdapter(QueryHostAdapter):
+    """Hosts derived from ``CameraDetector``: ``pv`` is one (B * num_cams, C, h, w) per FPN level."""
 
-    head: ClassVar[str] = 'pts_bbox_head'
     shape_only: ClassVar[tuple[str, ...]] = ('img_backbone', 'img_neck')
 
     def present(self, model: nn.Module, batch: Batch) -> Batch:
         """The last frame of ``img`` (B, T, num_cams, 3, H, W) and of ``img_metas``, list[B] of list[T]."""
         return last_frame(batch)
 
-    def detect(self, model: nn.Module, batch: Batch, predictions: Any = None) -> list[Detections]:
-        """Final boxes (n, 9) of the current frame, decoded from raw predictions."""
-        predictions = self.infer(model, batch) if predictions is None else predictions
-        found = zip(model.pts_bbox_head.get_bboxes(predictions), batch['img_metas'], strict=True)
-        return [
-            Detections(
-                meta[-1]['box_type_3d'](boxes, box_dim=boxes.shape[-1], origin=(0.5, 0.5, 0.5)),
-                scores,
-                labels,
-            )
-            for (boxes, scores, labels), meta in found
-        ]
-
     def aliases(self, model: nn.Module) -> dict[str, list[Tap]]:
-        """'pv': each FPN level's output convolution; 'heads': raw outputs; 'boxes': :func:`read_boxes` of every layer."""
+        """Those of queries; 'pv': each FPN level's output convolution."""
         levels = model.img_neck.fpn_convs
-        read = partial(read_boxes, convention=model.pts_bbox_head.box_convention)
-        return {
-            'heads': [Tap(self.head)],
-            'boxes': [Tap(self.head, convert=read)],
+        return super().aliases(model) | {
             'pv': [
                 Tap(f'img_neck.fpn_convs.{i}.conv', channels=level.out_channels)
                 for i, level in enumerate(levels)
             ],
         }
 
-    def dense_head(self, model: nn.Module) -> ObjectQueries:
-        """Object queries."""
-        return ObjectQueries(model.pts_bbox_head)
-
-    def query_head(self, model: nn.Module) -> nn.Module:
-        """The detection head, whose decoder is read."""
-        return model.pts_bbox_head
-
-    def fresh_query_head(self, model: nn.Module) -> nn.Module:
-        """A detection head with new weights."""
-        head = copy.deepcopy(model.pts_bbox_head).train()
-        for module in head.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
-        head.init_weights()
-        head.requires_grad_(True)
-        head.code_weights.requires_grad_(False)
-        return head
-
-    def query_losses(
-        self, head: nn.Module, predictions: dict[str, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        """Set-prediction losses of all layers."""
-        return head.loss(batch['gt_bboxes_3d'], batch['gt_labels_3d'], predictions)
-
-    def read_queries(
-        self, head: nn.Module, records: dict[str, Any], predictions: dict[str, Any]
-    ) -> QueryReading:
-        """Boxes, scores, and where each layer's cross-attention looked."""
-        scores, codes = (at_least_float32(predictions[f'all_{key}']) for key in ('cls_scores', 'bbox_preds'))
-        return QueryReading(
-            boxes=decode_boxes(codes, head.box_convention)[..., :7],
-            scores=scores.sigmoid(),
-            samplings=self.samplings(head, records),
-            match=partial(head.match, predictions),
-        )
-
-    def samplings(self, head: nn.Module, records: dict[str, Any]) -> dict[str, Sampling]:
-        """Which map each layer's cross-attention looked at, where, and how much, by the map's module."""
-        raise NotImplementedError(f'{type(self).__name__}: implement samplings()')
-
     def num_cameras(self, model: nn.Module) -> int:
         """What the transformer is made for."""
         return model.pts_bbox_head.transformer.num_cams
 
-    def box_convention(self, model: nn.Module) -> str | None:
-        """The convention of the head's box codes."""
-        return model.pts_bbox_head.box_convention
-
-    def head_range(self, model: nn.Module) -> list[float] | None:
-        """What reference points are parts of."""
-        return [float(x) for x in model.pts_bbox_head.pc_range]
-
     def blank_batch(self, cfg: Config, cloud: str | None = None) -> Batch:
         """Black images of as many cameras as the model was made for."""
         return blank_images(cfg, cfg.model.pts_bbox_head.transformer.num_cams)
-
-
-def read_boxes(predictions: dict[str, Any], convention: str) -> dict[str, Tensor]:
-    """Raw predictions of a head -> ``scores`` (L, B, Q, K), logits, and ``codes`` (L, B, Q, 10) in the convention v1.0."""
-    codes = convert_codes(predictions['all_bbox_preds'], convention, 'v1.0')
-    return dict(scores=predictions['all_cls_scores'], codes=codes)

@@ -1,6 +1,6 @@
 """What the adapters of voxel detectors have in common: VoxelNet and the point branch of MVX detectors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
@@ -34,6 +34,11 @@ class VoxelHostAdapter(LidarAdapter):
     prefix: ClassVar[str] = ''
     """What module names begin with."""
 
+    def present(self, model: nn.Module, batch: Batch) -> Batch:
+        """As the base, and metas say which range BEV maps cover, as those of cameras do."""
+        batch, limits = super().present(model, batch), self.bev_grid(model).pc_range
+        return {**batch, 'img_metas': [{'pc_range': list(limits), **meta} for meta in batch['img_metas']]}
+
     def share_inputs(self, student: nn.Module, teacher: nn.Module, batch: Batch) -> Batch:
         """Voxelise once for both where their grids agree, with the student's cap on the number of voxels."""
         other = adapter_for(teacher)
@@ -60,6 +65,12 @@ class VoxelHostAdapter(LidarAdapter):
         found = self.part(model, 'bbox_head').get_bboxes(
             *self.decoder_arguments(predictions), batch['img_metas']
         )
+        return self.where_points_are(model, batch, found)
+
+    def where_points_are(
+        self, model: nn.Module, batch: Batch, found: Sequence[Sequence[Any]]
+    ) -> list[Detections]:
+        """What was found in clouds (boxes, scores and labels), and nothing in those without points in range."""
         empty = out_of_range(self.part(model, 'voxel_layer'), batch['points'])
         return [
             Detections(*(part[:0] if none else part for part in parts))

@@ -23,12 +23,19 @@ class BEVFormer(CameraDetector):
         dense_head: arguments of :class:`DenseBEVHead`, which teaches the BEV feature directly while training. It exists
             from :meth:`init_weights` on: a model that is built to be tested, counted or frozen has none.
         **detector: arguments of :class:`CameraDetector`; its head is a :class:`BEVFormerHead`.
+
+    Raises:
+        ValueError: the head's transformer has no encoder.
     """
 
     CONFIG_PARTS: ClassVar[dict[str, type]] = {'dense_head': DenseBEVHead}
 
     def __init__(self, dense_head: dict[str, Any] | None = None, **detector: Any) -> None:
         super().__init__(**detector)
+        if self.pts_bbox_head.transformer.encoder is None:
+            raise ValueError(
+                'BEVFormer: its head needs a transformer with an encoder, which makes the BEV feature.'
+            )
         self._dense_head_cfg = dense_head
         self.dense_head: DenseBEVHead | None = None
 

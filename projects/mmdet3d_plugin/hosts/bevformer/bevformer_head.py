@@ -52,22 +52,28 @@ class BEVFormerHead(DETRHead):
             raise ValueError(f'BEVFormerHead: proposals={proposals} needs box_convention="v1.0".')
         self.bev_h, self.bev_w = bev_h, bev_w
         dims = self.transformer.embed_dims
-        self.positional_encoding = build_positional_encoding(
-            dict(
-                type='LearnedPositionalEncoding',
-                num_feats=dims // 2,
-                row_num_embed=bev_h,
-                col_num_embed=bev_w,
-            )
-        )
-        self.bev_embedding = nn.Embedding(bev_h * bev_w, dims)
-        self.bev_geometry = BEVGeometry(dims, (bev_h, bev_w), self.pc_range) if bev_geometry else None
+        if self.transformer.encoder is not None:
+            self._add_bev_queries(bev_geometry)
         self.proposals = None
         if proposals is not None:
             self.proposals = QueryProposals(
                 dims, self.num_classes, (bev_h, bev_w), self.pc_range, self.velocity_scale, **proposals
             )
         self.add_queries(num_query, num_reg_fcs, code_weights)
+
+    def _add_bev_queries(self, bev_geometry: bool) -> None:
+        """What the encoder starts from in every cell."""
+        dims = self.transformer.embed_dims
+        self.positional_encoding = build_positional_encoding(
+            dict(
+                type='LearnedPositionalEncoding',
+                num_feats=dims // 2,
+                row_num_embed=self.bev_h,
+                col_num_embed=self.bev_w,
+            )
+        )
+        self.bev_embedding = nn.Embedding(self.bev_h * self.bev_w, dims)
+        self.bev_geometry = BEVGeometry(dims, self.bev_shape, self.pc_range) if bev_geometry else None
 
     @property
     def bev_shape(self) -> tuple[int, int]:
@@ -77,10 +83,12 @@ class BEVFormerHead(DETRHead):
     def init_weights(self) -> None:
         """Initialise the transformer, and the class scores to 1 % foreground."""
         self.transformer.init_weights(self.embed_std)
-        nn.init.normal_(self.bev_embedding.weight, std=self.embed_std)
+        if self.transformer.encoder is not None:
+            nn.init.normal_(self.bev_embedding.weight, std=self.embed_std)
         self.init_queries()
         if self.proposals is None:
             return
+        self.proposals.dense.init_prior()
         # What a proposal is likely to be is known before any branch runs.
         for branch in self.cls_branches:
             nn.init.zeros_(branch[-1].bias)

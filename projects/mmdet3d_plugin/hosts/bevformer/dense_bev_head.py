@@ -49,6 +49,10 @@ class DenseBEVHead(nn.Module):
         self.heatmap = nn.Conv2d(embed_dims, num_classes, 1)
         self.box = nn.Conv2d(embed_dims, CODE_SIZE, 1)
         self.loss_heatmap = GaussianFocalLoss()
+        self.init_prior()
+
+    def init_prior(self) -> None:
+        """Class scores of 5 % everywhere: without, the many cells of nothing are all that the first steps learn."""
         nn.init.constant_(self.heatmap.bias, bias_init_with_prob(0.05))
 
     def forward(self, bev: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,10 +58,11 @@ class PerceptionTransformer(nn.Module):
 
     Args:
         embed_dims: C.
-        num_cams: cameras in the rig, in the order of the dataset.
         pc_range: [x0, y0, z0, x1, y1, z1], metres, LiDAR frame.
-        encoder: arguments of :class:`BEVFormerEncoder`.
         decoder: arguments of :class:`DetectionDecoder`.
+        num_cams: cameras in the rig, in the order of the dataset.
+        encoder: arguments of :class:`BEVFormerEncoder`; None where the BEV feature is made elsewhere, and nothing here looks
+            at images.
         legacy: names of the quirks that the published weights were trained with, out of ``LEGACY_QUIRKS``.
     """
 
@@ -70,10 +71,10 @@ class PerceptionTransformer(nn.Module):
     def __init__(
         self,
         embed_dims: int,
-        num_cams: int,
         pc_range: list[float],
-        encoder: dict[str, Any],
         decoder: dict[str, Any],
+        num_cams: int | None = None,
+        encoder: dict[str, Any] | None = None,
         legacy: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -82,18 +83,27 @@ class PerceptionTransformer(nn.Module):
             raise ValueError(
                 f'PerceptionTransformer: legacy={sorted(unknown)} is not among {sorted(LEGACY_QUIRKS)}.'
             )
+        if encoder is not None and num_cams is None:
+            raise ValueError('PerceptionTransformer: an encoder looks at images: num_cams must say how many.')
         self.embed_dims, self.num_cams, self.pc_range = embed_dims, num_cams, pc_range
         self.rotate_center = (100.0, 100.0) if 'rotate_center' in legacy else None
         self.legacy_orientation = 'can_bus' in legacy
         self.rotate_mode = 'nearest' if 'nearest' in legacy else 'bilinear'
-        self.encoder = BEVFormerEncoder(
-            embed_dims, pc_range=pc_range, legacy_shift='shift' in legacy, **encoder
-        )
+        self.encoder = None
+        if encoder is not None:
+            self.encoder = BEVFormerEncoder(
+                embed_dims, pc_range=pc_range, legacy_shift='shift' in legacy, **encoder
+            )
         self.decoder = DetectionDecoder(embed_dims, **decoder)
-        num_levels = max(MIN_LEVEL_EMBEDS, encoder.get('num_levels', MIN_LEVEL_EMBEDS))
-        self.level_embeds = nn.Parameter(torch.zeros(num_levels, embed_dims))
-        self.cams_embeds = nn.Parameter(torch.zeros(num_cams, embed_dims))
         self.reference_points = Linear(embed_dims, 3)
+        if encoder is not None:
+            self._add_embeddings(encoder.get('num_levels', MIN_LEVEL_EMBEDS))
+
+    def _add_embeddings(self, num_levels: int) -> None:
+        """What ties image features to cameras and levels, and BEV queries to the motion of the car."""
+        embed_dims = self.embed_dims
+        self.level_embeds = nn.Parameter(torch.zeros(max(MIN_LEVEL_EMBEDS, num_levels), embed_dims))
+        self.cams_embeds = nn.Parameter(torch.zeros(self.num_cams, embed_dims))
         self.can_bus_mlp = nn.Sequential(
             Linear(CAN_BUS_DIMS, embed_dims // 2),
             nn.ReLU(inplace=True),
@@ -110,8 +120,9 @@ class PerceptionTransformer(nn.Module):
         for module in self.modules():
             if isinstance(module, DEFORMABLE):
                 module.init_weights()
-        nn.init.normal_(self.level_embeds, std=embed_std)
-        nn.init.normal_(self.cams_embeds, std=embed_std)
+        if self.encoder is not None:
+            nn.init.normal_(self.level_embeds, std=embed_std)
+            nn.init.normal_(self.cams_embeds, std=embed_std)
         nn.init.zeros_(self.reference_points.bias)
 
     @kept_pages()

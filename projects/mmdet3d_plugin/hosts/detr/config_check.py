@@ -26,7 +26,7 @@ def check_camera_detector(cfg: dict[str, Any]) -> None:
     require_equal('range', at(f'{_HEAD}.pc_range'), *data_ranges(cfg))
     require_equal('channels', at(f'{_HEAD}.transformer.embed_dims'), at('model.img_neck.out_channels'))
     check_backbone(at, 'model.img_backbone', 'model.img_neck')
-    _check_queries(at)
+    check_queries(at)
 
 
 def check_backbone(at: At, backbone: str, neck: str) -> None:
@@ -52,8 +52,15 @@ def check_backbone(at: At, backbone: str, neck: str) -> None:
         require_equal('channels', (backbone, [width * 2**i for i in outs[1]]), ins)
 
 
-def _check_queries(at: At) -> None:
-    """There are as many scores as boxes are kept, and a weight for every number of a box."""
+def check_queries(at: At) -> None:
+    """There are as many scores as boxes are kept, and a weight for every number of a box.
+
+    Args:
+        at: path -> (path, value).
+
+    Raises:
+        UserError: names the places that disagree and their values.
+    """
     queries, classes = at(f'{_HEAD}.num_query')[1], at(f'{_HEAD}.num_classes')[1]
     where, kept = at(f'{_HEAD}.bbox_coder.max_num')
     if None not in (queries, classes, kept) and kept > queries * classes:

@@ -28,8 +28,8 @@ def check_voxel_net(cfg: dict[str, Any]) -> None:
     at = _reader(cfg, 'model.')
     _check_training(cfg)
     _check_anchor_head(cfg, at, 'bbox_head', 'train_cfg')
-    _check_grid(cfg, at)
-    _check_channels(cfg, at, 'bbox_head')
+    check_grid(cfg, at)
+    check_channels(cfg, at, 'bbox_head')
 
 
 @CONFIG_CHECKS.register_module(name='MVXTwoStageDetector')
@@ -38,8 +38,8 @@ def check_mvx(cfg: dict[str, Any]) -> None:
     at = _reader(cfg, 'model.pts_')
     _check_training(cfg)
     _check_anchor_head(cfg, at, 'bbox_head', None)
-    _check_grid(cfg, at)
-    _check_channels(cfg, at, 'bbox_head')
+    check_grid(cfg, at)
+    check_channels(cfg, at, 'bbox_head')
 
 
 @CONFIG_CHECKS.register_module(name='CenterPoint')
@@ -48,12 +48,12 @@ def check_center_point(cfg: dict[str, Any]) -> None:
     at = _reader(cfg, 'model.pts_')
     _check_training(cfg)
     check_tasks(cfg, *at('bbox_head.tasks'))
-    _check_grid(cfg, at)
-    _check_channels(cfg, at, 'bbox_head')
+    check_grid(cfg, at)
+    check_channels(cfg, at, 'bbox_head')
     train, test = _reader(cfg, 'model.train_cfg.pts.'), _reader(cfg, 'model.test_cfg.pts.')
     head = _reader(cfg, 'model.pts_bbox_head.')
     extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
-    check_cells(extent, size, _heatmap_stride(at), head, train, test)
+    check_cells(extent, size, heatmap_stride(at), head, train, test)
 
 
 @CONFIG_CHECKS.register_module(name='PointRCNN')
@@ -105,8 +105,16 @@ def _flat(bounds: Any) -> list[float]:
     return [bounds[0], bounds[1], bounds[3], bounds[4]]
 
 
-def _check_grid(cfg: dict[str, Any], at: At) -> None:
-    """Voxel layer, encoder, data and transforms see one range; the canvas has as many cells as voxels fit into it."""
+def check_grid(cfg: dict[str, Any], at: At) -> None:
+    """Voxel layer, encoder, data and transforms see one range; the canvas has as many cells as voxels fit into it.
+
+    Args:
+        cfg: the whole config.
+        at: path below the detector's prefix -> (whole path, value).
+
+    Raises:
+        UserError: names the places that disagree and their values.
+    """
     extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
     if extent[1] is None or size[1] is None:
         return
@@ -142,8 +150,17 @@ def _check_filters(cfg: dict[str, Any], where: str, extent: list[float]) -> None
                 )
 
 
-def _check_channels(cfg: dict[str, Any], at: At, head: str) -> None:
-    """What one part gives, the next one takes."""
+def check_channels(cfg: dict[str, Any], at: At, head: str) -> None:
+    """What one part gives, the next one takes.
+
+    Args:
+        cfg: the whole config.
+        at: path below the detector's prefix -> (whole path, value).
+        head: path of the head's config, whose in_channels are checked where it has any.
+
+    Raises:
+        UserError: names the places that disagree and their values.
+    """
     features = at('voxel_encoder.in_channels')
     if at('voxel_encoder.type')[1] == 'HardSimpleVFE':
         features = at('voxel_encoder.num_features')
@@ -177,8 +194,8 @@ def _point_numbers(cfg: dict[str, Any]) -> list[tuple[str, int | None]]:
     return found
 
 
-def _heatmap_stride(at: At) -> tuple[str, int | None]:
-    """Voxels per cell of the heatmap where a canvas of pillars goes through strides only; None for others."""
+def heatmap_stride(at: At) -> tuple[str, int | None]:
+    """Voxels per cell of the neck's map where a canvas of pillars goes through strides only; None for others."""
     strides, ups = at('backbone.layer_strides')[1], at('neck.upsample_strides')[1]
     if at('middle_encoder.type')[1] != 'PointPillarsScatter' or not strides or not ups:
         return '', None

@@ -81,7 +81,7 @@ class VoxelNet(_Voxelising, detectors.VoxelNet):
         return [_nothing_in(r) if none else r for r, none in zip(results, empty, strict=True)]
 
 
-class _PointBranch(_Voxelising):
+class PointBranch(_Voxelising):
     """The point branch of MVX detectors."""
 
     prefix: ClassVar[str] = 'pts_'
@@ -96,7 +96,7 @@ class _PointBranch(_Voxelising):
 
 
 @DETECTORS.register_module(name='MVXFasterRCNN', force=True)
-class MVXFasterRCNN(_PointBranch, detectors.MVXFasterRCNN):
+class MVXFasterRCNN(PointBranch, detectors.MVXFasterRCNN):
     """Pillars with an FPN; nothing is detected in a cloud without points in range."""
 
     def extract_pts_feat(self, pts: Sequence[Tensor], img_feats: Any, img_metas: Any) -> list[Tensor] | None:
@@ -105,7 +105,7 @@ class MVXFasterRCNN(_PointBranch, detectors.MVXFasterRCNN):
 
 
 @DETECTORS.register_module(name='CenterPoint', force=True)
-class CenterPoint(_PointBranch, detectors.CenterPoint):
+class CenterPoint(PointBranch, detectors.CenterPoint):
     """CenterPoint with pillars or voxels; nothing is detected in a cloud without points in range."""
 
     ignores_boxes: ClassVar[bool] = True

@@ -329,7 +329,10 @@ CROSS = replace(
     pairs=(
         Pair(
             teacher=Row('lidar', 'LiDAR teacher', f'{CONFIGS}/centerpoint_near_teacher.py', TRAIN, 8.0),
-            others=(Row('camera', 'camera teacher', f'{CONFIGS}/bevformer_near_teacher.py', TRAIN, 12.0),),
+            others=(
+                Row('camera', 'camera teacher', f'{CONFIGS}/bevformer_near_teacher.py', TRAIN, 12.0),
+                Row('lidarformer', 'LidarFormer', f'{CONFIGS}/lidarformer_near_teacher.py', TRAIN, 8.0),
+            ),
             student=Row('none', 'student alone', f'{CONFIGS}/bevformer_near_student.py', TRAIN, 7.5),
             rows=(
                 Row('inherit', "camera teacher's head alone", _near.path.format('inherit'), minutes=7.5),
@@ -341,10 +344,25 @@ CROSS = replace(
                 _cross.row('labels', 'boxes as labels'),
                 _cross.row('fd3d_lidar', 'FD3D from LiDAR'),
                 _cross.row('lidar_inherit', "points of boxes, camera teacher's head"),
+                _cross.row('lidarformer_inherit', "LidarFormer's head alone", minutes=7.5),
+                _cross.row('lidarformer_regions', 'regions from LidarFormer'),
+                _cross.row('lidarformer_fd3d', 'FD3D from LidarFormer'),
                 _cross.row('both', 'camera and LiDAR', minutes=12.0),
             ),
-            best_of={'lidar': ('dense', 'queries', 'regions', 'keypoints', 'labels', 'fd3d_lidar')},
-            rivals=(('lidar', 'fd3d'), ('lidar_inherit', 'fd3d'), ('both', 'fd3d'), ('both', 'lidar')),
+            best_of={
+                'lidar': (
+                    *('dense', 'queries', 'regions', 'keypoints', 'labels', 'fd3d_lidar'),
+                    *('lidarformer_regions', 'lidarformer_fd3d'),
+                )
+            },
+            rivals=(
+                ('lidar', 'fd3d'),
+                ('lidar_inherit', 'fd3d'),
+                ('lidarformer_regions', 'lidarformer_inherit'),
+                ('lidarformer_fd3d', 'lidarformer_inherit'),
+                ('both', 'fd3d'),
+                ('both', 'lidar'),
+            ),
             leads={('lidar', 'fd3d'): 1.0},
             lowers=(('lidar', 'fd3d', 'mATE'),),
             least_gap=8.0,
@@ -356,10 +374,22 @@ CROSS = replace(
             student=Row(
                 'bevdepth_none', 'BEVDepth student alone', f'{CONFIGS}/bevdepth_near_student.py', TRAIN, 5.0
             ),
+            others=(
+                Row(
+                    'lidar_coarse',
+                    "LiDAR teacher with BEVDepth's cells",
+                    f'{CONFIGS}/centerpoint_near_coarse_teacher.py',
+                    TRAIN,
+                    9.0,
+                ),
+            ),
             rows=(
                 _cross.row('bevdepth_regions', 'BEVDepth, regions', goal=2.0),
                 _cross.row('bevdepth_keypoints', 'BEVDepth, points of boxes'),
+                _cross.row('bevdepth_inherit', "BEVDepth, LiDAR teacher's head alone"),
+                _cross.row('bevdepth_inherit_regions', 'BEVDepth, regions and head', goal=2.0),
             ),
+            rivals=(('bevdepth_inherit_regions', 'bevdepth_inherit'),),
         ),
     ),
     recipe=_cross.path,
