@@ -117,10 +117,7 @@ def set_up_time() -> str:
 
 def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
     """Rows of a comparison over seeds: the score, its spread, the gain over the student alone."""
-    title = pair['teacher']['title']
-    if 'teacher' not in title and not title[0].islower():  # a model's name does not say what it is here
-        title = f'{title} teacher'
-    teachers = {title: pair['teacher']['metrics'], **_other_teachers(pair)}
+    teachers = {_as_teacher(pair['teacher']['title']): pair['teacher']['metrics'], **_other_teachers(pair)}
     rows = [[name, f'{scale * metrics[headline]:.2f}', '', '', ''] for name, metrics in teachers.items()]
     for row in pair['rows'].values():
         spread, gain, beyond = row['spreads'][headline], row['gain'], row['beyond_head']
@@ -138,8 +135,17 @@ def gain_rows(pair: Record, headline: str, scale: float) -> list[list[str]]:
 
 def _other_teachers(pair: Record) -> dict[str, Record]:
     """Metrics of the teachers after the first, by what people call them."""
-    others = pair.get('other_teachers', {})
-    return {f'{name.replace("_", " ")} teacher': metrics for name, metrics in others.items()}
+    from projects.mmdet3d_plugin.studies.gain.families import FAMILIES
+
+    titles = {
+        row.name: row.title for family in FAMILIES.values() for one in family.pairs for row in one.others
+    }
+    return {_as_teacher(titles[name]): metrics for name, metrics in pair.get('other_teachers', {}).items()}
+
+
+def _as_teacher(title: str) -> str:
+    """A title, with what a model's name does not say."""
+    return title if 'teacher' in title or title[0].islower() else f'{title} teacher'
 
 
 def _with_interval(gain: Record) -> str:
@@ -414,6 +420,20 @@ def distillation_step() -> str:
         f'{100 * terms / both:.1f} % of the two. With `background=0.3` on the image features they took {old:.1f} s, '
         'before large CPU tensors kept their pages (`benchmarks/distill_step_background_cpu.json`). '
         f'{origin("distill_step_cpu")}'
+    )
+
+
+@block('LiDAR distillation step')
+def lidar_distillation_step() -> str:
+    """A whole step of a LiDAR recipe at full size beside its teacher and student alone."""
+    content = record('distill_step_lidar_cpu')
+    seconds = {name: value / 1e3 for name, value in content['ms'].items()}
+    both = seconds['teacher forward'] + seconds['student step']
+    return (
+        f'A whole step of `{Path(content["recipe"]).name}`, one frame, takes {seconds["distillation step"]:.1f} s beside '
+        f"{seconds['teacher forward']:.1f} s of the teacher's forward pass and {seconds['student step']:.1f} s of the "
+        f"student's step: {content['ratio']:.2f} of the two. Its term by itself takes {_terms_seconds(content):.2f} s, "
+        f'{100 * _terms_seconds(content) / both:.1f} % of them. {origin("distill_step_lidar_cpu")}'
     )
 
 
