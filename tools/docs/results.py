@@ -432,8 +432,9 @@ def lidar_distillation_step() -> str:
     return (
         f'A whole step of `{Path(content["recipe"]).name}`, one frame, takes {seconds["distillation step"]:.1f} s beside '
         f"{seconds['teacher forward']:.1f} s of the teacher's forward pass and {seconds['student step']:.1f} s of the "
-        f"student's step: {content['ratio']:.2f} of the two. Its term by itself takes {_terms_seconds(content):.2f} s, "
-        f'{100 * _terms_seconds(content) / both:.1f} % of them. {origin("distill_step_lidar_cpu")}'
+        f"student's step: {content['ratio']:.2f} of the two; rounds scatter by a few percent. Its term by itself takes "
+        f'{_terms_seconds(content):.2f} s, {100 * _terms_seconds(content) / both:.1f} % of them. '
+        f'{origin("distill_step_lidar_cpu")}'
     )
 
 
