@@ -16,10 +16,10 @@ from projects.mmdet3d_plugin.ops.linear import Linear
 
 @DETECTORS.register_module()
 class LidarFormer(PointBranch, detectors.MVXTwoStageDetector):
-    """Voxels and convolutions for the BEV feature, BEVFormer's decoder for the boxes (DistillBEV, section 4.1).
+    """Voxels and convolutions for the BEV feature, BEVFormer's decoder for the boxes.
 
-    Made to teach BEVFormer: its BEV feature is normalised like that of BEVFormer's encoder, and a student may start from its
-    head.
+    Made to teach BEVFormer, as the "LidarFormer" of DistillBEV (ICCV 2023) is: its BEV feature is normalised like that of
+    BEVFormer's encoder, and a student may start from its head.
 
     Args:
         pts_bbox_head: config of a :class:`BEVDecoderHead`.
