@@ -423,6 +423,22 @@ def distillation_step() -> str:
     )
 
 
+@block('cross closeness')
+def cross_closeness() -> str:
+    """How close students come to the BEV features of a camera and of a LiDAR teacher."""
+    content = record('closeness_cross_cpu')
+    rows = [
+        [row['title'], f'{row["inside"]:.2f}', f'{row["outside"]:.2f}'] for row in content['rows'].values()
+    ]
+    return table(['student', 'gap where objects are', 'elsewhere'], rows)
+
+
+@block('cross closeness, how')
+def cross_closeness_how() -> str:
+    """On what, and by which command."""
+    return origin('closeness_cross_cpu')
+
+
 @block('LiDAR distillation step')
 def lidar_distillation_step() -> str:
     """A whole step of a LiDAR recipe at full size beside its teacher and student alone."""
