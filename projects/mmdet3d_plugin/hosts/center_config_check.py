@@ -1,12 +1,11 @@
 """Which numbers of a detector with centre heads must agree, whatever its BEV map is made of."""
 
-from collections.abc import Callable
 from typing import Any
 
 from projects.mmdet3d_plugin.common.config_checks.check import class_names, require_equal
+from projects.mmdet3d_plugin.common.config_checks.numbers import At
 from projects.mmdet3d_plugin.common.errors import UserError
 
-At = Callable[[str], tuple[str, Any]]
 """Path below some part of the config -> (whole path, value)."""
 _VELOCITY = 2  # numbers of a box code beside the seven of its shape and place
 

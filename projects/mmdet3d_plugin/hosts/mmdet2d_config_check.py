@@ -3,7 +3,7 @@
 from typing import Any
 
 from projects.mmdet3d_plugin.common.config_checks.check import CONFIG_CHECKS, number_of_classes, require_equal
-from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import reader, value_at
 from projects.mmdet3d_plugin.hosts.detr.config_check import check_backbone
 
 
@@ -42,10 +42,7 @@ def _check_classes(cfg: dict[str, Any], where: str, head: Any) -> None:
 
 def _check_pyramid(cfg: dict[str, Any], head: str) -> None:
     """Backbone, neck and the head on every level: channels, and a stride for each of them."""
-
-    def at(path: str) -> tuple[str, Any]:
-        return path, value_at(cfg, path)
-
+    at = reader(cfg)
     check_backbone(at, 'model.backbone', 'model.neck')
     require_equal('channels', at('model.neck.out_channels'), at(f'{head}.in_channels'))
     for path in (f'{head}.anchor_generator.strides', f'{head}.strides'):

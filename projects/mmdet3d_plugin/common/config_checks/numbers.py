@@ -9,6 +9,7 @@ from typing import Any
 from projects.mmdet3d_plugin.common.errors import UserError
 
 Rule = tuple[str, Callable[[Any], bool]]
+At = Callable[[str], tuple[str, Any]]
 
 
 def is_number(value: Any) -> bool:
@@ -161,6 +162,17 @@ def value_at(cfg: Any, path: str) -> Any:
         else:
             cfg = cfg.get(key) if isinstance(cfg, dict) or hasattr(cfg, 'get') else None
     return cfg
+
+
+def reader(cfg: Any, prefix: str = '') -> At:
+    """A function from a path below a prefix to the whole path and the value there, as checks and their messages need both.
+
+    Example:
+        >>> at = reader({'model': {'depth': 18}}, 'model.')
+        >>> at('depth')
+        ('model.depth', 18)
+    """
+    return lambda path: (f'{prefix}{path}', value_at(cfg, f'{prefix}{path}'))
 
 
 def check_number(path: str, value: Any, rule: Rule) -> None:

@@ -1,14 +1,13 @@
 """Which numbers of a BEVFormer config must agree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from projects.mmdet3d_plugin.common.config_checks.check import CONFIG_CHECKS, require_equal
-from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import At, reader, value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.detr.config_check import check_camera_detector
 
-At = Callable[[str], tuple[str, Any]]
 _HEAD = 'model.pts_bbox_head'
 _TRANSFORMER = f'{_HEAD}.transformer'
 _HEADS_BY_DEFAULT = 8
@@ -21,10 +20,7 @@ def check_bevformer(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: names the places that disagree and their values.
     """
-
-    def at(path: str) -> tuple[str, Any]:
-        return path, value_at(cfg, path)
-
+    at = reader(cfg)
     check_camera_detector(cfg)
     if value_at(cfg, f'{_TRANSFORMER}.type') == 'PerceptionTransformer' and not value_at(
         cfg, f'{_TRANSFORMER}.encoder'

@@ -1,14 +1,12 @@
 """Which numbers of a config must agree in every detector with object queries on images."""
 
-from collections.abc import Callable
 from typing import Any
 
 from projects.mmdet3d_plugin.box_codec import CODE_SIZE
 from projects.mmdet3d_plugin.common.config_checks.check import data_ranges, number_of_classes, require_equal
-from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import At, reader
 from projects.mmdet3d_plugin.common.errors import UserError
 
-At = Callable[[str], tuple[str, Any]]
 _HEAD = 'model.pts_bbox_head'
 
 
@@ -18,10 +16,7 @@ def check_camera_detector(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: names the places that disagree and their values.
     """
-
-    def at(path: str) -> tuple[str, Any]:
-        return path, value_at(cfg, path)
-
+    at = reader(cfg)
     require_equal('number of classes', at(f'{_HEAD}.num_classes'), number_of_classes(cfg))
     require_equal('range', at(f'{_HEAD}.pc_range'), *data_ranges(cfg))
     require_equal('channels', at(f'{_HEAD}.transformer.embed_dims'), at('model.img_neck.out_channels'))

@@ -1,6 +1,5 @@
 """Which numbers of a LiDAR detector's config must agree: classes, anchors, ranges, grids and channels."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from projects.mmdet3d_plugin.common.config_checks.check import (
     require_equal,
     transforms_of,
 )
-from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import At, reader, value_at
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.center_config_check import check_cells, check_tasks
 
-At = Callable[[str], tuple[str, Any]]
 _RANGED = ('PointsRangeFilter', 'ObjectRangeFilter')
 TOLERANCE = 1e-6  # metres
 
@@ -25,7 +23,7 @@ TOLERANCE = 1e-6  # metres
 @CONFIG_CHECKS.register_module(name='VoxelNet')
 def check_voxel_net(cfg: dict[str, Any]) -> None:
     """VoxelNet (SECOND, PointPillars): anchors for every class, one grid, channels that pass on."""
-    at = _reader(cfg, 'model.')
+    at = reader(cfg, 'model.')
     _check_training(cfg)
     _check_anchor_head(cfg, at, 'bbox_head', 'train_cfg')
     check_grid(cfg, at)
@@ -35,7 +33,7 @@ def check_voxel_net(cfg: dict[str, Any]) -> None:
 @CONFIG_CHECKS.register_module(name='MVXTwoStageDetector')
 def check_mvx(cfg: dict[str, Any]) -> None:
     """mmdet3d's detectors of several modalities, their LiDAR branch."""
-    at = _reader(cfg, 'model.pts_')
+    at = reader(cfg, 'model.pts_')
     _check_training(cfg)
     _check_anchor_head(cfg, at, 'bbox_head', None)
     check_grid(cfg, at)
@@ -45,13 +43,13 @@ def check_mvx(cfg: dict[str, Any]) -> None:
 @CONFIG_CHECKS.register_module(name='CenterPoint')
 def check_center_point(cfg: dict[str, Any]) -> None:
     """CenterPoint: tasks that together are the classes, and one grid in head, coder, training and testing."""
-    at = _reader(cfg, 'model.pts_')
+    at = reader(cfg, 'model.pts_')
     _check_training(cfg)
     check_tasks(cfg, *at('bbox_head.tasks'))
     check_grid(cfg, at)
     check_channels(cfg, at, 'bbox_head')
-    train, test = _reader(cfg, 'model.train_cfg.pts.'), _reader(cfg, 'model.test_cfg.pts.')
-    head = _reader(cfg, 'model.pts_bbox_head.')
+    train, test = reader(cfg, 'model.train_cfg.pts.'), reader(cfg, 'model.test_cfg.pts.')
+    head = reader(cfg, 'model.pts_bbox_head.')
     extent, size = at('voxel_layer.point_cloud_range'), at('voxel_layer.voxel_size')
     check_cells(extent, size, heatmap_stride(at), head, train, test)
 
@@ -59,15 +57,10 @@ def check_center_point(cfg: dict[str, Any]) -> None:
 @CONFIG_CHECKS.register_module(name='PointRCNN')
 def check_point_rcnn(cfg: dict[str, Any]) -> None:
     """PointRCNN: first stage, mean sizes and assigners, each for every class."""
-    at = _reader(cfg, 'model.')
+    at = reader(cfg, 'model.')
     classes = number_of_classes(cfg)
     sizes, assigners = at('rpn_head.bbox_coder.mean_size'), at('train_cfg.rcnn.assigner')
     require_equal('number of classes', classes, at('rpn_head.num_classes'), _count(sizes), _count(assigners))
-
-
-def _reader(cfg: dict[str, Any], prefix: str) -> At:
-    """Function: path below a prefix -> (whole path, value)."""
-    return lambda path: (f'{prefix}{path}', value_at(cfg, f'{prefix}{path}'))
 
 
 def _count(place: tuple[str, Any]) -> tuple[str, Any]:

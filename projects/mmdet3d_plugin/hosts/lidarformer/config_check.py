@@ -1,6 +1,5 @@
 """Which numbers of a LidarFormer config must agree."""
 
-from collections.abc import Callable
 from typing import Any
 
 from projects.mmdet3d_plugin.common.config_checks.check import (
@@ -8,13 +7,12 @@ from projects.mmdet3d_plugin.common.config_checks.check import (
     number_of_classes,
     require_equal,
 )
-from projects.mmdet3d_plugin.common.config_checks.numbers import value_at
+from projects.mmdet3d_plugin.common.config_checks.numbers import At, reader
 from projects.mmdet3d_plugin.common.errors import UserError
 from projects.mmdet3d_plugin.hosts.bevformer.config_check import check_attention
 from projects.mmdet3d_plugin.hosts.detr.config_check import check_queries
 from projects.mmdet3d_plugin.hosts.lidar.config_check import check_channels, check_grid, heatmap_stride
 
-At = Callable[[str], tuple[str, Any]]
 _HEAD = 'model.pts_bbox_head'
 _UNUSED = (
     *('model.img_backbone', 'model.img_neck', f'{_HEAD}.bev_geometry'),
@@ -29,13 +27,8 @@ def check_lidarformer(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: names the places that disagree and their values.
     """
-
-    def at(path: str) -> tuple[str, Any]:
-        return path, value_at(cfg, path)
-
-    def points_at(path: str) -> tuple[str, Any]:
-        return at(f'model.pts_{path}')
-
+    at = reader(cfg)
+    points_at = reader(cfg, 'model.pts_')
     _refuse_what_sees_images(at)
     require_equal('number of classes', at(f'{_HEAD}.num_classes'), number_of_classes(cfg))
     require_equal('range', at(f'{_HEAD}.pc_range'), points_at('voxel_layer.point_cloud_range'))
