@@ -1,31 +1,28 @@
 # The LiDAR teacher from whose head the pint-sized BEVFormer of near objects starts: pillars of 0.32 m on +-25.6 m, a keyframe
 # and the one before it, a BEV of 40x40 cells of 1.28 m, and the decoder of bevformer_near_teacher.py.
-from projects.configs._base_ import nuscenes
+from projects.configs._base_ import near_lidar
 
 _base_ = ['../lidar/lidarformer_pillar_nuscenes.py']
 
-point_cloud_range = [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
+point_cloud_range = near_lidar.RANGE
 _grid = dict(voxel_size=[0.32, 0.32, 8], point_cloud_range=point_cloud_range)
-_norm = dict(
-    eps=1e-3, momentum=0.1
-)  # short runs: with the host's 0.01 running means would lag behind the weights
 
 model = dict(
     pts_voxel_layer=dict(max_voxels=(8000, 8000), **_grid),
-    pts_voxel_encoder=dict(feat_channels=[32], norm_cfg=dict(type='BN1d', **_norm), **_grid),
+    pts_voxel_encoder=dict(feat_channels=[32], norm_cfg=near_lidar.norm('BN1d'), **_grid),
     pts_middle_encoder=dict(in_channels=32, output_shape=[160, 160]),
     pts_backbone=dict(
         in_channels=32,
         out_channels=[32, 64],
         layer_nums=[2, 3],
         layer_strides=[2, 2],
-        norm_cfg=dict(type='BN', **_norm),
+        norm_cfg=near_lidar.norm('BN'),
     ),
     pts_neck=dict(
         in_channels=[32, 64],
         out_channels=[32, 32],
         upsample_strides=[0.5, 1],
-        norm_cfg=dict(type='BN', **_norm),
+        norm_cfg=near_lidar.norm('BN'),
     ),
     pts_bbox_head=dict(
         pc_range=point_cloud_range,
@@ -40,21 +37,14 @@ model = dict(
         transformer=dict(
             embed_dims=64, decoder=dict(num_layers=3, num_heads=4, feedforward_dims=128, dropout=0.0)
         ),
-        bbox_coder=dict(max_num=100, post_center_range=[-32.0, -32.0, -10.0, 32.0, 32.0, 10.0]),
+        bbox_coder=dict(max_num=100, post_center_range=near_lidar.LIMITS),
         loss_bbox=dict(_delete_=True, type='SmoothL1Loss', beta=1.0, loss_weight=0.5),
         assigner=dict(_delete_=True),
     ),
 )
 
-train_pipeline, test_pipeline = nuscenes.sweeps_pipelines(point_cloud_range, sweeps=1)
-_split = dict(pipeline=test_pipeline, point_cloud_range=point_cloud_range)
-data = dict(
-    samples_per_gpu=4,
-    workers_per_gpu=0,
-    train=dict(pipeline=train_pipeline, point_cloud_range=point_cloud_range),
-    val=_split,
-    test=_split,
-)
+train_pipeline, test_pipeline = near_lidar.pipelines()
+data = near_lidar.data(train_pipeline, test_pipeline)
 
 optimizer = dict(lr=4e-4)  # rises to 4e-3
 runner = dict(max_epochs=4)
